@@ -1,0 +1,41 @@
+use crate::{ArtifactId, Key};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Kind to artifact.
+pub type Outputs = BTreeMap<String, ArtifactId>;
+
+/// What a stage gave for a key: `.resect/actions/<stage>/<key>.json`.
+///
+/// All that an artifact must not contain (when, how long, how much memory, from what) stands here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Action {
+    /// `resect-action/1.0`.
+    pub format: String,
+    /// Name of the stage.
+    pub stage: String,
+    /// The key.
+    pub key: Key,
+    /// What the key was made of.
+    pub document: serde_json::Value,
+    /// What came out.
+    pub outputs: Outputs,
+    /// The run that did it.
+    pub run: String,
+    /// When it ended, RFC 3339, UTC.
+    pub finished: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Largest resident memory of the stage program, bytes, where the system tells.
+    pub peak_memory: Option<u64>,
+    /// What the stage found worth saying.
+    pub notes: Vec<String>,
+    /// Outputs of other runs of the same key that had other bytes: the stage was not deterministic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_outputs: Vec<Outputs>,
+}
+
+impl Action {
+    /// Format of the record.
+    pub const FORMAT: &str = "resect-action/1.0";
+}

@@ -1,0 +1,103 @@
+use crate::{ArtifactId, Hash, StoreError};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Name of the manifest within an artifact; no file of a stage may bear it.
+pub const MANIFEST: &str = "manifest.json";
+const FORMAT: &str = "resect-manifest/1.0";
+
+/// Every file of an artifact, sorted by path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: String,
+    /// The files.
+    pub files: Vec<FileEntry>,
+}
+
+/// One file of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path below the artifact's folder, `/` between its parts.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 of the content.
+    pub blake3: Hash,
+}
+
+impl Manifest {
+    /// A manifest of these files.
+    pub fn new(mut files: Vec<FileEntry>) -> Self {
+        files.sort();
+        Self { format: FORMAT.into(), files }
+    }
+
+    /// Hashes every file below `dir`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or cannot be part of an artifact: a link, a device, a name that is not UTF-8.
+    pub fn of_dir(dir: &Path) -> Result<Self, StoreError> {
+        let mut files = Vec::new();
+        for path in files_below(dir)? {
+            let relative = path.strip_prefix(dir).unwrap_or(&path);
+            let name = relative.to_str().ok_or(StoreError::Unpublishable {
+                path: path.clone(),
+                message: "its name is not valid UTF-8",
+            })?;
+            if name == MANIFEST {
+                return Err(StoreError::Unpublishable { path, message: "the name is the manifest's own" });
+            }
+            files.push(FileEntry {
+                path: name.replace('\\', "/"),
+                size: path.metadata().map_err(StoreError::io("read", &path))?.len(),
+                blake3: hash_file(&path)?,
+            });
+        }
+        Ok(Self::new(files))
+    }
+
+    /// The exact bytes of `manifest.json`; their BLAKE3 is the id.
+    pub fn to_json(&self) -> String {
+        // A struct of strings and numbers always serialises.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// The artifact's id.
+    pub fn id(&self) -> ArtifactId {
+        Hash::of(self.to_json().as_bytes())
+    }
+}
+
+/// BLAKE3 of a file, mapped and on all cores when it is large.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn hash_file(path: &Path) -> Result<Hash, StoreError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap_rayon(path).map_err(StoreError::io("read", path))?;
+    Ok(Hash(hasher.finalize().to_hex().to_string()))
+}
+
+/// Every regular file below a folder, sorted.
+pub(crate) fn files_below(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut files = Vec::new();
+    let mut pending = vec![dir.to_path_buf()];
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(&dir).map_err(StoreError::io("read", &dir))? {
+            let entry = entry.map_err(StoreError::io("read", &dir))?;
+            let path = entry.path();
+            let kind = entry.file_type().map_err(StoreError::io("read", &path))?;
+            if kind.is_dir() {
+                pending.push(path);
+            } else if kind.is_file() {
+                files.push(path);
+            } else {
+                return Err(StoreError::Unpublishable { path, message: "it is neither file nor folder" });
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,239 @@
+use crate::manifest::{files_below, hash_file};
+use crate::{Action, ArtifactId, Hash, Key, MANIFEST, Manifest, StoreError};
+use serde::{Serialize, de::DeserializeOwned};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A store on disk; see the crate's page for what lies where.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `root`, created when absent.
+    ///
+    /// # Errors
+    /// When the folder cannot be created.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_path_buf() };
+        for name in ["actions", "latest", "locks", "work", "runs"] {
+            create_dir(&store.private(name))?;
+        }
+        Ok(store)
+    }
+
+    /// The store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn private(&self, name: &str) -> PathBuf {
+        self.root.join(".resect").join(name)
+    }
+
+    /// Where an artifact lies, whether it exists or not.
+    pub fn path(&self, kind: &str, id: &ArtifactId) -> PathBuf {
+        self.root.join(kind).join(id.as_str())
+    }
+
+    /// The cheap check before each use: the manifest is the id's own and every file is there with its size.
+    ///
+    /// # Errors
+    /// What is missing or wrong, in words; that makes the artifact a miss.
+    pub fn check(&self, kind: &str, id: &ArtifactId) -> Result<Manifest, String> {
+        let dir = self.path(kind, id);
+        let text = match fs::read(dir.join(MANIFEST)) {
+            Ok(text) => text,
+            Err(_) if !dir.exists() => return Err(format!("{kind} {} is missing", id.short())),
+            Err(_) => return Err(format!("{kind} {} has no readable manifest", id.short())),
+        };
+        let damaged = || format!("{kind} {} has a damaged manifest", id.short());
+        if Hash::of(&text) != *id {
+            return Err(damaged());
+        }
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|_| damaged())?;
+        for file in &manifest.files {
+            match fs::metadata(dir.join(&file.path)) {
+                Ok(found) if found.len() == file.size => {}
+                Ok(found) => {
+                    let (found, size) = (found.len(), file.size);
+                    return Err(format!(
+                        "{kind} {}: {} has {found} bytes, not {size}",
+                        id.short(),
+                        file.path
+                    ));
+                }
+                Err(_) => return Err(format!("{kind} {}: {} is missing", id.short(), file.path)),
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// The full check: every byte is hashed again, and nothing else lies in the folder.
+    ///
+    /// # Errors
+    /// What is missing or wrong, in words.
+    pub fn verify(&self, kind: &str, id: &ArtifactId) -> Result<(), String> {
+        let manifest = self.check(kind, id)?;
+        let dir = self.path(kind, id);
+        for file in &manifest.files {
+            if hash_file(&dir.join(&file.path)).map_err(|e| e.to_string())? != file.blake3 {
+                return Err(format!("{kind} {}: {} has other content", id.short(), file.path));
+            }
+        }
+        let found = files_below(&dir).map_err(|e| e.to_string())?.len();
+        if found != manifest.files.len() + 1 {
+            return Err(format!("{kind} {} holds files that are not its own", id.short()));
+        }
+        Ok(())
+    }
+
+    /// Makes the files below `dir`, a work folder on the same file system, an artifact, and says its id.
+    ///
+    /// The artifact appears whole or not at all. Where the same content is there already and sound, `dir` is
+    /// removed; where it is there but damaged, `dir` takes its place.
+    ///
+    /// # Errors
+    /// When the files cannot be hashed, synced or moved.
+    pub fn publish(&self, kind: &str, dir: &Path) -> Result<ArtifactId, StoreError> {
+        let manifest = Manifest::of_dir(dir)?;
+        let id = manifest.id();
+        let target = self.path(kind, &id);
+        if self.verify(kind, &id).is_ok() {
+            fs::remove_dir_all(dir).map_err(StoreError::io("remove", dir))?;
+            return Ok(id);
+        }
+        write_synced(&dir.join(MANIFEST), manifest.to_json().as_bytes())?;
+        for path in files_below(dir)? {
+            let file = File::open(&path).map_err(StoreError::io("read", &path))?;
+            file.sync_all().map_err(StoreError::io("sync", &path))?;
+            let mut permissions = file.metadata().map_err(StoreError::io("read", &path))?.permissions();
+            permissions.set_readonly(true);
+            fs::set_permissions(&path, permissions).map_err(StoreError::io("protect", &path))?;
+        }
+        sync_dir(dir)?;
+        let parent = self.root.join(kind);
+        create_dir(&parent)?;
+        if target.exists() {
+            self.set_aside(kind, &id)?;
+        }
+        fs::rename(dir, &target).map_err(StoreError::io("move into place", &target))?;
+        sync_dir(&parent)?;
+        Ok(id)
+    }
+
+    /// Moves a damaged artifact out of the way, then removes it.
+    fn set_aside(&self, kind: &str, id: &ArtifactId) -> Result<(), StoreError> {
+        let aside = self.private("work").join(format!("damaged-{}-{}", id.short(), std::process::id()));
+        let target = self.path(kind, id);
+        fs::rename(&target, &aside).map_err(StoreError::io("set aside", &target))?;
+        fs::remove_dir_all(&aside).map_err(StoreError::io("remove", &aside))
+    }
+
+    /// The work folder of a stage and key. What a killed run left there is still in it.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn work_dir(&self, stage: &str, key: &Key) -> Result<PathBuf, StoreError> {
+        let dir = self.private("work").join(format!("{stage}-{}", key.short()));
+        create_dir(&dir)?;
+        Ok(dir)
+    }
+
+    /// Where the lock of a key lies.
+    pub fn lock_path(&self, key: &Key) -> PathBuf {
+        self.private("locks").join(format!("{key}.lock"))
+    }
+
+    /// The record of a stage and key, if there is a readable one.
+    pub fn action(&self, stage: &str, key: &Key) -> Option<Action> {
+        let action: Action = read_record(&self.action_path(stage, key))?;
+        (action.format.starts_with("resect-action/1.") && action.key == *key).then_some(action)
+    }
+
+    /// Writes the record of a stage and key.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record(&self, action: &Action) -> Result<(), StoreError> {
+        write_record(&self.action_path(&action.stage, &action.key), action)
+    }
+
+    fn action_path(&self, stage: &str, key: &Key) -> PathBuf {
+        self.private("actions").join(stage).join(format!("{key}.json"))
+    }
+
+    /// The keys a pipeline used last, by stage.
+    pub fn latest(&self, pipeline: &str) -> std::collections::BTreeMap<String, Key> {
+        read_record(&self.latest_path(pipeline)).unwrap_or_default()
+    }
+
+    /// Remembers the keys a pipeline used.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn set_latest(
+        &self,
+        pipeline: &str,
+        keys: &std::collections::BTreeMap<String, Key>,
+    ) -> Result<(), StoreError> {
+        write_record(&self.latest_path(pipeline), keys)
+    }
+
+    fn latest_path(&self, pipeline: &str) -> PathBuf {
+        self.private("latest").join(format!("{}.json", Hash::of(pipeline.as_bytes()).short()))
+    }
+
+    /// Writes the record of a run, named by the time it began and a few digits that tell runs of one second apart.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record_run(&self, run: &str, record: &impl Serialize) -> Result<(), StoreError> {
+        write_record(&self.private("runs").join(format!("{run}.json")), record)
+    }
+
+    /// Where hashes of source files are remembered.
+    pub fn source_cache_path(&self) -> PathBuf {
+        self.private("sources.json")
+    }
+}
+
+/// Reads a JSON record; an absent or unreadable one is none.
+fn read_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes a JSON record aside, syncs it, renames it.
+fn write_record(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Io {
+        action: "encode",
+        path: path.into(),
+        source: e.into(),
+    })?;
+    text.push(b'\n');
+    if let Some(parent) = path.parent() {
+        create_dir(parent)?;
+    }
+    let aside = path.with_extension(format!("tmp{}", std::process::id()));
+    write_synced(&aside, &text)?;
+    fs::rename(&aside, path).map_err(StoreError::io("write", path))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut file = File::create(path).map_err(StoreError::io("write", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(StoreError::io("write", path))
+}
+
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    // Only Unix can sync a folder; elsewhere the rename alone has to do.
+    if cfg!(unix) {
+        File::open(dir).and_then(|d| d.sync_all()).map_err(StoreError::io("sync", dir))?;
+    }
+    Ok(())
+}
+
+fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(dir).map_err(StoreError::io("create", dir))
+}

@@ -1,0 +1,234 @@
+//! `embeddings`: the frozen image encoder's output for each distinct image.
+//!
+//! `embeddings.json`: `format`, `shape` (`[channels, grid, grid]`), `dtype`, `rows`. `index.parquet`: `pixel_hash`, `shard`,
+//! `row`. `embeddings-NNNNN.arrow`, [`SHARD_ROWS`] rows each: `embedding`, a fixed-shape tensor of f16 or f32.
+
+use crate::{DataError, check_format, ipc, read_json, table, write_json};
+use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float16Array, Float32Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Format of `embeddings.json`.
+pub const FORMAT: &str = "resect-embeddings/1.0";
+/// Rows in a shard, the last one aside: 32 to 64 MiB for the published models.
+pub const SHARD_ROWS: usize = 16;
+
+/// Number format on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE half precision.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl Dtype {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: String,
+    shape: [usize; 3],
+    dtype: Dtype,
+    rows: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IndexRow {
+    pixel_hash: String,
+    shard: u32,
+    row: u32,
+}
+
+/// Writes the artifact shard by shard; finished shards survive a kill.
+pub struct Writer {
+    dir: PathBuf,
+    shape: [usize; 3],
+    dtype: Dtype,
+}
+
+impl Writer {
+    /// Begins or resumes an artifact in an existing folder.
+    pub fn new(dir: &Path, shape: [usize; 3], dtype: Dtype) -> Self {
+        Self { dir: dir.into(), shape, dtype }
+    }
+
+    /// Whether shard `index` is already written, from an earlier start, with `rows` rows of this shape and format.
+    pub fn has_shard(&self, index: usize, rows: usize) -> bool {
+        let path = shard_path(&self.dir, index);
+        path.exists() && open_shard(&path, self.shape, self.dtype).is_ok_and(|shard| shard.len() == rows)
+    }
+
+    /// Writes shard `index`: whole embeddings, one after the other. It appears on disk complete or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_shard(&self, index: usize, embeddings: &[f32]) -> Result<(), DataError> {
+        let length = self.shape.iter().product::<usize>();
+        let element = match self.dtype {
+            Dtype::F16 => DataType::Float16,
+            Dtype::F32 => DataType::Float32,
+        };
+        let values: ArrayRef = match self.dtype {
+            Dtype::F16 => {
+                let mut halves = vec![f16::ZERO; embeddings.len()];
+                halves.convert_from_f32_slice(embeddings);
+                Arc::new(Float16Array::from(halves))
+            }
+            Dtype::F32 => Arc::new(Float32Array::from(embeddings.to_vec())),
+        };
+        let item = Arc::new(Field::new("item", element.clone(), false));
+        let list = FixedSizeListArray::new(item, length as i32, values, None);
+        let schema = Schema::new(vec![ipc::tensor_field("embedding", element, &self.shape)]);
+        let mut writer = ipc::IpcWriter::create(&shard_path(&self.dir, index), schema)?;
+        writer.write(vec![Arc::new(list)])?;
+        writer.finish()
+    }
+
+    /// Completes the artifact: `pixel_hashes` of all rows, shard after shard.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn finish(self, pixel_hashes: &[&str]) -> Result<(), DataError> {
+        let index: Vec<IndexRow> = pixel_hashes
+            .iter()
+            .enumerate()
+            .map(|(i, hash)| IndexRow {
+                pixel_hash: (*hash).to_owned(),
+                shard: (i / SHARD_ROWS) as u32,
+                row: (i % SHARD_ROWS) as u32,
+            })
+            .collect();
+        table::write(&self.dir.join("index.parquet"), &index)?;
+        let header =
+            Header { format: FORMAT.into(), shape: self.shape, dtype: self.dtype, rows: index.len() };
+        write_json(&self.dir.join("embeddings.json"), &header)
+    }
+}
+
+fn shard_path(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("embeddings-{index:05}.arrow"))
+}
+
+enum Shard {
+    F16(Float16Array),
+    F32(Float32Array),
+}
+
+impl Shard {
+    fn values(&self) -> usize {
+        match self {
+            Self::F16(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+}
+
+struct OpenShard {
+    values: Shard,
+    length: usize,
+}
+
+impl OpenShard {
+    fn len(&self) -> usize {
+        self.values.values() / self.length
+    }
+}
+
+fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard, DataError> {
+    let length = shape.iter().product::<usize>();
+    let batches = ipc::open(path)?;
+    let [batch] = batches.as_slice() else {
+        return Err(DataError::damaged(path, format!("it holds {} batches, not one", batches.len())));
+    };
+    let list = ipc::column::<FixedSizeListArray>(path, batch, "embedding")?;
+    let values = list.values().as_any();
+    let values = match dtype {
+        Dtype::F16 => values.downcast_ref().cloned().map(Shard::F16),
+        Dtype::F32 => values.downcast_ref().cloned().map(Shard::F32),
+    };
+    match values.filter(|values| length > 0 && values.values() == list.len() * length) {
+        Some(values) => Ok(OpenShard { values, length }),
+        None => Err(DataError::damaged(path, format!("its embeddings are not {dtype:?} of shape {shape:?}"))),
+    }
+}
+
+/// A published `embeddings` artifact.
+pub struct Embeddings {
+    shape: [usize; 3],
+    by_hash: HashMap<String, (usize, usize)>,
+    shards: Vec<OpenShard>,
+}
+
+impl Embeddings {
+    /// Maps the artifact in `dir`.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or of another version.
+    pub fn open(dir: &Path) -> Result<Self, DataError> {
+        let path = dir.join("embeddings.json");
+        let header: Header = read_json(&path)?;
+        check_format(&path, &header.format, FORMAT)?;
+        let shards: Vec<OpenShard> = (0..header.rows.div_ceil(SHARD_ROWS))
+            .map(|index| open_shard(&shard_path(dir, index), header.shape, header.dtype))
+            .collect::<Result<_, _>>()?;
+        let mut by_hash = HashMap::new();
+        for IndexRow { pixel_hash, shard, row } in table::read::<IndexRow>(&dir.join("index.parquet"))? {
+            let (shard, row) = (shard as usize, row as usize);
+            if shards.get(shard).is_none_or(|shard| row >= shard.len()) {
+                let message = format!("row {row} of shard {shard} does not exist");
+                return Err(DataError::damaged(&dir.join("index.parquet"), message));
+            }
+            by_hash.insert(pixel_hash, (shard, row));
+        }
+        Ok(Self { shape: header.shape, by_hash, shards })
+    }
+
+    /// `[channels, grid, grid]`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Number of embeddings.
+    pub fn len(&self) -> usize {
+        self.by_hash.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+
+    /// Whether an image has an embedding.
+    pub fn contains(&self, pixel_hash: &str) -> bool {
+        self.by_hash.contains_key(pixel_hash)
+    }
+
+    /// Appends the embedding of an image, as f32, to `out`; `false` and nothing appended when it has none.
+    pub fn append_to(&self, pixel_hash: &str, out: &mut Vec<f32>) -> bool {
+        let Some(&(shard, row)) = self.by_hash.get(pixel_hash) else { return false };
+        let length = self.shape.iter().product::<usize>();
+        let start = out.len();
+        match &self.shards[shard].values {
+            Shard::F16(values) => {
+                out.resize(start + length, 0.0);
+                values.values()[row * length..][..length].convert_to_f32_slice(&mut out[start..]);
+            }
+            Shard::F32(values) => out.extend_from_slice(&values.values()[row * length..][..length]),
+        }
+        true
+    }
+}

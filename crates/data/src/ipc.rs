@@ -1,0 +1,109 @@
+//! Uncompressed Arrow IPC files: written whole or not at all, read through a memory map.
+
+use crate::DataError;
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::ipc::convert::try_fb_to_schema;
+use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::root_as_footer;
+use arrow::ipc::writer::FileWriter;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A column of tensors of one shape, in Arrow's canonical form (`arrow.fixed_shape_tensor`).
+pub(crate) fn tensor_field(name: &str, element: DataType, shape: &[usize]) -> Field {
+    let length = shape.iter().product::<usize>() as i32;
+    let item = Arc::new(Field::new("item", element, false));
+    Field::new(name, DataType::FixedSizeList(item, length), false).with_metadata(HashMap::from([
+        ("ARROW:extension:name".to_owned(), "arrow.fixed_shape_tensor".to_owned()),
+        ("ARROW:extension:metadata".to_owned(), format!("{{\"shape\":{shape:?}}}").replace(' ', "")),
+    ]))
+}
+
+/// Writes batches to `path`; the file appears when [`IpcWriter::finish`] has synced it.
+pub(crate) struct IpcWriter {
+    path: PathBuf,
+    aside: PathBuf,
+    schema: SchemaRef,
+    writer: FileWriter<BufWriter<File>>,
+}
+
+impl IpcWriter {
+    pub(crate) fn create(path: &Path, schema: Schema) -> Result<Self, DataError> {
+        let aside = path.with_extension("arrow.tmp");
+        let file = File::create(&aside).map_err(|e| DataError::io("write", &aside, e))?;
+        let schema = Arc::new(schema);
+        let writer = FileWriter::try_new_buffered(file, &schema).map_err(|e| DataError::encode(path, e))?;
+        Ok(Self { path: path.into(), aside, schema, writer })
+    }
+
+    pub(crate) fn write(&mut self, columns: Vec<arrow::array::ArrayRef>) -> Result<(), DataError> {
+        RecordBatch::try_new(self.schema.clone(), columns)
+            .and_then(|batch| self.writer.write(&batch))
+            .map_err(|e| DataError::encode(&self.path, e))
+    }
+
+    pub(crate) fn finish(self) -> Result<(), DataError> {
+        let encode = |e| DataError::encode(&self.path, e);
+        let buffered = self.writer.into_inner().map_err(encode)?;
+        let file = buffered.into_inner().map_err(|e| DataError::io("write", &self.aside, e.into_error()))?;
+        file.sync_all().map_err(|e| DataError::io("write", &self.aside, e))?;
+        std::fs::rename(&self.aside, &self.path).map_err(|e| DataError::io("write", &self.path, e))
+    }
+}
+
+/// The record batches of a file, their buffers pointing into its memory map.
+pub(crate) fn open(path: &Path) -> Result<Vec<RecordBatch>, DataError> {
+    let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
+    // SAFETY: the map is of a published artifact or of a finished shard, and neither is written to again (files in
+    // the store are read-only); the store's promise stands in for the one the compiler cannot check.
+    #[allow(unsafe_code)]
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| DataError::io("read", path, e))?;
+    let buffer = Buffer::from(bytes::Bytes::from_owner(map));
+    let damaged = |message: String| DataError::damaged(path, message);
+
+    const TRAILER: usize = 10;
+    let end = buffer.len().checked_sub(TRAILER).ok_or_else(|| damaged("it is too short".into()))?;
+    let mut trailer = [0; TRAILER];
+    trailer.copy_from_slice(&buffer[end..]);
+    let length = read_footer_length(trailer).map_err(|e| damaged(e.to_string()))?;
+    let start = end.checked_sub(length).ok_or_else(|| damaged("its footer is cut off".into()))?;
+    let footer = root_as_footer(&buffer[start..end]).map_err(|e| damaged(e.to_string()))?;
+    let schema = footer.schema().ok_or_else(|| damaged("it has no schema".into()))?;
+    let schema = try_fb_to_schema(schema).map_err(|e| damaged(e.to_string()))?;
+    let decoder = FileDecoder::new(Arc::new(schema), footer.version());
+
+    let mut batches = Vec::new();
+    for block in footer.recordBatches().iter().flatten() {
+        let offset = usize::try_from(block.offset()).ok();
+        let length = usize::try_from(block.bodyLength())
+            .ok()
+            .and_then(|body| body.checked_add(usize::try_from(block.metaDataLength()).ok()?));
+        let (Some(offset), Some(length)) = (offset, length) else {
+            return Err(damaged("a block has a negative length".into()));
+        };
+        if offset.checked_add(length).is_none_or(|end| end > buffer.len()) {
+            return Err(damaged("a block lies beyond its end".into()));
+        }
+        let data = buffer.slice_with_length(offset, length);
+        let batch = decoder.read_record_batch(block, &data).map_err(|e| damaged(e.to_string()))?;
+        batches.push(batch.ok_or_else(|| damaged("a block holds no record batch".into()))?);
+    }
+    Ok(batches)
+}
+
+/// A column of a batch as its array type, or what is wrong with the file.
+pub(crate) fn column<'a, T: 'static>(
+    path: &Path,
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a T, DataError> {
+    batch
+        .column_by_name(name)
+        .and_then(|column| column.as_any().downcast_ref())
+        .ok_or_else(|| DataError::damaged(path, format!("column \"{name}\" is missing or of another type")))
+}

@@ -1,0 +1,294 @@
+//! `targets`: what to segment, where and in which split.
+//!
+//! `targets.json`: `format`, `low_res_size`, `rows`. `targets.parquet`: one [`Target`] a row. `masks.arrow`, row by row
+//! beside it: `low_res` (fixed-shape tensor of u8 0/1, `[low_res_size, low_res_size]`: the mask padded, never squashed, on
+//! the decoder's grid) and `original` (binary: the mask at original resolution, one bit a pixel in row order without
+//! padding between rows, least significant bit first; `numpy.unpackbits(.., bitorder="little")`). `audit.json` and
+//! `rejected.json`: what `ingest` found, and what it left out and why.
+
+use crate::{DataError, check_format, ipc, read_json, table, write_json};
+use arrow::array::{Array, BinaryArray, FixedSizeListArray, RecordBatch, UInt8Array};
+use arrow::datatypes::{DataType, Field, Schema};
+use resect_geometry::{Mask, PixelBox, Size};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Format of `targets.json`.
+pub const FORMAT: &str = "resect-targets/1.0";
+const BATCH_ROWS: usize = 64;
+
+/// What a sample is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// The decoder is tuned on it.
+    Train,
+    /// Selects the epoch.
+    Validation,
+    /// Reported.
+    Test,
+}
+
+/// One thing to segment: a row of `targets.parquet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Unique name: the sample's, with `#<component>` where a sample has a target for each component.
+    pub id: String,
+    /// Name of the sample (image) it belongs to.
+    pub sample: String,
+    /// Which image: [`crate::images::pixel_hash`].
+    pub pixel_hash: String,
+    /// What it is used for.
+    pub split: Split,
+    /// The split the dataset gave it; empty where it gave none.
+    pub given_split: String,
+    /// What must not be split: patient, sequence, or the sample itself.
+    pub group: String,
+    /// Height of the original image, pixels.
+    pub height: u32,
+    /// Width of the original image, pixels.
+    pub width: u32,
+    /// Height of the resized image, pixels.
+    pub resized_height: u32,
+    /// Width of the resized image, pixels.
+    pub resized_width: u32,
+    /// The tight box: left column, original pixels.
+    pub x0: u32,
+    /// Top row.
+    pub y0: u32,
+    /// Right column, inclusive.
+    pub x1: u32,
+    /// Bottom row, inclusive.
+    pub y1: u32,
+    /// Foreground share of the image's area, above 0, up to 1.
+    pub area_fraction: f64,
+    /// Connected components (8 neighbours) of the target.
+    pub components: u32,
+    /// Audit: specks removed from the sample's mask.
+    pub specks_removed: u32,
+    /// Audit: the mask holds more than two values, such as JPEG noise.
+    pub noisy_mask: bool,
+    /// Audit: the target touches the image's border.
+    pub touches_border: bool,
+    /// Audit: another sample that looks the same by perceptual hash; empty when none.
+    pub near_duplicate_of: String,
+}
+
+impl Target {
+    /// Size of the original image.
+    pub fn original(&self) -> Size {
+        Size::new(self.height, self.width)
+    }
+
+    /// Size of the image within the model input.
+    pub fn resized(&self) -> Size {
+        Size::new(self.resized_height, self.resized_width)
+    }
+
+    /// The tight box in original pixels.
+    pub fn bounding_box(&self) -> PixelBox {
+        PixelBox { x0: self.x0, y0: self.y0, x1: self.x1, y1: self.y1 }
+    }
+}
+
+/// A sample that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Where it stands in the dataset: file and row.
+    pub place: String,
+    /// Name of the sample, where it has one.
+    pub id: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: String,
+    low_res_size: u32,
+    rows: usize,
+}
+
+/// Writes the artifact target by target.
+pub struct Writer {
+    dir: PathBuf,
+    low_res_size: u32,
+    rows: Vec<Target>,
+    masks: ipc::IpcWriter,
+    low_res: Vec<u8>,
+    original: Vec<Vec<u8>>,
+}
+
+impl Writer {
+    /// Begins an artifact in an existing folder.
+    ///
+    /// # Errors
+    /// When `masks.arrow` cannot be created.
+    pub fn create(dir: &Path, low_res_size: u32) -> Result<Self, DataError> {
+        let side = low_res_size as usize;
+        let schema = Schema::new(vec![
+            ipc::tensor_field("low_res", DataType::UInt8, &[side, side]),
+            Field::new("original", DataType::Binary, false),
+        ]);
+        Ok(Self {
+            dir: dir.into(),
+            low_res_size,
+            rows: Vec::new(),
+            masks: ipc::IpcWriter::create(&dir.join("masks.arrow"), schema)?,
+            low_res: Vec::new(),
+            original: Vec::new(),
+        })
+    }
+
+    /// Adds a target with its mask at original resolution; the low-res mask is made from it.
+    ///
+    /// # Errors
+    /// When the masks cannot be written.
+    pub fn push(&mut self, target: Target, mask: &Mask) -> Result<(), DataError> {
+        self.low_res.extend(mask.to_low_res(self.low_res_size).pixels().iter().map(|&p| u8::from(p)));
+        self.original.push(pack(mask));
+        self.rows.push(target);
+        if self.original.len() == BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), DataError> {
+        if self.original.is_empty() {
+            return Ok(());
+        }
+        let length = (self.low_res_size * self.low_res_size) as i32;
+        let item = Arc::new(Field::new("item", DataType::UInt8, false));
+        let values = Arc::new(UInt8Array::from(std::mem::take(&mut self.low_res)));
+        let original = std::mem::take(&mut self.original);
+        self.masks.write(vec![
+            Arc::new(FixedSizeListArray::new(item, length, values, None)),
+            Arc::new(BinaryArray::from_iter_values(original)),
+        ])
+    }
+
+    /// Completes the artifact.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn finish(mut self, audit: &impl Serialize, rejected: &[Rejected]) -> Result<(), DataError> {
+        self.flush()?;
+        self.masks.finish()?;
+        table::write(&self.dir.join("targets.parquet"), &self.rows)?;
+        write_json(&self.dir.join("audit.json"), audit)?;
+        write_json(&self.dir.join("rejected.json"), &rejected)?;
+        let header = Header { format: FORMAT.into(), low_res_size: self.low_res_size, rows: self.rows.len() };
+        write_json(&self.dir.join("targets.json"), &header)
+    }
+}
+
+/// A published `targets` artifact.
+pub struct Targets {
+    low_res_size: u32,
+    rows: Vec<Target>,
+    low_res: Vec<UInt8Array>,
+    original: Vec<BinaryArray>,
+}
+
+impl Targets {
+    /// Maps the artifact in `dir`.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged or of another version.
+    pub fn open(dir: &Path) -> Result<Self, DataError> {
+        let path = dir.join("targets.json");
+        let header: Header = read_json(&path)?;
+        check_format(&path, &header.format, FORMAT)?;
+        let rows: Vec<Target> = table::read(&dir.join("targets.parquet"))?;
+        let masks = dir.join("masks.arrow");
+        let mut targets =
+            Self { low_res_size: header.low_res_size, rows, low_res: Vec::new(), original: Vec::new() };
+        let cells = (header.low_res_size * header.low_res_size) as usize;
+        for batch in ipc::open(&masks)? {
+            let (low_res, original) = targets.check_batch(&masks, &batch, cells)?;
+            targets.low_res.push(low_res);
+            targets.original.push(original);
+        }
+        let held: usize = targets.original.iter().map(|b| b.len()).sum();
+        if targets.rows.len() != header.rows || held != header.rows {
+            let message = format!(
+                "it states {} rows, targets.parquet has {}, masks.arrow {held}",
+                header.rows,
+                targets.rows.len()
+            );
+            return Err(DataError::damaged(&path, message));
+        }
+        for (index, row) in targets.rows.iter().enumerate() {
+            let bytes = targets.packed(index).len();
+            if bytes != row.original().pixels().div_ceil(8) {
+                let message = format!("the mask of {} has {bytes} bytes for {}", row.id, row.original());
+                return Err(DataError::damaged(&masks, message));
+            }
+        }
+        Ok(targets)
+    }
+
+    fn check_batch(
+        &self,
+        path: &Path,
+        batch: &RecordBatch,
+        cells: usize,
+    ) -> Result<(UInt8Array, BinaryArray), DataError> {
+        let list = ipc::column::<FixedSizeListArray>(path, batch, "low_res")?;
+        let low_res = list.values().as_any().downcast_ref::<UInt8Array>();
+        let Some(low_res) = low_res.filter(|values| values.len() == list.len() * cells) else {
+            return Err(DataError::damaged(path, "column \"low_res\" has another shape"));
+        };
+        Ok((low_res.clone(), ipc::column::<BinaryArray>(path, batch, "original")?.clone()))
+    }
+
+    /// Side of the low-res grid.
+    pub fn low_res_size(&self) -> u32 {
+        self.low_res_size
+    }
+
+    /// All targets.
+    pub fn rows(&self) -> &[Target] {
+        &self.rows
+    }
+
+    /// Indices of the targets of a split, in order.
+    pub fn of(&self, split: Split) -> Vec<usize> {
+        (0..self.rows.len()).filter(|&i| self.rows[i].split == split).collect()
+    }
+
+    /// The low-res mask of target `index`: 0 or 1 for each cell, in row order.
+    pub fn low_res(&self, index: usize) -> &[u8] {
+        let cells = (self.low_res_size * self.low_res_size) as usize;
+        &self.low_res[index / BATCH_ROWS].values()[index % BATCH_ROWS * cells..][..cells]
+    }
+
+    /// The mask of target `index` at original resolution.
+    pub fn mask(&self, index: usize) -> Mask {
+        unpack(self.packed(index), self.rows[index].original())
+    }
+
+    fn packed(&self, index: usize) -> &[u8] {
+        self.original[index / BATCH_ROWS].value(index % BATCH_ROWS)
+    }
+}
+
+fn pack(mask: &Mask) -> Vec<u8> {
+    let byte = |bits: &[bool]| bits.iter().enumerate().fold(0, |byte, (i, &bit)| byte | u8::from(bit) << i);
+    mask.pixels().chunks(8).map(byte).collect()
+}
+
+fn unpack(bytes: &[u8], size: Size) -> Mask {
+    Mask::new(size, (0..size.pixels()).map(|i| bytes[i / 8] >> (i % 8) & 1 == 1).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_mask_is_the_mask() {
+        let mask = Mask::from_fn(Size::new(5, 7), |x, y| (x * 3 + y * 5) % 4 == 1);
+        assert_eq!(pack(&mask).len(), 5);
+        assert_eq!(unpack(&pack(&mask), mask.size()), mask);
+    }
+}

@@ -1,0 +1,75 @@
+use crate::Size;
+use serde::{Deserialize, Serialize};
+
+/// A box in pixels of the original image. All four are pixel indices and the maxima are inclusive: the box of a
+/// single pixel at (3, 4) is `3, 4, 3, 4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PixelBox {
+    /// Left column.
+    pub x0: u32,
+    /// Top row.
+    pub y0: u32,
+    /// Right column, inclusive.
+    pub x1: u32,
+    /// Bottom row, inclusive.
+    pub y1: u32,
+}
+
+impl PixelBox {
+    /// Moves each side outward by its own number of pixels (left, top, right, bottom), clipped to the image.
+    pub fn grown(self, by: [u32; 4], image: Size) -> Self {
+        Self {
+            x0: self.x0.saturating_sub(by[0]),
+            y0: self.y0.saturating_sub(by[1]),
+            x1: self.x1.saturating_add(by[2]).min(image.width - 1),
+            y1: self.y1.saturating_add(by[3]).min(image.height - 1),
+        }
+    }
+
+    /// Columns covered.
+    pub fn width(self) -> u32 {
+        self.x1 - self.x0 + 1
+    }
+
+    /// Rows covered.
+    pub fn height(self) -> u32 {
+        self.y1 - self.y0 + 1
+    }
+
+    /// Whether pixel (x, y) lies in the box.
+    pub fn contains(self, x: u32, y: u32) -> bool {
+        (self.x0..=self.x1).contains(&x) && (self.y0..=self.y1).contains(&y)
+    }
+
+    /// The corners `[x0, y0, x1, y1]` in model input pixels: each axis is scaled by its own ratio of the resized
+    /// to the original size (`SamProcessor._normalize_coordinates`).
+    pub fn to_model(self, original: Size, resized: Size) -> [f32; 4] {
+        let x = f64::from(resized.width) / f64::from(original.width);
+        let y = f64::from(resized.height) / f64::from(original.height);
+        [
+            (f64::from(self.x0) * x) as f32,
+            (f64::from(self.y0) * y) as f32,
+            (f64::from(self.x1) * x) as f32,
+            (f64::from(self.y1) * y) as f32,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_is_clipped_to_the_image() {
+        let b = PixelBox { x0: 3, y0: 10, x1: 95, y1: 40 };
+        let grown = b.grown([5, 5, 5, 5], Size::new(50, 100));
+        assert_eq!(grown, PixelBox { x0: 0, y0: 5, x1: 99, y1: 45 });
+        assert_eq!(b.grown([0; 4], Size::new(50, 100)), b);
+    }
+
+    #[test]
+    fn each_axis_has_its_own_scale() {
+        let b = PixelBox { x0: 0, y0: 1, x1: 10, y1: 2 };
+        assert_eq!(b.to_model(Size::new(4, 20), Size::new(2, 40)), [0.0, 0.5, 20.0, 1.0]);
+    }
+}

@@ -1,0 +1,335 @@
+//! What code a stage program was built from, as one hash.
+//!
+//! It covers the sources of the program's crate and of every workspace crate it depends on, what the workspace says
+//! of the dependencies they name, the versions and checksums of all it resolves to in `Cargo.lock`, and how it is
+//! compiled ([`Build`]). A build script embeds it in the program; the runner computes the same from the checkout, so
+//! it knows without cargo whether an artifact was made by today's code.
+//!
+//! Left out: tests, benches and build dependencies (this crate), none of which can change what a stage writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// How code is compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// `rustc --version`.
+    pub rustc: String,
+    /// Cargo profile: `release` or `debug`.
+    pub profile: String,
+    /// Encoded compiler flags, as cargo passes them to build scripts.
+    pub rustflags: String,
+    /// Enabled features of the crate, upper case as cargo passes them, sorted.
+    pub features: Vec<String>,
+}
+
+/// The identity of a crate's code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// 64 hex digits.
+    pub hash: String,
+    /// Files and folders it was computed from.
+    pub sources: Vec<PathBuf>,
+}
+
+/// The sources cannot be read as a Cargo workspace.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what cargo would accept.
+    #[error("{}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The identity of the crate in `crate_dir`, a member of the workspace at `workspace`.
+///
+/// # Errors
+/// When a manifest, a source file or `Cargo.lock` cannot be read.
+pub fn of_crate(workspace: &Path, crate_dir: &Path, build: &Build) -> Result<Identity, IdentityError> {
+    let root = Manifest::read(&workspace.join("Cargo.toml"))?;
+    let shared = root.table.get("workspace").and_then(|w| w.get("dependencies"));
+    let mut hasher = blake3::Hasher::new_derive_key("resect 1.0 code identity");
+    let mut part = |name: &str, content: &[u8]| {
+        for bytes in [name.as_bytes(), content] {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        }
+    };
+    part("rustc", build.rustc.as_bytes());
+    part("profile", build.profile.as_bytes());
+    part("rustflags", build.rustflags.as_bytes());
+    part("features", build.features.join(",").as_bytes());
+    let profiles = root.table.get("profile").map(ToString::to_string).unwrap_or_default();
+    part("profiles", profiles.as_bytes());
+
+    // Workspace crates by folder, sorted by path below the root: the walk's order must not matter.
+    let mut pending = vec![crate_dir.to_path_buf()];
+    let mut crates = BTreeMap::new();
+    let mut package = None;
+    while let Some(dir) = pending.pop() {
+        let manifest = Manifest::read(&dir.join("Cargo.toml"))?;
+        package.get_or_insert(manifest.package_name()?);
+        let relative = dir.strip_prefix(workspace).unwrap_or(&dir).to_path_buf();
+        if crates.contains_key(&relative) {
+            continue;
+        }
+        for (name, dependency) in manifest.dependencies() {
+            let inherited = dependency.get("workspace").is_some();
+            let entry = if inherited { shared.and_then(|s| s.get(&name)) } else { Some(&dependency) };
+            let Some(entry) = entry else { continue };
+            part(&format!("dependency {name}"), entry.to_string().as_bytes());
+            if let Some(path) = entry.get("path").and_then(toml::Value::as_str) {
+                let from = if inherited { workspace } else { &dir };
+                pending.push(from.join(path));
+            }
+        }
+        crates.insert(relative, dir);
+    }
+    let lock = workspace.join("Cargo.lock");
+    for line in resolved(&lock, &package.unwrap_or_default())? {
+        part("resolved", line.as_bytes());
+    }
+    let mut sources = vec![lock, workspace.join("Cargo.toml")];
+    for (relative, dir) in crates {
+        let mut files = vec![dir.join("Cargo.toml")];
+        files.extend(Some(dir.join("build.rs")).filter(|path| path.exists()));
+        files_below(&dir.join("src"), &mut files)?;
+        for file in files {
+            let content = read(&file)?;
+            let name = relative.join(file.strip_prefix(&dir).unwrap_or(&file));
+            part(&name.to_string_lossy().replace('\\', "/"), &content);
+        }
+        sources.push(dir);
+    }
+    Ok(Identity { hash: hasher.finalize().to_hex().to_string(), sources })
+}
+
+/// For the build script of a stage program: sets `RESECT_IDENTITY` for `env!`.
+///
+/// # Panics
+/// When the sources cannot be read: the build must not go on.
+pub fn embed() {
+    let build = Build::of_build_script();
+    let dir = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let workspace = dir
+        .ancestors()
+        .find(|dir| dir.join("Cargo.lock").exists())
+        .expect("the crate lies in a workspace with a Cargo.lock");
+    match of_crate(workspace, &dir, &build) {
+        Ok(identity) => {
+            for source in identity.sources {
+                println!("cargo:rerun-if-changed={}", source.display());
+            }
+            println!("cargo:rustc-env=RESECT_IDENTITY={}", identity.hash);
+        }
+        Err(error) => panic!("cannot tell the identity of this code: {error}"),
+    }
+}
+
+/// For the runner's build script: sets `RESECT_RUSTC`, `RESECT_PROFILE` and `RESECT_RUSTFLAGS` for `env!`.
+pub fn embed_toolchain() {
+    let build = Build::of_build_script();
+    println!("cargo:rustc-env=RESECT_RUSTC={}", build.rustc);
+    println!("cargo:rustc-env=RESECT_PROFILE={}", build.profile);
+    println!("cargo:rustc-env=RESECT_RUSTFLAGS={}", build.rustflags);
+    println!("cargo:rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
+}
+
+impl Build {
+    fn of_build_script() -> Self {
+        let var = |name| std::env::var(name).unwrap_or_default();
+        let rustc = std::process::Command::new(var("RUSTC"))
+            .arg("--version")
+            .output()
+            .expect("the compiler that cargo names can be asked for its version");
+        let features = std::env::vars()
+            .filter_map(|(name, _)| name.strip_prefix("CARGO_FEATURE_").map(str::to_owned))
+            .collect::<BTreeSet<_>>();
+        Self {
+            rustc: String::from_utf8_lossy(&rustc.stdout).trim().to_owned(),
+            profile: var("PROFILE"),
+            // The separator of cargo's encoding cannot travel through an environment line.
+            rustflags: var("CARGO_ENCODED_RUSTFLAGS").replace('\u{1f}', " "),
+            features: features.into_iter().collect(),
+        }
+    }
+}
+
+struct Manifest {
+    path: PathBuf,
+    table: toml::Table,
+}
+
+impl Manifest {
+    fn read(path: &Path) -> Result<Self, IdentityError> {
+        let text = String::from_utf8_lossy(&read(path)?).into_owned();
+        let table = text.parse().map_err(|e: toml::de::Error| parse_error(path, e.message().to_owned()))?;
+        Ok(Self { path: path.into(), table })
+    }
+
+    fn package_name(&self) -> Result<String, IdentityError> {
+        let name = self.table.get("package").and_then(|p| p.get("name")).and_then(toml::Value::as_str);
+        name.map(str::to_owned).ok_or_else(|| parse_error(&self.path, "it has no package name".into()))
+    }
+
+    fn dependencies(&self) -> BTreeMap<String, toml::Value> {
+        let of = |table: &toml::Table| {
+            table.get("dependencies").and_then(toml::Value::as_table).cloned().unwrap_or_default()
+        };
+        let targets = self.table.get("target").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let for_targets = targets.values().filter_map(toml::Value::as_table).flat_map(of);
+        of(&self.table).into_iter().chain(for_targets).collect()
+    }
+}
+
+/// `name version checksum` of every package that `package` resolves to, sorted.
+fn resolved(lock: &Path, package: &str) -> Result<BTreeSet<String>, IdentityError> {
+    let lockfile = Manifest::read(lock)?.table;
+    let packages: Vec<&toml::Table> = lockfile
+        .get("package")
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(toml::Value::as_table)
+        .collect();
+    let text = |package: &toml::Table, field: &str| {
+        package.get(field).and_then(toml::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let mut pending = vec![package.to_owned()];
+    let mut found = BTreeSet::new();
+    while let Some(wanted) = pending.pop() {
+        // "name", "name version" or "name version (source)".
+        let mut words = wanted.split(' ');
+        let (name, version) = (words.next().unwrap_or_default(), words.next());
+        let matching = |p: &&&toml::Table| {
+            text(p, "name") == name && version.is_none_or(|version| text(p, "version") == version)
+        };
+        let Some(entry) = packages.iter().find(matching) else {
+            return Err(parse_error(lock, format!("it does not list {wanted}; run cargo once to update it")));
+        };
+        let line = format!("{} {} {}", text(entry, "name"), text(entry, "version"), text(entry, "checksum"));
+        if found.insert(line) {
+            let dependencies = entry.get("dependencies").and_then(toml::Value::as_array);
+            pending.extend(
+                dependencies.into_iter().flatten().filter_map(toml::Value::as_str).map(str::to_owned),
+            );
+        }
+    }
+    Ok(found)
+}
+
+fn files_below(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), IdentityError> {
+    let error = |source| IdentityError::Read { path: dir.into(), source };
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
+        .map_err(error)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()
+        .map_err(error)?;
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files_below(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    std::fs::read(path).map_err(|source| IdentityError::Read { path: path.into(), source })
+}
+
+fn parse_error(path: &Path, message: String) -> IdentityError {
+    IdentityError::Parse { path: path.into(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn build() -> Build {
+        Build {
+            rustc: "rustc 1".into(),
+            profile: "release".into(),
+            rustflags: String::new(),
+            features: vec![],
+        }
+    }
+
+    fn workspace(dir: &Path) {
+        let files = [
+            (
+                "Cargo.toml",
+                "[workspace]\n[workspace.dependencies]\nb = {path = \"b\"}\nx = \"1\"\nunused = \"1\"",
+            ),
+            (
+                "Cargo.lock",
+                "[[package]]\nname='a'\nversion='0'\ndependencies=['b']\n\
+                 [[package]]\nname='b'\nversion='0'\ndependencies=['x 1.0']\n\
+                 [[package]]\nname='x'\nversion='1.0'\nchecksum='c1'\n\
+                 [[package]]\nname='x'\nversion='2.0'\nchecksum='c2'\n",
+            ),
+            ("a/Cargo.toml", "[package]\nname='a'\n[dependencies]\nb.workspace=true"),
+            ("a/src/lib.rs", "a"),
+            ("b/Cargo.toml", "[package]\nname='b'\n[dependencies]\nx.workspace=true"),
+            ("b/src/lib.rs", "b"),
+            ("c/Cargo.toml", "[package]\nname='c'"),
+            ("c/src/lib.rs", "c"),
+        ];
+        for (path, content) in files {
+            let path = dir.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+    }
+
+    #[test]
+    fn it_changes_with_what_matters_and_only_with_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        workspace(root);
+        let hash = |build: &Build| of_crate(root, &root.join("a"), build).unwrap().hash;
+        let base = hash(&build());
+        let edit = |path: &str, from: &str, to: &str| {
+            let text = fs::read_to_string(root.join(path)).unwrap();
+            assert!(text.contains(from));
+            fs::write(root.join(path), text.replace(from, to)).unwrap();
+            let changed = hash(&build()) != base;
+            fs::write(root.join(path), text).unwrap();
+            changed
+        };
+        assert!(edit("a/src/lib.rs", "a", "aa"), "own source");
+        assert!(edit("b/src/lib.rs", "b", "bb"), "source of a dependency");
+        assert!(edit("Cargo.toml", "x = \"1\"", "x = {version=\"1\", features=[\"f\"]}"), "features");
+        assert!(edit("Cargo.lock", "c1", "c3"), "resolved version");
+        assert!(!edit("Cargo.lock", "c2", "c3"), "a version it does not resolve to");
+        assert!(!edit("Cargo.toml", "unused = \"1\"", "unused = \"2\""), "a dependency of others");
+        assert!(!edit("c/src/lib.rs", "c", "cc"), "an unrelated crate");
+        assert_ne!(base, hash(&Build { profile: "debug".into(), ..build() }));
+        assert_ne!(base, hash(&Build { features: vec!["CUDA".into()], ..build() }));
+        assert_eq!(base, hash(&build()));
+    }
+
+    #[test]
+    fn a_missing_package_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        workspace(dir.path());
+        fs::write(dir.path().join("Cargo.lock"), "").unwrap();
+        let error = of_crate(dir.path(), &dir.path().join("a"), &build()).unwrap_err();
+        assert!(error.to_string().contains("does not list a"), "{error}");
+    }
+}

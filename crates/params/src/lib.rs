@@ -1,0 +1,253 @@
+//! The settings that shape each stage's output, typed, with their defaults and limits.
+//!
+//! A pipeline file has one section for each struct here. Whatever is in them enters a stage's key; what only
+//! changes how the work is done (threads, batch sizes, logging) lives in [`Runtime`], which no key ever sees.
+
+use serde::{Deserialize, Serialize};
+
+mod check;
+pub use check::{Invalid, Problems};
+
+/// How `ingest` reads the dataset and its masks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestParams {
+    /// Where in the dataset the images, masks and names are.
+    pub layout: Layout,
+    /// From mask image to binary mask.
+    pub mask: MaskParams,
+    /// Which sample goes where.
+    pub split: SplitParams,
+    /// Longest side of the resized images, in pixels: the model's input side.
+    pub image_size: u32,
+    /// Side of the low-res grid of the mask decoder, in cells: four times the grid of patches.
+    pub low_res_size: u32,
+    /// Samples, audit and limits.
+    pub ingest: IngestLimits,
+}
+
+/// How a dataset artifact is laid out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Layout {
+    /// `images/` and `masks/`, matched by file stem; an optional `splits.csv` with the columns `id,split` and, if
+    /// wanted, `group`.
+    Folder,
+    /// Parquet files in the Hugging Face image layout, their given split in the file name (`train-00000-of-...`).
+    Parquet {
+        /// Column of the images: a struct of `bytes` and `path`, or plain binary.
+        image_column: String,
+        /// Column of the masks, in either form.
+        mask_column: String,
+        /// Column of the sample's name; when empty, `<file stem>-<row>` names it.
+        id_column: String,
+        /// Column of the group that must not be split (patient, sequence); when empty, none.
+        group_column: String,
+    },
+}
+
+/// From mask image to binary mask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskParams {
+    /// A grey value at or above this is foreground, 1-255. Colour masks are turned grey first.
+    pub threshold: u8,
+    /// Instead of the threshold: exactly these pixel values (palette indices in a palette image) are foreground.
+    pub labels: Vec<u8>,
+    /// A connected component (8 neighbours) of fewer pixels is a speck and removed, unless it is the largest one.
+    /// 0 keeps everything.
+    pub speck_pixels: u32,
+    /// One target for the whole mask, or one for each connected component.
+    pub targets: Targets,
+}
+
+impl Default for MaskParams {
+    fn default() -> Self {
+        Self { threshold: 128, labels: Vec::new(), speck_pixels: 100, targets: Targets::Whole }
+    }
+}
+
+/// What one training target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Targets {
+    /// The whole mask, with one box over all of it.
+    Whole,
+    /// Each connected component, with its own box.
+    Components,
+}
+
+/// Which sample goes where. The part that is reported (`test`) never selects an epoch: the share that does is
+/// carved from the training part, by group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitParams {
+    /// As the data gives it, or drawn.
+    pub by: SplitBy,
+    /// With `by = "given"`: the given splits that make up the training part.
+    pub train: Vec<String>,
+    /// With `by = "given"`: the given splits that are reported. Empty: `test` where there is one, else `validation`.
+    pub test: Vec<String>,
+    /// Share of the training part that selects the epoch, 0 to 0.9. 0: the last epoch is kept.
+    pub validation_share: f64,
+    /// With `by = "random"`: share of all samples that is reported, above 0, below 1.
+    pub test_share: f64,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// A regular expression on the sample's name whose first capture group names its group (patient, sequence);
+    /// groups are never split. Empty: the group column where there is one, else each sample is its own group.
+    pub group_pattern: String,
+}
+
+impl Default for SplitParams {
+    fn default() -> Self {
+        Self {
+            by: SplitBy::Given,
+            train: vec!["train".into()],
+            test: Vec::new(),
+            validation_share: 0.1,
+            test_share: 0.2,
+            seed: 0,
+            group_pattern: String::new(),
+        }
+    }
+}
+
+/// Who decides the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitBy {
+    /// The dataset: by file name or `splits.csv`.
+    Given,
+    /// A seeded draw by group.
+    Random,
+}
+
+/// What `ingest` accepts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestLimits {
+    /// Share of rejected samples above which the stage fails, 0 to 1.
+    pub max_rejected: f64,
+    /// Only the first so many samples of each given split, in the dataset's order. 0: all.
+    pub limit: u32,
+    /// Images of more pixels than this are rejected before they are decoded.
+    pub max_pixels: u64,
+    /// Two images whose perceptual hashes differ in at most this many of 64 bits are near-duplicates.
+    pub duplicate_distance: u32,
+}
+
+impl Default for IngestLimits {
+    fn default() -> Self {
+        Self { max_rejected: 0.05, limit: 0, max_pixels: 100_000_000, duplicate_distance: 4 }
+    }
+}
+
+/// How `embed` stores what the encoder gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbedParams {
+    /// Number format on disk.
+    pub dtype: EmbeddingDtype,
+}
+
+impl Default for EmbedParams {
+    fn default() -> Self {
+        Self { dtype: EmbeddingDtype::F16 }
+    }
+}
+
+/// Number format of embeddings on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmbeddingDtype {
+    /// IEEE half precision: 2.1 MB an image for the published models.
+    F16,
+    /// Single precision: 4.2 MB an image.
+    F32,
+}
+
+/// How the mask decoder is tuned. The defaults are the published recipe's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainParams {
+    /// Passes over the training part.
+    pub epochs: u32,
+    /// Samples in a batch.
+    pub batch_size: u32,
+    /// Batches whose gradients make one optimiser step; each loss is divided by it, the last group of an epoch
+    /// may be incomplete.
+    pub accumulation: u32,
+    /// AdamW's learning rate in the first epoch.
+    pub learning_rate: f64,
+    /// What the cosine falls to.
+    pub min_learning_rate: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// AdamW's first-moment decay.
+    pub beta1: f64,
+    /// AdamW's second-moment decay.
+    pub beta2: f64,
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Each side of a training box moves outward by 0 to this many pixels (exclusive) of the original image.
+    pub jitter: u32,
+    /// A new order each epoch, or the dataset's.
+    pub shuffle: bool,
+    /// Seed of jitter and order.
+    pub seed: u64,
+}
+
+impl Default for TrainParams {
+    fn default() -> Self {
+        Self {
+            epochs: 30,
+            batch_size: 2,
+            accumulation: 2,
+            learning_rate: 1e-5,
+            min_learning_rate: 1e-7,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            jitter: 20,
+            shuffle: true,
+            seed: 0,
+        }
+    }
+}
+
+/// What `evaluate` reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateParams {
+    /// Overlay images to draw, the worst samples first. 0: none.
+    pub overlays: u32,
+    /// Bounds of the size classes, as fractions of the image's area, ascending: `[0.05, 0.2]` makes small (below
+    /// 0.05), medium and large (0.2 and above).
+    pub size_bounds: [f64; 2],
+}
+
+impl Default for EvaluateParams {
+    fn default() -> Self {
+        Self { overlays: 12, size_bounds: [0.05, 0.2] }
+    }
+}
+
+/// How the work is done. Nothing here changes a byte of any artifact, so nothing here enters a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Worker threads of a stage. 0: one for each core.
+    pub threads: usize,
+    /// Images that pass the encoder together in `embed`.
+    pub embed_batch: usize,
+    /// Prompts that pass the decoder together in `evaluate` and in validation.
+    pub decode_batch: usize,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { threads: 0, embed_batch: 2, decode_batch: 8 }
+    }
+}

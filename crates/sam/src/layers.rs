@@ -1,0 +1,127 @@
+//! Small layers that several parts share.
+
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Tensor, backend::Backend};
+use resect_checkpoint::Activation;
+
+/// Epsilon of every layer norm over channels, which `transformers` does not take from the configuration.
+pub(crate) const CHANNEL_NORM_EPS: f64 = 1e-6;
+
+/// Applies a linear layer to the last axis as one matrix product.
+///
+/// With more than two axes burn multiplies one small matrix per leading index.
+pub(crate) fn linear<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -> Tensor<B, D> {
+    let mut dims = x.dims();
+    let channels = dims[D - 1];
+    let rows = dims.iter().product::<usize>() / channels;
+    let y = layer.forward(x.reshape([rows, channels]));
+    dims[D - 1] = y.dims()[1];
+    y.reshape(dims)
+}
+
+/// The exact GELU, `x * (1 + erf(x / sqrt 2)) / 2`, with its exact gradient.
+///
+/// Composed, because the gradient of burn's own is the one of the tanh approximation on some backends.
+pub(crate) fn gelu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let gate = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0);
+    x.mul(gate).mul_scalar(0.5)
+}
+
+/// An activation that a gradient may have to pass.
+pub(crate) fn activate<B: Backend, const D: usize>(activation: Activation, x: Tensor<B, D>) -> Tensor<B, D> {
+    match activation {
+        Activation::Gelu => gelu(x),
+        Activation::Relu => relu(x),
+    }
+}
+
+/// A layer norm over the channels of `[b, c, h, w]`. (`SamLayerNorm`, channels first)
+pub(crate) fn channel_norm<B: Backend>(norm: &LayerNorm<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    norm.forward(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
+}
+
+pub(crate) fn layer_norm<B: Backend>(size: usize, eps: f64, device: &B::Device) -> LayerNorm<B> {
+    LayerNormConfig::new(size).with_epsilon(eps).init(device)
+}
+
+/// A parameter that waits to be loaded.
+pub(crate) fn unloaded<B: Backend, const D: usize>(
+    shape: [usize; D],
+    device: &B::Device,
+) -> Param<Tensor<B, D>> {
+    burn::nn::Initializer::Zeros.init(shape, device)
+}
+
+/// One or more rows of learned channels. (`nn.Embedding`)
+#[derive(Module, Debug)]
+pub(crate) struct Embedding<B: Backend> {
+    /// `[rows, channels]`
+    pub(crate) weight: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Embedding<B> {
+    pub(crate) fn new(rows: usize, channels: usize, device: &B::Device) -> Self {
+        Self { weight: unloaded([rows, channels], device) }
+    }
+}
+
+/// Two linear layers with an activation between them. (`SamMLPBlock`)
+#[derive(Module, Debug)]
+pub(crate) struct Mlp<B: Backend> {
+    pub(crate) lin1: Linear<B>,
+    pub(crate) lin2: Linear<B>,
+    activation: Activation,
+}
+
+impl<B: Backend> Mlp<B> {
+    pub(crate) fn new(channels: usize, hidden: usize, activation: Activation, device: &B::Device) -> Self {
+        Self {
+            lin1: LinearConfig::new(channels, hidden).init(device),
+            lin2: LinearConfig::new(hidden, channels).init(device),
+            activation,
+        }
+    }
+
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        linear(&self.lin2, activate(self.activation, linear(&self.lin1, x)))
+    }
+
+    /// [`Mlp::forward`] where no gradient is needed: burn's own GELU is exact in this direction, and one pass over memory.
+    pub(crate) fn infer<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        let x = linear(&self.lin1, x);
+        let x = match self.activation {
+            Activation::Gelu => burn::tensor::activation::gelu(x),
+            Activation::Relu => relu(x),
+        };
+        linear(&self.lin2, x)
+    }
+}
+
+/// Linear layers with rectifiers between them. (`SamFeedForward`)
+#[derive(Module, Debug)]
+pub(crate) struct FeedForward<B: Backend> {
+    proj_in: Linear<B>,
+    layers: Vec<Linear<B>>,
+    proj_out: Linear<B>,
+}
+
+impl<B: Backend> FeedForward<B> {
+    /// `depth` linear layers in all, at least two.
+    pub(crate) fn new(input: usize, hidden: usize, output: usize, depth: usize, device: &B::Device) -> Self {
+        Self {
+            proj_in: LinearConfig::new(input, hidden).init(device),
+            layers: (2..depth).map(|_| LinearConfig::new(hidden, hidden).init(device)).collect(),
+            proj_out: LinearConfig::new(hidden, output).init(device),
+        }
+    }
+
+    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let mut x = relu(self.proj_in.forward(x));
+        for layer in &self.layers {
+            x = relu(layer.forward(x));
+        }
+        self.proj_out.forward(x)
+    }
+}

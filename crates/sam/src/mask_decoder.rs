@@ -1,0 +1,175 @@
+//! The mask decoder: image embedding and prompts to masks and their estimated quality. The part that is fine-tuned.
+//!
+//! Reference: `transformers`, `models/sam/modeling_sam.py`, `SamMaskDecoder`; `segment_anything/modeling/mask_decoder.py`.
+
+use std::ops::Range;
+
+use burn::module::Module;
+use burn::nn::LayerNorm;
+use burn::nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
+use burn::tensor::{Tensor, backend::Backend};
+use resect_checkpoint::SamConfig;
+
+use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, gelu, layer_norm};
+use crate::prompt_encoder::PromptEmbeddings;
+use crate::transformer::TwoWayTransformer;
+
+/// Linear layers of a hypernetwork.
+const HYPERNETWORK_DEPTH: usize = 3;
+
+/// What the decoder predicts.
+#[derive(Debug, Clone)]
+pub struct MaskOutput<B: Backend> {
+    /// Mask logits `[n, m, 4g, 4g]`; the object is where they are positive. They cover the padded model input.
+    pub low_res_logits: Tensor<B, 4>,
+    /// Estimated intersection over union of each mask with the object, `[n, m]`; a regression, not bound to `[0, 1]`.
+    pub iou_scores: Tensor<B, 2>,
+}
+
+/// Predicts masks. (`SamMaskDecoder`)
+#[derive(Module, Debug)]
+pub struct MaskDecoder<B: Backend> {
+    iou_token: Embedding<B>,
+    mask_tokens: Embedding<B>,
+    transformer: TwoWayTransformer<B>,
+    upscale_conv1: ConvTranspose2d<B>,
+    upscale_layer_norm: LayerNorm<B>,
+    upscale_conv2: ConvTranspose2d<B>,
+    output_hypernetworks_mlps: Vec<FeedForward<B>>,
+    iou_prediction_head: FeedForward<B>,
+}
+
+impl<B: Backend> MaskDecoder<B> {
+    /// A decoder of the right shape whose parameters wait to be loaded.
+    pub(crate) fn new(config: &SamConfig, device: &B::Device) -> Self {
+        let d = &config.decoder;
+        let (hidden, masks) = (d.hidden_size, d.num_multimask_outputs + 1);
+        let doubling =
+            |from, to| ConvTranspose2dConfig::new([from, to], [2, 2]).with_stride([2, 2]).init(device);
+        Self {
+            iou_token: Embedding::new(1, hidden, device),
+            mask_tokens: Embedding::new(masks, hidden, device),
+            transformer: TwoWayTransformer::new(d, device),
+            upscale_conv1: doubling(hidden, hidden / 4),
+            upscale_layer_norm: layer_norm(hidden / 4, CHANNEL_NORM_EPS, device),
+            upscale_conv2: doubling(hidden / 4, hidden / 8),
+            output_hypernetworks_mlps: (0..masks)
+                .map(|_| FeedForward::new(hidden, hidden, hidden / 8, HYPERNETWORK_DEPTH, device))
+                .collect(),
+            iou_prediction_head: FeedForward::new(
+                hidden,
+                d.iou_head_hidden_dim,
+                masks,
+                d.iou_head_depth,
+                device,
+            ),
+        }
+    }
+
+    /// Predicts masks and their scores for `n` prompts.
+    ///
+    /// `image_embeddings` is `[n, C, g, g]`, one per prompt ([`crate::repeat_per_prompt`]); `image_position` is `[1, C, g, g]`
+    /// ([`crate::PromptEncoder::image_positional_encoding`]). With `multimask` the output is the masks 1 to 3, the parts of an
+    /// ambiguous object; without it mask 0, the best single one.
+    ///
+    /// # Panics
+    /// Where burn does: shapes that do not fit the configuration or one another.
+    pub fn forward(
+        &self,
+        image_embeddings: Tensor<B, 4>,
+        image_position: Tensor<B, 4>,
+        prompts: &PromptEmbeddings<B>,
+        multimask: bool,
+    ) -> MaskOutput<B> {
+        let masks = if multimask { 1..self.output_hypernetworks_mlps.len() } else { 0..1 };
+        let (tokens, image, grid) = self.transform(image_embeddings, image_position, prompts);
+        let [n, _, channels] = tokens.dims();
+        let iou_token = tokens.clone().slice_dim(1, 0..1).reshape([n, channels]);
+        let iou_scores = self.iou_prediction_head.forward(iou_token).slice_dim(1, masks.clone());
+        MaskOutput { low_res_logits: self.masks(tokens, image, grid, masks), iou_scores }
+    }
+
+    /// The logits of [`MaskDecoder::forward`] without `multimask`, `[n, 1, 4g, 4g]`, and nothing else: what training needs.
+    ///
+    /// The hypernetworks of the other masks and the IoU head are not run, so they get no gradients. (In PyTorch the IoU head gets
+    /// none either, and those hypernetworks get zeros, which AdamW's weight decay still acts on.)
+    ///
+    /// # Panics
+    /// As [`MaskDecoder::forward`].
+    pub fn forward_single_mask(
+        &self,
+        image_embeddings: Tensor<B, 4>,
+        image_position: Tensor<B, 4>,
+        prompts: &PromptEmbeddings<B>,
+    ) -> Tensor<B, 4> {
+        let (tokens, image, grid) = self.transform(image_embeddings, image_position, prompts);
+        self.masks(tokens, image, grid, 0..1)
+    }
+
+    /// Runs the transformer: tokens `[n, 1 + masks + t, C]`, image `[n, g * g, C]` and the grid `[g, g]`.
+    fn transform(
+        &self,
+        image_embeddings: Tensor<B, 4>,
+        image_position: Tensor<B, 4>,
+        prompts: &PromptEmbeddings<B>,
+    ) -> (Tensor<B, 3>, Tensor<B, 3>, [usize; 2]) {
+        let [n, c, h, w] = image_embeddings.dims();
+        let own = Tensor::cat(vec![self.iou_token.weight.val(), self.mask_tokens.weight.val()], 0);
+        let [count, _] = own.dims();
+        let own = own.reshape([1, count, c]).expand([n, count, c]);
+        let tokens = match &prompts.sparse {
+            Some(sparse) => Tensor::cat(vec![own, sparse.clone()], 1),
+            None => own,
+        };
+        let flat = |x: Tensor<B, 4>| {
+            let [n, c, h, w] = x.dims();
+            x.reshape([n, c, h * w]).swap_dims(1, 2)
+        };
+        let image = flat(image_embeddings + prompts.dense.clone());
+        let (tokens, image) = self.transformer.forward(tokens, image, flat(image_position));
+        (tokens, image, [h, w])
+    }
+
+    /// The logits of some masks: the product of the upscaled image with what their hypernetworks make of their tokens.
+    fn masks(
+        &self,
+        tokens: Tensor<B, 3>,
+        image: Tensor<B, 3>,
+        [h, w]: [usize; 2],
+        masks: Range<usize>,
+    ) -> Tensor<B, 4> {
+        let [n, _, channels] = tokens.dims();
+        let count = masks.len();
+        let weights = masks.map(|mask| {
+            let token = tokens.clone().slice_dim(1, 1 + mask..2 + mask).reshape([n, channels]);
+            self.output_hypernetworks_mlps[mask].forward(token)
+        });
+        let weights = Tensor::stack::<3>(weights.collect(), 1);
+
+        // Both upscalings have their stride as kernel, so they are matrix products over channels. The two places within a
+        // quad that each adds stay behind the grid's until the logits, which are few, are put in order.
+        let x = image.reshape([n * h * w, channels]);
+        let x = gelu(self.upscale_layer_norm.forward(upscaled(&self.upscale_conv1, x)));
+        let x = gelu(upscaled(&self.upscale_conv2, x));
+        let [_, channels] = x.dims();
+        let x = x.reshape([n, h * w * 16, channels]);
+        weights
+            .matmul(x.swap_dims(1, 2))
+            .reshape([n * count, h, w, 2, 2, 2, 2])
+            .permute([0, 1, 3, 5, 2, 4, 6])
+            .reshape([n, count, 4 * h, 4 * w])
+    }
+}
+
+/// A transposed convolution of kernel and stride 2, over rows of channels: `[rows, c]` to `[rows * 4, c']`, where a row's four
+/// are those of its quad, line by line.
+fn upscaled<B: Backend>(conv: &ConvTranspose2d<B>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let weight = conv.weight.val();
+    let [from, to, _, _] = weight.dims();
+    let rows = x.dims()[0];
+    let y = x.matmul(weight.permute([0, 2, 3, 1]).reshape([from, 4 * to])).reshape([rows * 4, to]);
+    match &conv.bias {
+        Some(bias) => y + bias.val().reshape([1, to]),
+        None => y,
+    }
+}

@@ -1,0 +1,82 @@
+//! From resized pixels to what the image encoder takes.
+//!
+//! Reference: `transformers`, `models/sam/image_processing_pil_sam.py`, after its resize.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+use crate::error::Error;
+
+/// Mean of red, green and blue, of 1.
+pub const IMAGE_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation of red, green and blue, of 1.
+pub const IMAGE_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Normalises resized RGB pixels `[3, height, width]`, and pads them right and bottom to `[3, side, side]`.
+///
+/// Padding comes after normalising: it is 0, the mean colour, and not black. `side` is the configuration's image size, and the
+/// longer side of the image is expected to have been resized to it.
+///
+/// # Errors
+/// Pixels that are not `3 * height * width` bytes, or an image without pixels or larger than the model's input.
+pub fn normalise(pixels: &[u8], height: usize, width: usize, side: usize) -> Result<Vec<f32>, Error> {
+    let refuse = |message: String| Err(Error::Image { height, width, bytes: pixels.len(), message });
+    if height == 0 || width == 0 {
+        return refuse("it has no pixels".into());
+    }
+    if height > side || width > side {
+        return refuse(format!("larger than the model input of {side} x {side}; resize it first"));
+    }
+    if pixels.len() != 3 * height * width {
+        return refuse(format!("{} bytes are expected, three planes of pixels", 3 * height * width));
+    }
+    let mut normalised = vec![0f32; 3 * side * side];
+    let channels = pixels.chunks_exact(height * width).zip(normalised.chunks_exact_mut(side * side));
+    for ((plane, out), (mean, std)) in channels.zip(IMAGE_MEAN.into_iter().zip(IMAGE_STD)) {
+        // A byte has 256 values: the divisions are done once for each.
+        let table: Vec<f32> = (0..=u8::MAX).map(|byte| (f32::from(byte) / 255.0 - mean) / std).collect();
+        for (row, out) in plane.chunks_exact(width).zip(out.chunks_exact_mut(side)) {
+            for (byte, out) in row.iter().zip(out) {
+                *out = table[usize::from(*byte)];
+            }
+        }
+    }
+    Ok(normalised)
+}
+
+/// [`normalise`] as a tensor `[1, 3, side, side]` for [`crate::ImageEncoder::forward`].
+///
+/// # Errors
+/// As [`normalise`].
+pub fn pixel_tensor<B: Backend>(
+    pixels: &[u8],
+    height: usize,
+    width: usize,
+    side: usize,
+    device: &B::Device,
+) -> Result<Tensor<B, 4>, Error> {
+    let normalised = normalise(pixels, height, width, side)?;
+    Ok(Tensor::from_data(TensorData::new(normalised, [1, 3, side, side]), device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_zero_after_normalising_and_black_is_not() {
+        let out = normalise(&[0, 255, 0, 255, 0, 255], 1, 2, 3).unwrap();
+        assert_eq!(out.len(), 27);
+        assert!((out[0] - -0.485 / 0.229).abs() < 1e-6 && (out[1] - 0.515 / 0.229).abs() < 1e-6);
+        assert_eq!(out[2..9], [0.0; 7]);
+    }
+
+    #[test]
+    fn images_that_are_not_what_they_claim_are_refused() {
+        for (pixels, height, width, want) in
+            [(0, 0, 4, "no pixels"), (15, 5, 1, "larger than"), (11, 2, 2, "12 bytes are expected")]
+        {
+            let message = normalise(&vec![0; pixels], height, width, 4).unwrap_err().to_string();
+            assert!(message.contains(want), "{message}");
+        }
+    }
+}

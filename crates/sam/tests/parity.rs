@@ -1,0 +1,282 @@
+//! The model against `transformers`, on a very small checkpoint with every parameter perturbed.
+//!
+//! `tests/reference/sam_parity.py` makes the checkpoint and the references in `tests/fixtures/sam-tiny`.
+
+use std::path::PathBuf;
+
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile};
+use resect_sam::{
+    Cpu, ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, Sam, normalise,
+    repeat_per_prompt,
+};
+
+/// Largest error allowed, relative to the largest value of the tensor.
+const TOLERANCE: f32 = 1e-4;
+
+const CASES: [&str; 12] = [
+    "background_point",
+    "box",
+    "box_and_mask",
+    "box_and_point",
+    "mask",
+    "not_a_point",
+    "nothing",
+    "padded_points",
+    "point",
+    "points",
+    "two_boxes",
+    "two_prompts",
+];
+
+struct Fixture {
+    checkpoint: Checkpoint,
+    reference: TensorFile,
+}
+
+impl Fixture {
+    fn open() -> Self {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sam-tiny");
+        Self {
+            checkpoint: Checkpoint::open(&dir).unwrap(),
+            reference: TensorFile::open(&dir.join("reference.safetensors")).unwrap(),
+        }
+    }
+
+    fn get(&self, name: &str) -> NamedTensor {
+        self.reference.tensor(name).unwrap()
+    }
+
+    fn find(&self, name: &str) -> Option<NamedTensor> {
+        self.reference.tensor(name).ok()
+    }
+
+    /// The prompts of a case, image by image.
+    fn prompts<B: Backend>(&self, case: &str) -> Prompts<B> {
+        let device = Default::default();
+        let points = self.find(&format!("{case}.input_points"));
+        let labels = self.find(&format!("{case}.input_labels"));
+        let boxes = self.find(&format!("{case}.input_boxes"));
+        let count = |t: &NamedTensor| t.shape[0] * t.shape[1];
+        let images = self.get("pixel_values").shape[0];
+        let mut prompts = Prompts::none(points.as_ref().or(boxes.as_ref()).map_or(images, count), &device);
+        if let (Some(points), Some(labels)) = (points, labels) {
+            let all: Vec<_> =
+                points.data.chunks(2).zip(&labels.data).map(|(p, l)| point(p[0], p[1], *l)).collect();
+            let lists: Vec<Vec<_>> = all.chunks(points.shape[2]).map(<[_]>::to_vec).collect();
+            prompts = prompts.with_points(&lists).unwrap();
+        }
+        if let Some(boxes) = boxes {
+            prompts = prompts.with_boxes(boxes.data.as_chunks().0).unwrap();
+        }
+        if let Some(masks) = self.find(&format!("{case}.input_masks")) {
+            prompts = prompts.with_masks(tensor(masks)).unwrap();
+        }
+        prompts
+    }
+}
+
+fn point(x: f32, y: f32, label: f32) -> Point {
+    let label = match label as i32 {
+        1 => PointLabel::Foreground,
+        0 => PointLabel::Background,
+        -1 => PointLabel::NotAPoint,
+        -10 => PointLabel::Padding,
+        other => panic!("label {other}"),
+    };
+    Point { x, y, label }
+}
+
+fn tensor<B: Backend, const D: usize>(t: NamedTensor) -> Tensor<B, D> {
+    Tensor::from_data(TensorData::new(t.data, t.shape), &Default::default())
+}
+
+fn values<B: Backend, const D: usize>(t: Tensor<B, D>) -> Vec<f32> {
+    t.into_data().to_vec().unwrap()
+}
+
+/// Collects errors, so that a failing test shows all of them.
+#[derive(Default)]
+struct Comparison(Vec<(String, f32)>);
+
+impl Comparison {
+    fn add(&mut self, what: String, found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len(), "{what}: another number of values");
+        let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+        let worst = found.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(worst.is_finite() && largest > 0.0, "{what}: not finite, or nothing but zeros");
+        self.0.push((what, worst / largest));
+    }
+
+    fn assert_close(mut self) {
+        self.0.sort_by(|a, b| f32::total_cmp(&b.1, &a.1));
+        for (what, error) in &self.0 {
+            println!("{error:.1e}  {what}");
+        }
+        assert!(self.0[0].1 <= TOLERANCE, "{} is off by {:.1e}", self.0[0].0, self.0[0].1);
+    }
+}
+
+#[test]
+fn pixels_are_normalised_and_padded_as_by_the_processor() {
+    let fixture = Fixture::open();
+    let expected = fixture.get("pixel_values");
+    let side = fixture.checkpoint.config().image_size();
+    let mut compared = Comparison::default();
+    for (image, expected) in expected.data.chunks(3 * side * side).enumerate() {
+        let resized = fixture.get(&format!("resized.{image}"));
+        let bytes: Vec<u8> = resized.data.iter().map(|&x| x as u8).collect();
+        let found = normalise(&bytes, resized.shape[1], resized.shape[2], side).unwrap();
+        compared.add(format!("image {image}"), &found, expected);
+    }
+    compared.assert_close();
+}
+
+#[test]
+fn image_embeddings_and_positions_agree() {
+    let fixture = Fixture::open();
+    let device = Default::default();
+    let encoder = ImageEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let prompts = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let mut compared = Comparison::default();
+    let embeddings = values(encoder.forward(tensor(fixture.get("pixel_values"))));
+    compared.add("embeddings".into(), &embeddings, &fixture.get("image_embeddings").data);
+    let position = values(prompts.image_positional_encoding());
+    compared.add("position".into(), &position, &fixture.get("image_position").data);
+    compared.assert_close();
+}
+
+#[test]
+fn masks_and_scores_agree_for_every_kind_of_prompt() {
+    let fixture = Fixture::open();
+    let device = Default::default();
+    let prompt_encoder = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let decoder = MaskDecoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let embeddings: Tensor<Cpu, 4> = tensor(fixture.get("image_embeddings"));
+    let position = prompt_encoder.image_positional_encoding();
+    let mut compared = Comparison::default();
+    for case in CASES {
+        let prompts = fixture.prompts(case);
+        let embeddings = repeat_per_prompt(embeddings.clone(), prompts.len() / embeddings.dims()[0]);
+        let prompts = prompt_encoder.forward(&prompts);
+        for (kind, multimask) in [("single", false), ("multi", true)] {
+            let output = decoder.forward(embeddings.clone(), position.clone(), &prompts, multimask);
+            let logits = values(output.low_res_logits);
+            let expected = |what: &str| fixture.get(&format!("{case}.{kind}.{what}")).data;
+            compared.add(format!("{case}, {kind}, logits"), &logits, &expected("logits"));
+            compared.add(format!("{case}, {kind}, scores"), &values(output.iou_scores), &expected("iou"));
+            if !multimask {
+                let single = decoder.forward_single_mask(embeddings.clone(), position.clone(), &prompts);
+                assert_eq!(values(single), logits, "{case}: the single mask alone is another one");
+            }
+        }
+    }
+    compared.assert_close();
+}
+
+#[test]
+fn the_whole_model_goes_from_pixels_to_masks() {
+    let fixture = Fixture::open();
+    let sam = Sam::<Cpu>::load(&fixture.checkpoint, &Default::default()).unwrap();
+    let pixels: Tensor<Cpu, 4> = tensor(fixture.get("pixel_values"));
+    let mut compared = Comparison::default();
+    for case in ["two_boxes", "padded_points", "nothing"] {
+        let output = sam.forward(pixels.clone(), &fixture.prompts(case), true).unwrap();
+        let expected = fixture.get(&format!("{case}.multi.logits"));
+        compared.add(format!("{case}, logits"), &values(output.low_res_logits), &expected.data);
+    }
+    compared.assert_close();
+
+    let odd = Prompts::boxes(&[[0.0, 0.0, 9.0, 9.0]; 3], &Default::default()).unwrap();
+    let message = sam.forward(pixels, &odd, true).unwrap_err().to_string();
+    assert_eq!(message, "3 prompts cannot be divided evenly among 2 images");
+}
+
+#[test]
+fn gradients_of_the_decoder_agree() {
+    type B = Autodiff<Cpu>;
+    let fixture = Fixture::open();
+    let device = Default::default();
+    let prompt_encoder = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let frozen = prompt_encoder.forward(&fixture.prompts("box"));
+    let prompts = resect_sam::PromptEmbeddings::<B> {
+        sparse: frozen.sparse.map(Tensor::from_inner),
+        dense: Tensor::from_inner(frozen.dense),
+    };
+    let decoder = MaskDecoder::<B>::load(&fixture.checkpoint, &device).unwrap();
+    let position = Tensor::from_inner(prompt_encoder.image_positional_encoding());
+    let logits = decoder.forward_single_mask(tensor(fixture.get("image_embeddings")), position, &prompts);
+    let weights: Tensor<B, 5> = tensor(fixture.get("gradient.weights"));
+    let weights = weights.reshape(logits.dims());
+    let gradients = (logits * weights).sum().backward();
+
+    let names = decoder.parameter_names();
+    let mut collected = Gradients::<B> { gradients: &gradients, found: Vec::new() };
+    decoder.visit(&mut collected);
+    let mut compared = Comparison::default();
+    let references: Vec<_> =
+        fixture.reference.names().filter_map(|n| n.strip_prefix("gradient.mask_")).collect();
+    assert_eq!(references.len(), 16);
+    for reference in references {
+        let name = format!("mask_{reference}");
+        let expected = fixture.get(&format!("gradient.{name}"));
+        let (_, id) = names.iter().find(|(n, _)| *n == name).unwrap();
+        let (_, shape, found) = collected.found.iter().find(|(i, _, _)| i == id).unwrap();
+        let linear = shape.len() == 2 && !name.contains("token.") && !name.contains("tokens.");
+        let found = if linear { transposed(shape, found) } else { found.clone() };
+        compared.add(name, &found, &expected.data);
+    }
+    compared.assert_close();
+
+    let with_gradient: Vec<_> = collected.found.iter().map(|(id, _, _)| *id).collect();
+    for (name, id) in names {
+        let unused =
+            name.contains("iou_prediction_head") || (1..4).any(|i| name.contains(&format!("mlps.{i}.")));
+        assert_eq!(
+            !unused,
+            with_gradient.contains(&id),
+            "{name}: a gradient where none is due, or none where one is"
+        );
+    }
+}
+
+struct Gradients<'a, B: AutodiffBackend> {
+    gradients: &'a B::Gradients,
+    found: Vec<(ParamId, Vec<usize>, Vec<f32>)>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<'_, B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            self.found.push((param.id, gradient.dims().to_vec(), values(gradient)));
+        }
+    }
+}
+
+fn transposed(shape: &[usize], data: &[f32]) -> Vec<f32> {
+    let (rows, cols) = (shape[0], shape[1]);
+    (0..cols).flat_map(|col| (0..rows).map(move |row| data[row * cols + col])).collect()
+}
+
+#[test]
+fn prompts_that_do_not_fit_together_are_refused() {
+    let device = Default::default();
+    let here = point(1.0, 2.0, 1.0);
+    let boxes = Prompts::<Cpu>::boxes(&[[0.0, 0.0, 9.0, 9.0]; 2], &device).unwrap();
+    for (refused, want) in [
+        (boxes.clone().with_points(&[vec![here]]), "1 point lists were given for 2 prompts"),
+        (boxes.clone().with_masks(Tensor::zeros([3, 1, 4, 4], &device)), "3 masks were given for 2 prompts"),
+        (boxes.with_points(&[vec![here], vec![here; 2]]), "prompt 1 has 2 points, the first one has 1"),
+        (Prompts::boxes(&[[0.0, f32::NAN, 9.0, 9.0]], &device), "prompt 0 has the coordinate NaN"),
+        (
+            Prompts::points(&[vec![point(f32::INFINITY, 0.0, 1.0)]], &device),
+            "prompt 0 has the coordinate inf",
+        ),
+    ] {
+        let message = refused.unwrap_err().to_string();
+        assert!(message.starts_with(want), "{message}");
+    }
+}

@@ -1,0 +1,82 @@
+//! The agreement between the runner and a stage program.
+//!
+//! The runner writes a [`Job`] as JSON, starts `resect-<stage> --job FILE --watch-stdin` and reads [`Message`]s, one JSON
+//! object a line, from its standard output. Logs and errors go to standard error. The program exits with 0 when
+//! its output folders are complete, with 1 after it has printed an error.
+//!
+//! A stage reads its inputs and its parameters, nothing else, and writes only below the work folder it is given:
+//!
+//! ```text
+//! work/<stage>-<key>/
+//!   job.json      what to do
+//!   stage.lock    held by the program while it runs, so that a successor waits for a killed runner's orphan
+//!   out/<kind>/   one folder for each artifact, published by the runner when the stage is done
+//!   state/        what the next start resumes from, never published
+//! ```
+
+mod program;
+mod report;
+
+pub use program::main;
+pub use report::{Message, Reporter};
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The version of this agreement; a program refuses a job of another major version.
+pub const JOB_FORMAT: &str = "resect-job/1.0";
+
+/// One run of one stage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job<P, R> {
+    /// [`JOB_FORMAT`].
+    pub format: String,
+    /// Name of the stage.
+    pub stage: String,
+    /// Code identity the runner expects of the program.
+    pub code: String,
+    /// Input name to artifact folder.
+    pub inputs: BTreeMap<String, PathBuf>,
+    /// The work folder.
+    pub work: PathBuf,
+    /// Settings that shape the output.
+    pub params: P,
+    /// Settings that do not.
+    pub runtime: R,
+}
+
+impl<P, R> Job<P, R> {
+    /// The folder of an input artifact.
+    ///
+    /// # Errors
+    /// When the runner did not name that input.
+    pub fn input(&self, name: &str) -> anyhow::Result<&Path> {
+        match self.inputs.get(name) {
+            Some(path) => Ok(path),
+            None => anyhow::bail!("the job names no input \"{name}\""),
+        }
+    }
+
+    /// The folder for an output artifact of a kind; created when absent.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn output(&self, kind: &str) -> anyhow::Result<PathBuf> {
+        create(self.work.join("out").join(kind))
+    }
+
+    /// The folder for what a restarted stage resumes from; created when absent.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn state(&self) -> anyhow::Result<PathBuf> {
+        create(self.work.join("state"))
+    }
+}
+
+fn create(path: PathBuf) -> anyhow::Result<PathBuf> {
+    use anyhow::Context;
+    std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,86 @@
+//! Images through the encoder, and what may not come out of it.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use resect_checkpoint::Checkpoint;
+use resect_data::embeddings::Dtype;
+use resect_data::images::ImageRef;
+use resect_sam::{ImageEncoder, normalise};
+
+use crate::EmbedError;
+
+/// From here on a number rounds to infinity in half precision: half a step above its largest, 65504.
+const BEYOND_HALF: f32 = 65520.0;
+
+/// The image encoder of a checkpoint.
+pub(crate) struct Encoder<B: Backend> {
+    model: ImageEncoder<B>,
+    device: B::Device,
+    /// Side of the model input, in pixels.
+    side: usize,
+    /// What the embeddings must fit into.
+    dtype: Dtype,
+}
+
+impl<B: Backend> Encoder<B> {
+    /// Loads the encoder, and nothing else of the checkpoint.
+    pub(crate) fn load(checkpoint: &Checkpoint, dtype: Dtype) -> Result<Self, EmbedError> {
+        let device = B::Device::default();
+        let model = ImageEncoder::load(checkpoint, &device).map_err(|e| EmbedError::Model(e.into()))?;
+        Ok(Self { model, device, side: checkpoint.config().image_size(), dtype })
+    }
+
+    /// The embeddings of some images, one after the other.
+    pub(crate) fn encode(&self, images: &[ImageRef<'_>]) -> Result<Vec<f32>, EmbedError> {
+        let mut pixels = Vec::with_capacity(images.len() * 3 * self.side * self.side);
+        for image in images {
+            let (height, width) = (image.resized.height as usize, image.resized.width as usize);
+            let normalised = normalise(image.pixels, height, width, self.side)
+                .map_err(|e| EmbedError::Image { id: image.id.into(), source: e.into() })?;
+            pixels.extend(normalised);
+        }
+        let pixels = TensorData::new(pixels, [images.len(), 3, self.side, self.side]);
+        let embeddings = self.model.forward(Tensor::from_data(pixels, &self.device));
+        let embeddings: Vec<f32> = embeddings.into_data().convert::<f32>().iter().collect();
+        for (image, embedding) in images.iter().zip(embeddings.chunks(embeddings.len() / images.len().max(1)))
+        {
+            check(image.id, embedding, self.dtype)?;
+        }
+        Ok(embeddings)
+    }
+}
+
+/// An embedding that is stored must be finite, also after it was rounded to the format on disk.
+fn check(id: &str, embedding: &[f32], dtype: Dtype) -> Result<(), EmbedError> {
+    if !embedding.iter().all(|value| value.is_finite()) {
+        return Err(EmbedError::NotFinite { id: id.into() });
+    }
+    let largest = embedding.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs()));
+    match largest.filter(|value| dtype == Dtype::F16 && value.abs() >= BEYOND_HALF) {
+        Some(value) => Err(EmbedError::BeyondHalf { id: id.into(), value }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_refused_in_either_format() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for dtype in [Dtype::F16, Dtype::F32] {
+                let error = check("polyp-7", &[0.0, value, 1.0], dtype).unwrap_err();
+                assert!(matches!(&error, EmbedError::NotFinite { id } if id == "polyp-7"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_half_precision_cannot_hold_is_refused_there_alone() {
+        let last_held = f32::from_bits(BEYOND_HALF.to_bits() - 1);
+        assert!(check("a", &[1.0, -last_held], Dtype::F16).is_ok());
+        assert!(check("a", &[1.0, -BEYOND_HALF], Dtype::F32).is_ok());
+        let error = check("a", &[1.0, -BEYOND_HALF, 7.0], Dtype::F16).unwrap_err().to_string();
+        assert!(error.contains("-65520") && error.contains("embed.dtype = \"f32\""), "{error}");
+    }
+}

@@ -1,0 +1,67 @@
+//! What can go wrong, told to the person who meets it. Messages leave their source to the one who prints the chain.
+
+use std::path::PathBuf;
+
+/// The images could not be embedded.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// An artifact cannot be read or written.
+    #[error(transparent)]
+    Data(#[from] resect_data::DataError),
+    /// The base checkpoint cannot be read.
+    #[error("the base checkpoint cannot be used")]
+    Checkpoint(#[source] Box<resect_checkpoint::Error>),
+    /// The encoder cannot be built.
+    #[error("the image encoder cannot be built")]
+    Model(#[source] Box<resect_sam::Error>),
+    /// There is nothing to embed.
+    #[error("the images artifact holds no image")]
+    NoImages,
+    /// The images were resized for another model.
+    #[error(
+        "the images were resized to {found} pixels on their longest side, the base checkpoint takes {expected}\n\
+         hint: `ingest` must run again with this checkpoint"
+    )]
+    Side {
+        /// Longest side of the images.
+        found: u32,
+        /// Side of the model input.
+        expected: usize,
+    },
+    /// An image is not what the artifact says of it.
+    #[error("image {id} cannot be embedded")]
+    Image {
+        /// Name of the sample.
+        id: String,
+        /// What is wrong with it.
+        source: Box<resect_sam::Error>,
+    },
+    /// The encoder gave NaN or infinity.
+    #[error(
+        "the embedding of image {id} is not finite\n\
+         hint: the base checkpoint's encoder weights are damaged, or too large for single precision"
+    )]
+    NotFinite {
+        /// Name of the sample.
+        id: String,
+    },
+    /// The encoder gave a number that half precision cannot hold.
+    #[error(
+        "the embedding of image {id} holds {value}, which f16 cannot (at most 65504)\n\
+         hint: set embed.dtype = \"f32\""
+    )]
+    BeyondHalf {
+        /// Name of the sample.
+        id: String,
+        /// The number farthest from zero.
+        value: f32,
+    },
+    /// What a killed start left cannot be removed.
+    #[error("cannot clear {} of what an earlier start left", path.display())]
+    Leftover {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,141 @@
+//! Images to embeddings: the frozen image encoder, once for each distinct image.
+//!
+//! Only the decoder is tuned and nothing touches the pixels, so an image's embedding never changes: it is computed here, once,
+//! and `train` and `evaluate` read it. Images with equal pixels share one row, in the order in which each first occurs.
+//!
+//! Rows are written shard by shard. A start that finds finished shards in its output folder keeps them as they are: the folder
+//! belongs to one key, and with the same key every shard has the same bytes.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod encode;
+mod error;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use resect_checkpoint::{Checkpoint, SamConfig};
+use resect_data::embeddings::{Dtype, SHARD_ROWS, Writer};
+use resect_data::images::{ImageRef, Images};
+use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
+use resect_sam::Cpu;
+use resect_stage::Reporter;
+
+pub use error::EmbedError;
+
+/// Embeds every distinct image of the artifact `images` with the encoder of the checkpoint `base`, into the folder `out`.
+///
+/// # Errors
+/// Inputs that cannot be read or do not fit each other, embeddings that are no numbers or that `params.dtype` cannot hold, a
+/// failing disk.
+pub fn run(
+    images: &Path,
+    base: &Path,
+    params: &EmbedParams,
+    runtime: &Runtime,
+    out: &Path,
+    report: &Reporter,
+) -> Result<(), EmbedError> {
+    let images = Images::open(images)?;
+    let checkpoint = Checkpoint::open(base).map_err(|e| EmbedError::Checkpoint(e.into()))?;
+    check(&images, checkpoint.config())?;
+    let (distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), dtype(params));
+    report.note(plan(distinct.len(), images.len(), shape, dtype));
+
+    remove_unfinished(out)?;
+    let writer = Writer::new(out, shape, dtype);
+    let shards = distinct.chunks(SHARD_ROWS).enumerate();
+    let missing: Vec<_> = shards.filter(|(index, rows)| !writer.has_shard(*index, rows.len())).collect();
+    let mut done = distinct.len() - missing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+    if done > 0 {
+        report.note(format!("{done} of {} were embedded by an earlier start and are kept", distinct.len()));
+    }
+    if !missing.is_empty() {
+        let encoder = encode::Encoder::<Cpu>::load(&checkpoint, dtype)?;
+        for (index, rows) in missing {
+            let mut embeddings = Vec::with_capacity(rows.len() * shape.iter().product::<usize>());
+            for batch in rows.chunks(runtime.embed_batch.max(1)) {
+                embeddings.append(&mut encoder.encode(batch)?);
+                done += batch.len();
+                report.progress("encoding", done as u64, distinct.len() as u64, "images");
+            }
+            writer.write_shard(index, &embeddings)?;
+        }
+    }
+    let hashes: Vec<&str> = distinct.iter().map(|image| image.pixel_hash).collect();
+    Ok(writer.finish(&hashes)?)
+}
+
+/// The images must be there and have been resized for this model.
+fn check(images: &Images, config: &SamConfig) -> Result<(), EmbedError> {
+    if images.is_empty() {
+        return Err(EmbedError::NoImages);
+    }
+    let (found, expected) = (images.longest_side(), config.image_size());
+    if found as usize == expected { Ok(()) } else { Err(EmbedError::Side { found, expected }) }
+}
+
+/// The first image of each pixel hash, in order.
+fn distinct(images: &Images) -> Vec<ImageRef<'_>> {
+    let mut seen = HashSet::new();
+    images.iter().filter(|image| seen.insert(image.pixel_hash)).collect()
+}
+
+fn shape(config: &SamConfig) -> [usize; 3] {
+    [config.embedding_channels(), config.grid(), config.grid()]
+}
+
+fn dtype(params: &EmbedParams) -> Dtype {
+    match params.dtype {
+        EmbeddingDtype::F16 => Dtype::F16,
+        EmbeddingDtype::F32 => Dtype::F32,
+    }
+}
+
+/// What will be done, and the disk it needs.
+fn plan(distinct: usize, images: usize, shape: [usize; 3], dtype: Dtype) -> String {
+    let [channels, height, width] = shape;
+    let bytes = distinct * channels * height * width * dtype.bytes();
+    let format = match dtype {
+        Dtype::F16 => "f16",
+        Dtype::F32 => "f32",
+    };
+    format!(
+        "{distinct} distinct of {images} images, embeddings [{channels}, {height}, {width}] in {format}: {} on disk",
+        megabytes(bytes)
+    )
+}
+
+/// A size as disks are sold: decimal.
+fn megabytes(bytes: usize) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 1000.0 { format!("{megabytes:.1} MB") } else { format!("{:.1} GB", megabytes / 1000.0) }
+}
+
+/// Files that a killed start was still writing; finished ones have lost the suffix.
+fn remove_unfinished(out: &Path) -> Result<(), EmbedError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| EmbedError::Leftover { path, source }
+    };
+    for entry in std::fs::read_dir(out).map_err(failed(out))? {
+        let path = entry.map_err(failed(out))?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            std::fs::remove_file(&path).map_err(failed(&path))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_states_the_published_models_disk_needs() {
+        let line = plan(1000, 1012, [256, 64, 64], Dtype::F16);
+        assert_eq!(line, "1000 distinct of 1012 images, embeddings [256, 64, 64] in f16: 2.1 GB on disk");
+        assert!(plan(1000, 1000, [256, 64, 64], Dtype::F32).ends_with("f32: 4.2 GB on disk"));
+        assert!(plan(3, 3, [256, 64, 64], Dtype::F16).ends_with("f16: 6.3 MB on disk"));
+    }
+}

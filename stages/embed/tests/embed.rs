@@ -1,0 +1,213 @@
+//! The stage on a miniature model: 64 pixels, grid of 8, 16 channels.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use resect_checkpoint::{NamedTensor, SamConfig, TensorFile, WEIGHTS_FILE, write_random, write_safetensors};
+use resect_data::embeddings::{Embeddings, SHARD_ROWS};
+use resect_data::images::{Image, Writer, pixel_hash};
+use resect_embed::{EmbedError, run};
+use resect_geometry::Size;
+use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
+use resect_stage::Reporter;
+use tempfile::TempDir;
+
+const SIDE: u32 = 64;
+/// Two shards and a bit.
+const DISTINCT: usize = 2 * SHARD_ROWS + 3;
+
+fn config() -> SamConfig {
+    let mut config = SamConfig::named("tiny").unwrap();
+    (config.vision.image_size, config.vision.patch_size) = (SIDE as usize, 8);
+    (config.vision.hidden_size, config.vision.num_hidden_layers, config.vision.num_attention_heads) =
+        (32, 2, 2);
+    (config.vision.window_size, config.vision.global_attn_indexes, config.vision.mlp_dim) = (5, vec![1], 32);
+    (config.vision.output_channels, config.vision.num_pos_feats) = (16, 8);
+    (config.prompt.image_size, config.prompt.patch_size, config.prompt.hidden_size) = (SIDE as usize, 8, 16);
+    (config.decoder.hidden_size, config.decoder.num_attention_heads, config.decoder.mlp_dim) = (16, 2, 16);
+    config
+}
+
+/// An image of its own for each seed, wide or tall.
+fn image(seed: usize, id: &str) -> Image {
+    image_of(SIDE, seed, id)
+}
+
+fn image_of(side: u32, seed: usize, id: &str) -> Image {
+    let resized =
+        if seed.is_multiple_of(2) { Size::new(side * 3 / 4, side) } else { Size::new(side, side / 2) };
+    let mut state = seed as u32 * 2_654_435_761 + 1;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let pixels: Vec<u8> = (0..3 * resized.pixels()).map(|_| byte()).collect();
+    Image { id: id.into(), pixel_hash: pixel_hash(resized, &pixels), original: resized, resized, pixels }
+}
+
+struct Setup {
+    dir: TempDir,
+}
+
+impl Setup {
+    /// [`DISTINCT`] images, the first of them twice, and a random checkpoint.
+    fn new() -> Self {
+        Self::of((0..DISTINCT).map(|i| image(i, &format!("image-{i}"))).chain([image(0, "again")]), SIDE)
+    }
+
+    fn of(images: impl IntoIterator<Item = Image>, longest_side: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        write_random(&dir.path().join("base"), &config(), 7).unwrap();
+        std::fs::create_dir(dir.path().join("images")).unwrap();
+        let mut writer = Writer::new(&dir.path().join("images"), longest_side);
+        images.into_iter().for_each(|image| writer.push(image).unwrap());
+        writer.finish().unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn embed(&self, out: &str, dtype: EmbeddingDtype, embed_batch: usize) -> Result<(), EmbedError> {
+        let out = self.path(out);
+        std::fs::create_dir_all(&out).unwrap();
+        let runtime = Runtime { embed_batch, ..Runtime::default() };
+        let (images, base) = (self.path("images"), self.path("base"));
+        run(&images, &base, &EmbedParams { dtype }, &runtime, &out, &Reporter::silent())
+    }
+
+    /// Replaces the number at the front of a tensor of the checkpoint.
+    fn set_first_weight(&self, name: &str, value: f32) {
+        let path = self.path("base").join(WEIGHTS_FILE);
+        let mut tensors: Vec<NamedTensor> = TensorFile::open(&path).unwrap().read_all().unwrap();
+        tensors.iter_mut().find(|t| t.name == name).unwrap().data[0] = value;
+        write_safetensors(&path, tensors, None).unwrap();
+    }
+}
+
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap());
+    entries.map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap())).collect()
+}
+
+#[test]
+fn each_distinct_image_has_one_embedding_whatever_the_batch() {
+    let setup = Setup::new();
+    setup.embed("one", EmbeddingDtype::F32, 1).unwrap();
+    setup.embed("many", EmbeddingDtype::F32, 7).unwrap();
+    assert_eq!(files(&setup.path("one")), files(&setup.path("many")));
+
+    let embeddings = Embeddings::open(&setup.path("one")).unwrap();
+    assert_eq!((embeddings.len(), embeddings.shape()), (DISTINCT, [16, 8, 8]));
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    assert!(embeddings.append_to(&image(0, "").pixel_hash, &mut first));
+    assert!(embeddings.append_to(&image(1, "").pixel_hash, &mut second));
+    assert!(first != second && first.iter().chain(&second).all(|v| v.is_finite()));
+    assert!(!embeddings.contains(&image(DISTINCT, "").pixel_hash));
+}
+
+#[test]
+fn half_precision_is_the_same_rounded() {
+    let setup = Setup::of([image(4, "a")], SIDE);
+    setup.embed("single", EmbeddingDtype::F32, 2).unwrap();
+    setup.embed("half", EmbeddingDtype::F16, 2).unwrap();
+    let [single, half] = ["single", "half"].map(|name| {
+        let mut values = Vec::new();
+        assert!(
+            Embeddings::open(&setup.path(name)).unwrap().append_to(&image(4, "").pixel_hash, &mut values)
+        );
+        values
+    });
+    assert!(single.iter().zip(&half).all(|(s, h)| (s - h).abs() <= s.abs() / 2048.0 + 1e-7));
+    assert_ne!(single, half);
+}
+
+#[test]
+fn a_restart_keeps_finished_shards_and_ends_with_the_same_bytes() {
+    let setup = Setup::new();
+    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    let out = setup.path("out");
+    let before = files(&out);
+    let identity = |shard: &str| {
+        let metadata = std::fs::metadata(out.join(shard)).unwrap();
+        (metadata.ino(), metadata.modified().unwrap())
+    };
+    let kept = identity("embeddings-00000.arrow");
+
+    // What a kill during the second shard leaves.
+    for lost in ["embeddings-00001.arrow", "embeddings-00002.arrow", "index.parquet", "embeddings.json"] {
+        std::fs::remove_file(out.join(lost)).unwrap();
+    }
+    std::fs::write(out.join("embeddings-00001.arrow.tmp"), b"cut off").unwrap();
+
+    setup.embed("out", EmbeddingDtype::F16, 3).unwrap();
+    assert_eq!(files(&out), before);
+    assert_eq!(identity("embeddings-00000.arrow"), kept);
+}
+
+#[test]
+fn a_shard_that_was_damaged_is_made_again() {
+    let setup = Setup::of([image(0, "a")], SIDE);
+    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    let before = files(&setup.path("out"));
+    std::fs::write(setup.path("out").join("embeddings-00000.arrow"), b"not a shard").unwrap();
+    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    assert_eq!(files(&setup.path("out")), before);
+}
+
+#[test]
+fn images_of_another_model_are_refused() {
+    let error = Setup::of([image(0, "a")], 128).embed("out", EmbeddingDtype::F16, 2).unwrap_err();
+    assert!(matches!(error, EmbedError::Side { found: 128, expected: 64 }), "{error}");
+    let error = Setup::of([], SIDE).embed("out", EmbeddingDtype::F16, 2).unwrap_err();
+    assert!(matches!(error, EmbedError::NoImages), "{error}");
+}
+
+#[test]
+fn embeddings_that_cannot_be_stored_stop_with_the_images_name() {
+    let setup = Setup::of([image(0, "polyp-3")], SIDE);
+    setup.set_first_weight("vision_encoder.neck.layer_norm2.bias", 1e6);
+    let error = setup.embed("half", EmbeddingDtype::F16, 2).unwrap_err();
+    assert!(matches!(&error, EmbedError::BeyondHalf { id, .. } if id == "polyp-3"), "{error}");
+    setup.embed("single", EmbeddingDtype::F32, 2).unwrap();
+    setup.set_first_weight("vision_encoder.neck.layer_norm2.bias", f32::NAN);
+    let error = setup.embed("single-nan", EmbeddingDtype::F32, 2).unwrap_err();
+    assert!(matches!(&error, EmbedError::NotFinite { id } if id == "polyp-3"), "{error}");
+}
+
+/// Set for the copy of this test program that embeds with the number of threads it is told.
+const CHILD: &str = "RESECT_TEST_EMBED_INTO";
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let dir = Path::new(&dir);
+        let (images, base, out) = (dir.join("images"), dir.join("base"), dir.join("child"));
+        std::fs::create_dir(&out).unwrap();
+        let params = EmbedParams { dtype: EmbeddingDtype::F32 };
+        return run(&images, &base, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
+    }
+    // Large enough for the backend to divide the work: the smallest model that is offered.
+    let config = SamConfig::named("tiny").unwrap();
+    let side = config.image_size() as u32;
+    let setup = Setup::of((0..2).map(|i| image_of(side, i, &format!("image-{i}"))), side);
+    write_random(&setup.path("base"), &config, 7).unwrap();
+    let outputs = ["1", "2", "5"].map(|threads| {
+        // A thread pool is made once in a process, so each number needs one of its own.
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_number_of_threads_does_not_change_a_bit"])
+            .env(CHILD, setup.dir.path())
+            .env("RAYON_NUM_THREADS", threads)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let files = files(&setup.path("child"));
+        std::fs::remove_dir_all(setup.path("child")).unwrap();
+        files
+    });
+    assert_eq!(outputs[0].len(), 3);
+    assert!(outputs.iter().all(|output| *output == outputs[0]));
+}

@@ -1,0 +1,110 @@
+//! What can go wrong, told to the person who meets it. Messages leave their source to the one who prints the chain.
+
+use std::path::PathBuf;
+
+use crate::Method;
+
+/// The tuned decoder could not be evaluated.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// An artifact cannot be read or written.
+    #[error(transparent)]
+    Data(#[from] resect_data::DataError),
+    /// The base checkpoint cannot be read.
+    #[error("the base checkpoint cannot be used")]
+    Base(#[source] Box<resect_checkpoint::Error>),
+    /// The base checkpoint's prompt encoder or decoder cannot be built.
+    #[error("the base checkpoint's model cannot be built")]
+    BaseModel(#[source] Box<resect_sam::Error>),
+    /// The checkpoint artifact has no weights.
+    #[error(
+        "the checkpoint has no {}\nhint: `train` did not finish, or its artifact was damaged; run `train` again",
+        path.display()
+    )]
+    NoDecoder {
+        /// Where the weights should be.
+        path: PathBuf,
+    },
+    /// The tuned weights cannot be read.
+    #[error("the tuned decoder cannot be read")]
+    Tuned(#[source] Box<resect_checkpoint::Error>),
+    /// The tuned weights are not those of the base checkpoint's decoder.
+    #[error("the tuned decoder does not fit the base checkpoint")]
+    TunedModel(#[source] Box<resect_sam::Error>),
+    /// The targets have no test part.
+    #[error("none of the {targets} targets is in the test split\nhint: set split.test, or split.test_share")]
+    NoTest {
+        /// Targets of all splits.
+        targets: usize,
+    },
+    /// Test targets that another input knows nothing of.
+    #[error("{} of the test split {}: {}", counted(targets.len(), "target"), lack(what, targets.len()), listed(targets))]
+    Lacking {
+        /// "image" or "embedding".
+        what: &'static str,
+        /// Ids of the targets.
+        targets: Vec<String>,
+    },
+    /// Inputs made for different models.
+    #[error(
+        "{what} is {found}, the base checkpoint has {expected}\nhint: run the stages before with this checkpoint"
+    )]
+    Unfit {
+        /// What differs.
+        what: &'static str,
+        /// What the input states.
+        found: String,
+        /// What the base checkpoint asks for.
+        expected: String,
+    },
+    /// A target's sizes are not its image's.
+    #[error("target {id} states a resized image of {stated}, the images artifact has {found}")]
+    ImageSize {
+        /// The target.
+        id: String,
+        /// Its size of the resized image.
+        stated: resect_geometry::Size,
+        /// The image's.
+        found: resect_geometry::Size,
+    },
+    /// A prompt the model does not take.
+    #[error("the boxes cannot be given to the model")]
+    Prompt(#[source] Box<resect_sam::Error>),
+    /// A decoder gave NaN or infinity.
+    #[error(
+        "the {method} decoder's logits for target {id} are not finite\nhint: its weights are damaged, or diverged"
+    )]
+    NotFinite {
+        /// The target.
+        id: String,
+        /// Whose logits.
+        method: Method,
+    },
+    /// An overlay cannot be written.
+    #[error("cannot write {}", path.display())]
+    Overlay {
+        /// The image, or their folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Names listed before the rest is only counted.
+const LISTED: usize = 8;
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn lack(what: &str, count: usize) -> String {
+    format!("{} no {what}", if count == 1 { "has" } else { "have" })
+}
+
+fn listed(names: &[String]) -> String {
+    let mut list = names.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > LISTED {
+        list += &format!(" and {} more", names.len() - LISTED);
+    }
+    list
+}

@@ -1,0 +1,143 @@
+//! A tuned decoder's figures beside the untuned one's and three baselines that see no model.
+//!
+//! Every target of the test split is prompted with its tight box. The box comes from the truth, so a figure alone says little:
+//! the box filled, the ellipse in it and Otsu's threshold in it stand beside the model's, and the untuned decoder beside the tuned.
+//! Dice and IoU are stated at original resolution, where the reader lives, and on the low-res grid, where the decoder was tuned.
+//!
+//! ```text
+//! evaluation/
+//!   metrics.json          [`Metrics`]: means of each [`Method`], overall and by size
+//!   samples.parquet       [`SampleRow`]: one method on one target a row
+//!   overlays/NN-<id>.png  the worst targets by tuned Dice, worst first; colours: green truth, orange untuned, cyan tuned, white box
+//! ```
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod baselines;
+mod decode;
+mod error;
+mod evaluation;
+mod font;
+mod metrics;
+mod notes;
+mod overlay;
+mod samples;
+mod worst;
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use resect_checkpoint::Checkpoint;
+use resect_data::checkpoint::Summary;
+use resect_data::embeddings::Embeddings;
+use resect_data::images::Images;
+use resect_data::targets::Targets;
+use resect_geometry::Mask;
+use resect_params::{EvaluateParams, Runtime};
+use resect_sam::Cpu;
+use resect_stage::Reporter;
+
+use decode::{Decoders, Logits};
+use evaluation::Scores;
+use metrics::{Score, overlap};
+use samples::Sample;
+
+pub use error::EvaluateError;
+pub use evaluation::{FORMAT, Kept, Method, MethodMetrics, Metrics, SampleRow, SizeClass};
+pub use metrics::Means;
+
+/// Folders of the artifacts that are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The tuned decoder.
+    pub checkpoint: &'a Path,
+    /// Resized images, for Otsu's threshold and the overlays.
+    pub images: &'a Path,
+    /// Image embeddings.
+    pub embeddings: &'a Path,
+    /// Masks, boxes and splits.
+    pub targets: &'a Path,
+    /// The base checkpoint.
+    pub base: &'a Path,
+}
+
+/// Scores the test split and writes the artifact into the folder `out`.
+///
+/// # Errors
+/// Inputs that cannot be read, that lack something or were made for different models, logits that are no numbers, a failing disk.
+pub fn run(
+    inputs: &Inputs<'_>,
+    params: &EvaluateParams,
+    runtime: &Runtime,
+    out: &Path,
+    report: &Reporter,
+) -> Result<(), EvaluateError> {
+    let images = Images::open(inputs.images)?;
+    let embeddings = Embeddings::open(inputs.embeddings)?;
+    let targets = Targets::open(inputs.targets)?;
+    let base = Checkpoint::open(inputs.base).map_err(|e| EvaluateError::Base(e.into()))?;
+    let decoders = Decoders::<Cpu>::load(&base, inputs.checkpoint, &embeddings)?;
+    let summary = read_summary(inputs.checkpoint)?;
+    samples::check_model(base.config(), &images, &embeddings, &targets)?;
+    let samples = samples::collect(&images, &embeddings, &targets)?;
+    let grids = Grids { low_res: targets.low_res_size(), input: images.longest_side() };
+
+    let mut scores = Vec::with_capacity(samples.len());
+    for batch in samples.chunks(runtime.decode_batch.max(1)) {
+        let logits = decoders.decode(batch)?;
+        let scored = batch.par_iter().zip(&logits).map(|(sample, logits)| score(sample, logits, grids));
+        scores.append(&mut scored.collect());
+        report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
+    }
+
+    let metrics = Metrics::of(&samples, &scores, &summary, params.size_bounds);
+    resect_data::write_json(&out.join("metrics.json"), &metrics)?;
+    let rows = evaluation::sample_rows(&samples, &scores, params.size_bounds);
+    resect_data::table::write(&out.join("samples.parquet"), &rows)?;
+    let worst = worst::select(&samples, &scores, params.overlays as usize);
+    worst::draw(&worst, &decoders, runtime, grids, &out.join("overlays"), report)?;
+    notes::notes(&metrics).into_iter().for_each(|line| report.note(line));
+    Ok(())
+}
+
+/// Sides of the two square frames of the model.
+#[derive(Clone, Copy)]
+struct Grids {
+    low_res: u32,
+    input: u32,
+}
+
+fn read_summary(checkpoint: &Path) -> Result<Summary, EvaluateError> {
+    let path = checkpoint.join("checkpoint.json");
+    let summary: Summary = resect_data::read_json(&path)?;
+    let expected = resect_data::checkpoint::FORMAT;
+    if summary.format.split('.').next() != expected.split('.').next() {
+        return Err(resect_data::DataError::Format { path, found: summary.format, expected }.into());
+    }
+    Ok(summary)
+}
+
+/// The scores of every method on one target.
+fn score(sample: &Sample<'_>, logits: &Logits, grids: Grids) -> Scores {
+    let (truth, low_res_truth) = (sample.truth(), sample.low_res_truth());
+    let (prompt, size) = (sample.target.bounding_box(), sample.target.original());
+    let score = |original: Mask, low_res: Mask| Score {
+        original: overlap(&original, &truth),
+        low_res: overlap(&low_res, &low_res_truth),
+    };
+    let baseline = |mask: Mask| {
+        let low_res = mask.to_low_res(grids.low_res);
+        score(mask, low_res)
+    };
+    let predicted = |logits: &[f32]| {
+        let original = decode::original_mask(logits, grids.low_res, grids.input, sample);
+        score(original, decode::low_res_mask(logits, grids.low_res))
+    };
+    Method::ALL.map(|method| match method {
+        Method::Box => baseline(baselines::filled_box(prompt, size)),
+        Method::Ellipse => baseline(baselines::ellipse(prompt, size)),
+        Method::Otsu => baseline(baselines::otsu(&sample.image, prompt, size)),
+        Method::Untuned => predicted(&logits.untuned),
+        Method::Tuned => predicted(&logits.tuned),
+    })
+}

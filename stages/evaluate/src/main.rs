@@ -1,0 +1,17 @@
+//! The `evaluate` stage program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    resect_stage::main("evaluate", env!("RESECT_IDENTITY"), |job, report| {
+        let inputs = resect_evaluate::Inputs {
+            checkpoint: job.input("checkpoint")?,
+            images: job.input("images")?,
+            embeddings: job.input("embeddings")?,
+            targets: job.input("targets")?,
+            base: job.input("base")?,
+        };
+        resect_evaluate::run(&inputs, &job.params, &job.runtime, &job.output("evaluation")?, report)?;
+        Ok(())
+    })
+}

@@ -1,0 +1,368 @@
+//! `embed`, then `evaluate`, on a miniature model: 64 pixels, grid of 8, 16 channels, low-res grid of 32. What could depend on
+//! how work is divided is tested on the smallest model that is offered, where there is work to divide.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use resect_checkpoint::{NamedTensor, SamConfig, random, write_random, write_safetensors};
+use resect_data::checkpoint::{self, DECODER_FILE, SelectedBy, Summary};
+use resect_data::images::{self, Image, pixel_hash};
+use resect_data::targets::{self, Split, Target};
+use resect_data::{read_json, table, write_json};
+use resect_evaluate::{EvaluateError, Inputs, Method, Metrics, SampleRow, SizeClass, run};
+use resect_geometry::{Mask, Size};
+use resect_params::{EmbedParams, EmbeddingDtype, EvaluateParams, Runtime};
+use resect_stage::Reporter;
+use tempfile::TempDir;
+
+const BASE_SEED: u64 = 7;
+
+fn tiny() -> SamConfig {
+    SamConfig::named("tiny").unwrap()
+}
+
+fn miniature() -> SamConfig {
+    const SIDE: usize = 64;
+    let mut config = tiny();
+    config.vision.image_size = SIDE;
+    (config.vision.hidden_size, config.vision.num_hidden_layers, config.vision.num_attention_heads) =
+        (32, 2, 2);
+    (config.vision.window_size, config.vision.global_attn_indexes, config.vision.mlp_dim) = (5, vec![1], 32);
+    (config.vision.output_channels, config.vision.num_pos_feats) = (16, 8);
+    (config.prompt.image_size, config.prompt.hidden_size) = (SIDE, 16);
+    (config.decoder.hidden_size, config.decoder.num_attention_heads, config.decoder.mlp_dim) = (16, 2, 16);
+    (config.decoder.iou_head_hidden_dim, config.decoder.num_multimask_outputs) = (16, 3);
+    config
+}
+
+fn decoder(config: &SamConfig, seed: u64) -> Vec<NamedTensor> {
+    random(config, seed).filter(|tensor| tensor.name.starts_with("mask_decoder.")).collect()
+}
+
+/// A light disc on a dark ground, on an image of its own size.
+struct Disc {
+    id: &'static str,
+    split: Split,
+    original: Size,
+    centre: (i64, i64),
+    radius: i64,
+}
+
+/// Two small ones, a medium and a large one to report, and one that is none of this stage's business.
+const DISCS: [Disc; 5] = [
+    Disc { id: "left-out", split: Split::Train, original: Size::new(90, 120), centre: (40, 40), radius: 20 },
+    Disc { id: "wide", split: Split::Test, original: Size::new(90, 120), centre: (30, 50), radius: 12 },
+    Disc { id: "tall/1", split: Split::Test, original: Size::new(200, 90), centre: (40, 120), radius: 11 },
+    Disc { id: "square", split: Split::Test, original: Size::new(64, 64), centre: (20, 30), radius: 15 },
+    Disc { id: "big", split: Split::Test, original: Size::new(75, 100), centre: (50, 37), radius: 36 },
+];
+
+impl Disc {
+    fn contains(&self, x: f64, y: f64) -> bool {
+        // A disc around a pixel's centre, half a pixel larger: the ellipse inscribed in its own box.
+        let (dx, dy) = (x - self.centre.0 as f64 - 0.5, y - self.centre.1 as f64 - 0.5);
+        dx * dx + dy * dy <= (self.radius as f64 + 0.5).powi(2)
+    }
+
+    fn mask(&self) -> Mask {
+        Mask::from_fn(self.original, |x, y| self.contains(f64::from(x) + 0.5, f64::from(y) + 0.5))
+    }
+
+    fn image(&self, side: usize) -> Image {
+        let (original, resized) = (self.original, self.original.with_longest_side(side as u32));
+        let along = |at: u32, from: u32, to: u32| (f64::from(at) + 0.5) * f64::from(to) / f64::from(from);
+        let plane = |light: u8, dark: u8| {
+            let pixel = move |x, y| {
+                let x = along(x, resized.width, original.width);
+                if self.contains(x, along(y, resized.height, original.height)) { light } else { dark }
+            };
+            (0..resized.height)
+                .flat_map(|y| (0..resized.width).map(move |x| (x, y)))
+                .map(move |(x, y)| pixel(x, y))
+        };
+        let pixels: Vec<u8> = plane(230, 60).chain(plane(120, 20)).chain(plane(90, 30)).collect();
+        Image { id: self.id.into(), pixel_hash: pixel_hash(resized, &pixels), original, resized, pixels }
+    }
+
+    fn target(&self, side: usize) -> Target {
+        let (image, mask) = (self.image(side), self.mask());
+        let bounds = mask.bounding_box().unwrap();
+        Target {
+            id: self.id.into(),
+            sample: self.id.into(),
+            pixel_hash: image.pixel_hash,
+            split: self.split,
+            given_split: String::new(),
+            group: self.id.into(),
+            height: self.original.height,
+            width: self.original.width,
+            resized_height: image.resized.height,
+            resized_width: image.resized.width,
+            x0: bounds.x0,
+            y0: bounds.y0,
+            x1: bounds.x1,
+            y1: bounds.y1,
+            area_fraction: mask.area() as f64 / self.original.pixels() as f64,
+            components: 1,
+            specks_removed: 0,
+            noisy_mask: false,
+            touches_border: false,
+            near_duplicate_of: String::new(),
+        }
+    }
+}
+
+/// Everything that `evaluate` reads, in a folder of its own.
+struct Setup {
+    dir: TempDir,
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self::of(&miniature(), &DISCS, 8)
+    }
+
+    /// The base checkpoint and the tuned decoder are random, the latter from its own seed.
+    fn of(config: &SamConfig, discs: &[Disc], tuned: u64) -> Self {
+        let (side, tuned) = (config.image_size(), decoder(config, tuned));
+        let setup = Self { dir: tempfile::tempdir().unwrap() };
+        write_random(&setup.path("base"), config, BASE_SEED).unwrap();
+
+        let mut images = images::Writer::new(&setup.create("images"), side as u32);
+        discs.iter().for_each(|disc| images.push(disc.image(side)).unwrap());
+        images.finish().unwrap();
+
+        let targets = setup.create("targets");
+        let mut targets = targets::Writer::create(&targets, config.low_res() as u32).unwrap();
+        discs.iter().for_each(|disc| targets.push(disc.target(side), &disc.mask()).unwrap());
+        targets.finish(&(), &[]).unwrap();
+
+        let checkpoint = setup.create("checkpoint");
+        let (epoch, epochs, selected_by) = (2, 3, SelectedBy::ValidationDice);
+        let format = checkpoint::FORMAT.into();
+        let summary = Summary { format, epoch, epochs, selected_by, validation_dice: Some(0.5) };
+        write_json(&checkpoint.join("checkpoint.json"), &summary).unwrap();
+        write_safetensors(&checkpoint.join(DECODER_FILE), tuned, None).unwrap();
+
+        let params = EmbedParams { dtype: EmbeddingDtype::F32 };
+        let [images, base, out] = [setup.path("images"), setup.path("base"), setup.create("embeddings")];
+        resect_embed::run(&images, &base, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
+        setup
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn create(&self, name: &str) -> PathBuf {
+        std::fs::create_dir(self.path(name)).unwrap();
+        self.path(name)
+    }
+
+    fn evaluate(&self, out: &str, decode_batch: usize) -> Result<Metrics, EvaluateError> {
+        let params = EvaluateParams { overlays: 2, size_bounds: [0.1, 0.4] };
+        evaluate(self.dir.path(), out, &params, decode_batch)?;
+        Ok(read_json(&self.path(out).join("metrics.json")).unwrap())
+    }
+}
+
+fn evaluate(
+    dir: &Path,
+    out: &str,
+    params: &EvaluateParams,
+    decode_batch: usize,
+) -> Result<(), EvaluateError> {
+    let [checkpoint, images, embeddings, targets, base, out] =
+        ["checkpoint", "images", "embeddings", "targets", "base", out].map(|name| dir.join(name));
+    let inputs = Inputs {
+        checkpoint: &checkpoint,
+        images: &images,
+        embeddings: &embeddings,
+        targets: &targets,
+        base: &base,
+    };
+    std::fs::create_dir_all(&out).unwrap();
+    let runtime = Runtime { decode_batch, ..Runtime::default() };
+    run(&inputs, params, &runtime, &out, &Reporter::silent())
+}
+
+/// All files below a folder, by relative path.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![dir.to_path_buf()];
+    while let Some(folder) = pending.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().into(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_test_split_is_scored_by_every_method_and_size() {
+    let setup = Setup::new();
+    let metrics = setup.evaluate("out", 2).unwrap();
+    assert_eq!((metrics.split, metrics.samples, metrics.images), (Split::Test, 4, 4));
+    assert_eq!((metrics.checkpoint.epoch, metrics.checkpoint.validation_dice), (2, Some(0.5)));
+    assert_eq!(metrics.methods.iter().map(|row| row.method).collect::<Vec<_>>(), Method::ALL);
+    for row in &metrics.methods {
+        let counts = [&row.all, &row.small, &row.medium, &row.large].map(|means| means.samples);
+        assert_eq!(counts, [4, 2, 1, 1], "{}", row.method);
+    }
+
+    // A disc is the ellipse in its box; a box around a disc has Dice 2 (pi/4) / (1 + pi/4); light on dark is Otsu's best case.
+    let dice = |method: Method| metrics.methods[method as usize].all.dice.unwrap();
+    assert_eq!(dice(Method::Ellipse), 1.0);
+    assert!((dice(Method::Box) - 0.8798).abs() < 0.01, "{}", dice(Method::Box));
+    assert!(dice(Method::Otsu) > 0.9, "{}", dice(Method::Otsu));
+    assert!(metrics.methods[Method::Ellipse as usize].all.low_res_dice.unwrap() > 0.99);
+
+    let rows: Vec<SampleRow> = table::read(&setup.path("out").join("samples.parquet")).unwrap();
+    assert_eq!(rows.len(), 20);
+    let ids: Vec<&str> = rows.iter().step_by(5).map(|row| row.id.as_str()).collect();
+    assert_eq!(ids, ["wide", "tall/1", "square", "big"]);
+    assert_eq!(
+        (rows[4].method, rows[4].size_class, rows[19].size_class),
+        (Method::Tuned, SizeClass::Small, SizeClass::Large)
+    );
+    // The overall mean is the rows' mean, in their order.
+    let tuned = rows.iter().filter(|row| row.method == Method::Tuned).map(|row| row.dice.unwrap());
+    assert_eq!(dice(Method::Tuned), tuned.sum::<f64>() / 4.0);
+}
+
+#[test]
+fn the_decoder_that_was_not_tuned_scores_as_the_untuned_one() {
+    let setup = Setup::of(&miniature(), &DISCS, BASE_SEED);
+    let metrics = setup.evaluate("out", 8).unwrap();
+    let [untuned, tuned] = [&metrics.methods[3], &metrics.methods[4]];
+    assert_eq!((&untuned.all, &untuned.small), (&tuned.all, &tuned.small));
+    let other = Setup::new().evaluate("out", 8).unwrap();
+    assert_eq!(other.methods[3], metrics.methods[3]);
+    assert_ne!(other.methods[4].all, metrics.methods[4].all);
+}
+
+#[test]
+fn overlays_show_the_worst_first() {
+    let setup = Setup::new();
+    setup.evaluate("out", 8).unwrap();
+    let mut rows: Vec<SampleRow> = table::read(&setup.path("out").join("samples.parquet")).unwrap();
+    rows.retain(|row| row.method == Method::Tuned);
+    rows.sort_by(|a, b| a.dice.unwrap().total_cmp(&b.dice.unwrap()));
+    let name = |rank: usize| format!("{:02}-{}.png", rank + 1, rows[rank].id.replace('/', "_"));
+    let found = files(&setup.path("out").join("overlays"));
+    assert_eq!(found.keys().cloned().collect::<Vec<_>>(), [name(0), name(1)].map(PathBuf::from));
+
+    let params = EvaluateParams { overlays: 0, ..EvaluateParams::default() };
+    evaluate(setup.dir.path(), "none", &params, 8).unwrap();
+    assert!(!setup.path("none").join("overlays").exists());
+}
+
+#[test]
+fn the_batch_does_not_change_a_byte() {
+    let setup = Setup::of(&tiny(), &DISCS, 8);
+    setup.evaluate("one", 1).unwrap();
+    let one = files(&setup.path("one"));
+    assert_eq!(one.len(), 4);
+    for batch in [3, 8] {
+        setup.evaluate("many", batch).unwrap();
+        assert_eq!(files(&setup.path("many")), one, "batches of {batch}");
+    }
+}
+
+/// Set for the copy of this test program that evaluates with the number of threads it is told.
+const CHILD: &str = "RESECT_TEST_EVALUATE_IN";
+
+#[test]
+fn the_number_of_threads_does_not_change_a_byte() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return evaluate(Path::new(&dir), "child", &EvaluateParams::default(), 3).unwrap();
+    }
+    let setup = Setup::of(&tiny(), &DISCS, 8);
+    let outputs = ["1", "2", "5"].map(|threads| {
+        // A thread pool is made once in a process, so each number needs one of its own.
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_number_of_threads_does_not_change_a_byte"])
+            .env(CHILD, setup.dir.path())
+            .env("RAYON_NUM_THREADS", threads)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let files = files(&setup.path("child"));
+        std::fs::remove_dir_all(setup.path("child")).unwrap();
+        files
+    });
+    assert_eq!(outputs[0].len(), 6);
+    assert!(outputs.iter().all(|output| *output == outputs[0]));
+}
+
+#[test]
+fn an_object_too_small_for_the_low_res_grid_has_no_figure_there() {
+    // One pixel of 400 x 400 lies between the samples of a grid of 32.
+    let speck =
+        Disc { id: "speck", split: Split::Test, original: Size::square(400), centre: (10, 10), radius: 0 };
+    let [_, wide, ..] = DISCS;
+    let metrics = Setup::of(&miniature(), &[speck, wide], 8).evaluate("out", 8).unwrap();
+    for row in &metrics.methods {
+        assert_eq!((row.all.samples, row.all.low_res_samples), (2, 1), "{}", row.method);
+    }
+    assert_eq!(metrics.methods[Method::Ellipse as usize].all.dice, Some(1.0));
+}
+
+#[test]
+fn inputs_that_lack_something_are_named() {
+    let setup = Setup::new();
+    let fails = |what: &str| {
+        let error = setup.evaluate("out", 8).unwrap_err();
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            message += &format!(": {error}");
+            source = error.source();
+        }
+        assert!(message.contains(what), "{message}");
+    };
+    // A tuned decoder of other shapes, then none.
+    let weights = setup.path("checkpoint").join(DECODER_FILE);
+    let mut tensors = decoder(&miniature(), 8);
+    tensors.retain(|tensor| tensor.name != "mask_decoder.iou_token.weight");
+    write_safetensors(&weights, tensors, None).unwrap();
+    fails("missing    mask_decoder.iou_token.weight");
+    std::fs::remove_file(&weights).unwrap();
+    fails("the checkpoint has no ");
+    write_safetensors(&weights, decoder(&miniature(), 8), None).unwrap();
+
+    // Weights that are no numbers.
+    let mut tensors = decoder(&miniature(), 8);
+    tensors.iter_mut().for_each(|tensor| tensor.data.fill(f32::NAN));
+    write_safetensors(&weights, tensors, None).unwrap();
+    fails("the tuned decoder's logits for target wide are not finite");
+    write_safetensors(&weights, decoder(&miniature(), 8), None).unwrap();
+
+    // Embeddings of other images.
+    std::fs::remove_dir_all(setup.path("embeddings")).unwrap();
+    let [first, ..] = DISCS;
+    std::fs::rename(Setup::of(&miniature(), &[first], 8).path("embeddings"), setup.path("embeddings"))
+        .unwrap();
+    fails("4 targets of the test split have no embedding: wide, tall/1, square, big");
+
+    // No test split.
+    let [first, ..] = DISCS;
+    let error = Setup::of(&miniature(), &[first], 8).evaluate("out", 8).unwrap_err();
+    assert!(matches!(error, EvaluateError::NoTest { targets: 1 }), "{error}");
+}
+
+#[test]
+fn another_base_checkpoint_is_refused() {
+    let setup = Setup::new();
+    let mut config = miniature();
+    (config.vision.image_size, config.prompt.image_size) = (128, 128);
+    write_random(&setup.path("base"), &config, BASE_SEED).unwrap();
+    let error = setup.evaluate("out", 8).unwrap_err().to_string();
+    assert!(error.contains("the images' longest side is 64, the base checkpoint has 128"), "{error}");
+}

@@ -1,0 +1,5 @@
+//! Tells the program what code it was built from.
+
+fn main() {
+    resect_identity::embed();
+}

@@ -1,0 +1,198 @@
+//! From a file's bytes to pixels, or one line that says why not.
+//!
+//! The orientation in EXIF data is applied, to images and to masks: Hugging Face `datasets` does so when it decodes
+//! an image column, although a bare `Image.open` does not. A mask is compared with its image after that.
+//!
+//! Samples of 16 bits become `value / 257`, rounded. Palettes are looked up. Alpha is dropped, as Pillow's
+//! `convert("RGB")` does; nothing is blended with it.
+
+use image::codecs::bmp::BmpDecoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use resect_geometry::Size;
+use std::io::Cursor;
+use std::panic::catch_unwind;
+
+/// A decoded, upright image.
+pub struct Rgb {
+    /// 8-bit pixels.
+    pub pixels: RgbImage,
+    /// Its EXIF orientation moved pixels.
+    pub turned: bool,
+}
+
+/// A decoded, upright mask, not yet binary.
+pub struct Grey {
+    /// Height and width.
+    pub size: Size,
+    /// One value a pixel: grey, or the palette index.
+    pub values: Vec<u8>,
+}
+
+/// Decodes an image of at most `max_pixels`.
+pub fn rgb(bytes: &[u8], max_pixels: u64) -> Result<Rgb, String> {
+    guarded(|| {
+        let (image, turned) = open(bytes, max_pixels)?;
+        if matches!(image, DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_)) {
+            return Err("its samples are floating-point numbers of unknown range: store 8 or 16 bits".into());
+        }
+        Ok(Rgb { pixels: image.into_rgb8(), turned })
+    })
+}
+
+/// Decodes a mask of at most `max_pixels`. `as_labels`: palette indices instead of the palette's colours.
+pub fn grey(bytes: &[u8], max_pixels: u64, as_labels: bool) -> Result<Grey, String> {
+    guarded(|| {
+        let indices = if as_labels { palette_indices(bytes, max_pixels)? } else { None };
+        let image = match indices {
+            Some(image) => image,
+            None => open(bytes, max_pixels)?.0,
+        };
+        let size = Size::new(image.height(), image.width());
+        let values = match image {
+            DynamicImage::ImageLuma8(image) => image.into_raw(),
+            DynamicImage::ImageLumaA8(image) => image.pixels().map(|p| p.0[0]).collect(),
+            DynamicImage::ImageLuma16(image) => narrow(image.into_raw(), as_labels),
+            DynamicImage::ImageLumaA16(image) => narrow(image.pixels().map(|p| p.0[0]).collect(), as_labels),
+            DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_) => {
+                return Err("its samples are floating-point numbers: store the mask in 8 bits".into());
+            }
+            colour => colour.into_rgb8().pixels().map(|p| luma(p.0)).collect(),
+        };
+        Ok(Grey { size, values })
+    })
+}
+
+/// Pillow's `convert("L")`.
+fn luma([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+}
+
+/// 16-bit masks come in two kinds: 8-bit values stored wide, kept as they are, and the full range, scaled. A label
+/// is never scaled; what 8 bits cannot name is none of the labels, so background.
+fn narrow(values: Vec<u16>, as_labels: bool) -> Vec<u8> {
+    let wide = values.iter().any(|&v| v > 255);
+    let one = |v: u16| match u8::try_from(v) {
+        Ok(v) if as_labels || !wide => v,
+        Err(_) if as_labels => 0,
+        _ => ((u32::from(v) + 128) / 257) as u8,
+    };
+    values.into_iter().map(one).collect()
+}
+
+/// A bug that a damaged file finds in a decoder costs that file, not the run.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, String> + std::panic::UnwindSafe) -> Result<T, String> {
+    catch_unwind(decode).unwrap_or_else(|_| Err("the decoder gave up on it: the file is damaged".into()))
+}
+
+fn open(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, bool), String> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(undecodable)?;
+    match reader.format() {
+        None => return Err(format!("it is not an image: {}", found_instead(bytes))),
+        Some(ImageFormat::Jpeg) if !jpeg_is_complete(bytes) => {
+            return Err("cannot be decoded: the JPEG data is cut off".into());
+        }
+        Some(_) => {}
+    }
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(max_bytes(max_pixels));
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(undecodable)?;
+    upright(decoder, max_pixels)
+}
+
+/// Decodes once the size is known to be acceptable, and applies the EXIF orientation.
+fn upright(mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<(DynamicImage, bool), String> {
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, max_pixels)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+    image.apply_orientation(orientation);
+    Ok((image, orientation != Orientation::NoTransforms))
+}
+
+/// The indices of a palette PNG or BMP, which `image` would look up; `None` for everything else.
+fn palette_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>, String> {
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => png_indices(bytes, max_pixels),
+        Ok(ImageFormat::Bmp) => {
+            let mut decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(undecodable)?;
+            if decoder.get_palette().is_none() {
+                return Ok(None);
+            }
+            decoder.set_indexed_color(true);
+            upright(decoder, max_pixels).map(|(image, _)| Some(image))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn png_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>, String> {
+    let limits = png::Limits { bytes: usize::try_from(max_bytes(max_pixels)).unwrap_or(usize::MAX) };
+    let mut reader =
+        png::Decoder::new_with_limits(Cursor::new(bytes), limits).read_info().map_err(undecodable)?;
+    let (width, height) = (reader.info().width, reader.info().height);
+    let (colour, depth) = reader.output_color_type();
+    if colour != png::ColorType::Indexed {
+        return Ok(None);
+    }
+    check_size(width, height, max_pixels)?;
+    let size = reader.output_buffer_size().ok_or("it is too large")?;
+    let mut packed = vec![0; size];
+    let frame = reader.next_frame(&mut packed).map_err(undecodable)?;
+    // Several indices share a byte, the leftmost in its highest bits; rows begin on a byte.
+    let bits = depth as usize;
+    let index = |row: &[u8], x: usize| {
+        let at = x * bits;
+        let shift = 8 - bits - at % 8;
+        row[at / 8] >> shift & (0xff >> (8 - bits)) as u8
+    };
+    let values: Vec<u8> = packed
+        .chunks_exact(frame.line_size)
+        .take(height as usize)
+        .flat_map(|row| (0..width as usize).map(move |x| index(row, x)))
+        .collect();
+    let indices = GrayImage::from_raw(width, height, values).ok_or("it holds too few pixels")?;
+    let mut image = DynamicImage::ImageLuma8(indices);
+    let exif = reader.info().exif_metadata.as_deref();
+    image.apply_orientation(exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms));
+    Ok(Some(image))
+}
+
+fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(), String> {
+    if width == 0 || height == 0 {
+        return Err("it has no pixels".into());
+    }
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(format!("it has {width}x{height} pixels, more than ingest.max_pixels = {max_pixels}"));
+    }
+    Ok(())
+}
+
+/// What a decoder may allocate: 16-bit RGBA at the largest accepted size, and its tables.
+fn max_bytes(max_pixels: u64) -> u64 {
+    max_pixels.saturating_mul(8).saturating_add(64 << 20)
+}
+
+fn undecodable(error: impl std::fmt::Display) -> String {
+    format!("cannot be decoded: {error}")
+}
+
+/// The decoder fills what is missing of a JPEG with grey and says nothing. Within the compressed data of a scan,
+/// 0xff is always followed by 0 or a restart marker, so an end marker after the last scan began is the real one.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let pair = |marker: u8| move |pair: &[u8]| pair == [0xff, marker];
+    let scan = bytes.windows(2).rposition(pair(0xda));
+    scan.is_some_and(|scan| bytes[scan..].windows(2).any(pair(0xd9)))
+}
+
+fn found_instead(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [] => "the file is empty",
+        b if b.starts_with(b"version https://git-lfs") => {
+            "it is a Git LFS pointer, fetch the file with git lfs"
+        }
+        b if b.starts_with(b"<") => "it holds HTML or XML text",
+        _ => "none of PNG, JPEG, TIFF, BMP and WebP",
+    }
+}

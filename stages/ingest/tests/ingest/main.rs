@@ -1,0 +1,11 @@
+//! The stage, from small datasets made on the spot to the real one.
+
+mod formats;
+mod masks;
+mod readers;
+mod real;
+mod reference;
+mod rejects;
+mod splits;
+mod support;
+mod threads;

@@ -1,0 +1,5 @@
+//! Embeds the identity of the code.
+
+fn main() {
+    resect_identity::embed();
+}

@@ -1,0 +1,336 @@
+//! `train`: embeddings and targets to a tuned mask decoder.
+//!
+//! Only the mask decoder learns. The image encoder's output is read from the cache, the prompt encoder is frozen. The
+//! recipe is the published one (box prompts with outward jitter, MONAI's DiceCELoss, AdamW, a cosine per epoch,
+//! gradient accumulation); each epoch is scored on the validation part with tight boxes, and the best one is kept.
+//!
+//! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
+//! the number of threads changes a bit of the result.
+
+mod batch;
+mod loss;
+mod resume;
+mod validate;
+
+pub use loss::{DiceCe, dice_ce};
+
+use batch::{Batch, Samples};
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use burn::optim::{
+    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer, adaptor::OptimizerAdaptor,
+};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{ElementConversion, Tensor};
+use resect_checkpoint::{Checkpoint, ParameterCounts, parameter_counts, write_safetensors};
+use resect_data::checkpoint::{DECODER_FILE, Epoch, FORMAT, SelectedBy, Step, Summary};
+use resect_data::targets::{Split, Targets};
+use resect_data::{DataError, embeddings::Embeddings, table, write_json};
+use resect_params::{Runtime, TrainParams};
+use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEncoder};
+use resect_stage::Reporter;
+use resume::Progress;
+use std::path::Path;
+
+/// The backend that trains.
+type Train = Autodiff<Cpu>;
+
+/// The artifacts `train` reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// `embeddings`.
+    pub embeddings: &'a Path,
+    /// `targets`.
+    pub targets: &'a Path,
+    /// `base`: the checkpoint that is tuned.
+    pub base: &'a Path,
+}
+
+/// What goes wrong in training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// An artifact's files.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The base checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] resect_checkpoint::Error),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] resect_sam::Error),
+    /// No target to train on.
+    #[error("there is no target in the training part; check [split]")]
+    NothingToTrain,
+    /// An image without an embedding.
+    #[error("target {0} has no embedding; run embed on the same images")]
+    NoEmbedding(String),
+    /// Artifacts of different models.
+    #[error("{0}; embeddings, targets and base checkpoint must belong together")]
+    Misfit(String),
+    /// The loss is no number any more.
+    #[error(
+        "the loss of epoch {epoch}, step {step} is {loss} (samples {}); lower train.learning_rate or look at these \
+         samples",
+        samples.join(", ")
+    )]
+    NotFinite {
+        /// From 1.
+        epoch: u32,
+        /// From 1, over all epochs.
+        step: u32,
+        /// NaN or infinity.
+        loss: f64,
+        /// The batch.
+        samples: Vec<String>,
+    },
+    /// What a restart would resume from cannot be written or read.
+    #[error("cannot {action} {}: {message}", path.display())]
+    State {
+        /// "write" or "read".
+        action: &'static str,
+        /// File or folder.
+        path: std::path::PathBuf,
+        /// Why.
+        message: String,
+    },
+}
+
+/// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn run(
+    inputs: &Inputs<'_>,
+    params: &TrainParams,
+    runtime: &Runtime,
+    out: &Path,
+    state: &Path,
+    report: &Reporter,
+) -> Result<(), TrainError> {
+    let device = Default::default();
+    let base = Checkpoint::open(inputs.base)?;
+    let embeddings = Embeddings::open(inputs.embeddings)?;
+    let targets = Targets::open(inputs.targets)?;
+    let samples = Samples::new(&targets, &embeddings, base.config())?;
+    let prompts = PromptEncoder::<Cpu>::load(&base, &device)?;
+    let train = targets.of(Split::Train);
+    let validation = targets.of(Split::Validation);
+    if train.is_empty() {
+        return Err(TrainError::NothingToTrain);
+    }
+    report.note(parameters(&parameter_counts(base.config())));
+
+    let (mut decoder, mut optimizer, mut progress) =
+        match resume::load(state, base.config(), params, &device)? {
+            Some(resumed) => {
+                report
+                    .note(format!("resumed after epoch {}", resumed.2.epochs.last().map_or(0, |e| e.epoch)));
+                resumed
+            }
+            None => {
+                let decoder = MaskDecoder::<Train>::load(&base, &device)?;
+                let score = validate::score(&decoder.valid(), &prompts, &samples, &validation, runtime)?;
+                let progress = Progress::new(score);
+                (decoder, optimizer(params), progress)
+            }
+        };
+
+    let batches = train.len().div_ceil(params.batch_size as usize);
+    let total = u64::from(params.epochs) * batches as u64;
+    for epoch in progress.next_epoch()..=params.epochs {
+        let learning_rate = cosine(params, epoch);
+        let order = batch::order(&train, &targets, params, epoch);
+        let mut group = Group::new();
+        let mut epoch_loss = 0.0;
+        for (number, chosen) in order.chunks(params.batch_size as usize).enumerate() {
+            let batch =
+                samples.batch::<Train>(chosen, &batch::jitter(&targets, chosen, params, epoch), &prompts)?;
+            let loss = forward(&decoder, &batch);
+            let values = loss.values();
+            if !values.total().is_finite() {
+                let samples = chosen.iter().map(|&i| targets.rows()[i].id.clone()).collect();
+                return Err(TrainError::NotFinite {
+                    epoch,
+                    step: progress.step() + 1,
+                    loss: values.total(),
+                    samples,
+                });
+            }
+            epoch_loss += values.total();
+            // Divided by the full count even in an incomplete last group, as the published loop does.
+            let gradients = (loss.dice + loss.ce).div_scalar(params.accumulation).backward();
+            group.add(&decoder, GradientsParams::from_grads(gradients, &decoder), values);
+
+            if group.batches == params.accumulation || number + 1 == batches {
+                let (gradients, mean) = group.take();
+                let gradient_norm = norm(&decoder, &gradients);
+                progress.steps.push(Step {
+                    epoch,
+                    step: progress.step() + 1,
+                    loss: mean.total(),
+                    dice_loss: mean.dice,
+                    ce_loss: mean.ce,
+                    learning_rate,
+                    gradient_norm,
+                });
+                decoder = optimizer.step(learning_rate, decoder, gradients);
+            }
+            let done = u64::from(epoch - 1) * batches as u64 + number as u64 + 1;
+            let phase = match progress.best_dice() {
+                Some(dice) => format!(
+                    "epoch {epoch}/{}, loss {:.4}, best Dice {dice:.4}",
+                    params.epochs,
+                    values.total()
+                ),
+                None => format!("epoch {epoch}/{}, loss {:.4}", params.epochs, values.total()),
+            };
+            report.progress(&phase, done, total, "batches");
+        }
+        let score = validate::score(&decoder.valid(), &prompts, &samples, &validation, runtime)?;
+        let row = Epoch {
+            epoch,
+            train_loss: Some(epoch_loss / batches as f64),
+            validation_loss: score.map(|s| s.loss),
+            validation_dice: score.map(|s| s.dice),
+            learning_rate: Some(learning_rate),
+        };
+        progress.end_epoch(row, || decoder.tensors());
+        resume::save(state, &decoder, &optimizer, &progress)?;
+    }
+    finish(out, progress, report)
+}
+
+/// Logits of a batch and their loss.
+fn forward<B: AutodiffBackend>(decoder: &MaskDecoder<B>, batch: &Batch<B>) -> DiceCe<B> {
+    let logits =
+        decoder.forward_single_mask(batch.embeddings.clone(), batch.image_position.clone(), &batch.prompts);
+    dice_ce(logits, batch.masks.clone())
+}
+
+fn optimizer(params: &TrainParams) -> OptimizerAdaptor<AdamW, MaskDecoder<Train>, Train> {
+    AdamWConfig::new()
+        .with_beta_1(params.beta1 as f32)
+        .with_beta_2(params.beta2 as f32)
+        .with_epsilon(params.epsilon as f32)
+        .with_weight_decay(params.weight_decay as f32)
+        .init()
+}
+
+/// PyTorch's `CosineAnnealingLR` with `T_max` = epochs, stepped once an epoch: the first epoch has the full rate.
+fn cosine(params: &TrainParams, epoch: u32) -> f64 {
+    let turn = std::f64::consts::PI * f64::from(epoch - 1) / f64::from(params.epochs);
+    params.min_learning_rate + (params.learning_rate - params.min_learning_rate) * (1.0 + turn.cos()) / 2.0
+}
+
+/// The batches of one optimiser step.
+struct Group {
+    accumulator: GradientsAccumulator<MaskDecoder<Train>>,
+    sum: loss::Values,
+    batches: u32,
+}
+
+impl Group {
+    fn new() -> Self {
+        Self { accumulator: GradientsAccumulator::new(), sum: loss::Values::default(), batches: 0 }
+    }
+
+    fn add(&mut self, decoder: &MaskDecoder<Train>, gradients: GradientsParams, values: loss::Values) {
+        self.accumulator.accumulate(decoder, gradients);
+        self.sum.dice += values.dice;
+        self.sum.ce += values.ce;
+        self.batches += 1;
+    }
+
+    /// The summed gradients and the mean loss; empty afterwards.
+    fn take(&mut self) -> (GradientsParams, loss::Values) {
+        let n = f64::from(self.batches);
+        let mean = loss::Values { dice: self.sum.dice / n, ce: self.sum.ce / n };
+        (self.sum, self.batches) = (loss::Values::default(), 0);
+        (self.accumulator.grads(), mean)
+    }
+}
+
+/// Euclidean norm over all gradients (`torch.nn.utils.get_total_norm`).
+fn norm(decoder: &MaskDecoder<Train>, gradients: &GradientsParams) -> f64 {
+    struct Squares<'a>(&'a GradientsParams, f64);
+    impl ModuleVisitor<Train> for Squares<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Train, D>>) {
+            if let Some(gradient) = self.0.get::<<Train as AutodiffBackend>::InnerBackend, D>(param.id) {
+                self.1 += gradient.powi_scalar(2).sum().into_scalar().elem::<f64>();
+            }
+        }
+    }
+    let mut squares = Squares(gradients, 0.0);
+    decoder.visit(&mut squares);
+    squares.1.sqrt()
+}
+
+fn parameters(counts: &ParameterCounts) -> String {
+    format!(
+        "parameters: mask decoder {} trained; image encoder {}, prompt encoder {} frozen",
+        count(counts.mask_decoder),
+        count(counts.vision_encoder),
+        count(counts.prompt_encoder)
+    )
+}
+
+/// `4.06 M`, `6.2 K`, `93`.
+fn count(n: usize) -> String {
+    match n {
+        n if n >= 10_000_000 => format!("{:.1} M", n as f64 / 1e6),
+        n if n >= 1_000_000 => format!("{:.2} M", n as f64 / 1e6),
+        n if n >= 1_000 => format!("{:.1} K", n as f64 / 1e3),
+        n => n.to_string(),
+    }
+}
+
+/// Writes the kept weights and the history.
+fn finish(out: &Path, progress: Progress, report: &Reporter) -> Result<(), TrainError> {
+    let epochs = progress.epochs.last().map_or(0, |e| e.epoch);
+    let kept = progress.kept;
+    let tensors: Vec<NamedTensor> = progress.kept_tensors;
+    write_safetensors(&out.join(DECODER_FILE), tensors, None)?;
+    table::write(&out.join("history.parquet"), &progress.steps)?;
+    table::write(&out.join("epochs.parquet"), &progress.epochs)?;
+    let validation_dice = progress.epochs.iter().find(|e| e.epoch == kept).and_then(|e| e.validation_dice);
+    let untuned = progress.epochs.first().and_then(|e| e.validation_dice);
+    let selected_by = match validation_dice {
+        Some(_) => SelectedBy::ValidationDice,
+        None => SelectedBy::LastEpoch,
+    };
+    report.note(match (validation_dice, untuned) {
+        (Some(dice), Some(untuned)) => {
+            format!("kept epoch {kept} of {epochs}: validation Dice {dice:.4} (untuned {untuned:.4})")
+        }
+        _ => format!("kept the last epoch, {kept}: there is no validation part to choose by"),
+    });
+    let summary = Summary { format: FORMAT.into(), epoch: kept, epochs, selected_by, validation_dice };
+    write_json(&out.join("checkpoint.json"), &summary)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cosine_is_pytorchs() {
+        let params =
+            TrainParams { epochs: 30, learning_rate: 1e-5, min_learning_rate: 1e-7, ..Default::default() };
+        // torch.optim.lr_scheduler.CosineAnnealingLR(AdamW(lr=1e-5), T_max=30, eta_min=1e-7), epochs 1, 2, 16, 30.
+        for (epoch, expected) in
+            [(1, 1e-5), (2, 9.972_883_382_072_953e-6), (16, 5.05e-6), (30, 1.271_166_179_270_466_7e-7)]
+        {
+            assert!(
+                (cosine(&params, epoch) - expected).abs() < 1e-16,
+                "epoch {epoch}: {}",
+                cosine(&params, epoch)
+            );
+        }
+    }
+
+    #[test]
+    fn counts_read_as_the_papers_do() {
+        assert_eq!([count(89_670_912), count(4_058_340), count(6_220)], ["89.7 M", "4.06 M", "6.2 K"]);
+    }
+}

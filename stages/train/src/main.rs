@@ -1,0 +1,22 @@
+//! The `train` stage program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    resect_stage::main("train", env!("RESECT_IDENTITY"), |job, report| {
+        let inputs = resect_train::Inputs {
+            embeddings: job.input("embeddings")?,
+            targets: job.input("targets")?,
+            base: job.input("base")?,
+        };
+        resect_train::run(
+            &inputs,
+            &job.params,
+            &job.runtime,
+            &job.output("checkpoint")?,
+            &job.state()?,
+            report,
+        )?;
+        Ok(())
+    })
+}

@@ -1,0 +1,182 @@
+//! What a restart resumes from: weights, optimiser, history and the best epoch so far, saved after each epoch.
+//!
+//! ```text
+//! state/epoch-00007/
+//!   decoder.safetensors   the weights
+//!   kept.safetensors      those of the epoch that is kept so far
+//!   optimizer.bin         AdamW's moments, by the identity a parameter had in that process
+//!   progress.json         history, kept epoch, and the name behind each identity
+//! ```
+//!
+//! A folder appears whole, by a rename, and the one before it goes after that.
+
+use crate::validate::Score;
+use crate::{Train, TrainError, optimizer};
+use burn::module::ParamId;
+use burn::optim::{AdamW, Optimizer, adaptor::OptimizerAdaptor};
+use burn::record::{BinFileRecorder, FullPrecisionSettings, Recorder};
+use burn::tensor::backend::BackendTypes;
+use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
+use resect_data::checkpoint::{Epoch, Step};
+use resect_data::{read_json, write_json};
+use resect_params::TrainParams;
+use resect_sam::{MaskDecoder, NamedTensor};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+type Adam = OptimizerAdaptor<AdamW, MaskDecoder<Train>, Train>;
+
+/// Where training stands, between two epochs.
+pub struct Progress {
+    pub steps: Vec<Step>,
+    pub epochs: Vec<Epoch>,
+    /// The epoch whose weights are kept so far; 0 before the first ends.
+    pub kept: u32,
+    pub kept_tensors: Vec<NamedTensor>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    steps: Vec<Step>,
+    epochs: Vec<Epoch>,
+    kept: u32,
+    /// Identity to Hugging Face name.
+    parameters: HashMap<String, String>,
+}
+
+impl Progress {
+    /// Before the first epoch; `untuned` scores the decoder as it came.
+    pub fn new(untuned: Option<Score>) -> Self {
+        let row = Epoch {
+            epoch: 0,
+            train_loss: None,
+            validation_loss: untuned.map(|s| s.loss),
+            validation_dice: untuned.map(|s| s.dice),
+            learning_rate: None,
+        };
+        Self { steps: Vec::new(), epochs: vec![row], kept: 0, kept_tensors: Vec::new() }
+    }
+
+    /// Number of the epoch to train next, from 1.
+    pub fn next_epoch(&self) -> u32 {
+        self.epochs.last().map_or(1, |row| row.epoch + 1)
+    }
+
+    /// Optimiser steps taken.
+    pub fn step(&self) -> u32 {
+        self.steps.len() as u32
+    }
+
+    /// Validation Dice of the kept epoch.
+    pub fn best_dice(&self) -> Option<f64> {
+        self.epochs.iter().find(|row| row.epoch == self.kept)?.validation_dice
+    }
+
+    /// Notes an epoch and keeps its weights when they are the best tuned ones, or when nothing can tell.
+    pub fn end_epoch(&mut self, row: Epoch, tensors: impl FnOnce() -> Vec<NamedTensor>) {
+        let better = match (row.validation_dice, self.best_dice()) {
+            _ if self.kept == 0 => true,
+            (Some(dice), Some(best)) => dice > best,
+            _ => true,
+        };
+        if better {
+            self.kept = row.epoch;
+            self.kept_tensors = tensors();
+        }
+        self.epochs.push(row);
+    }
+}
+
+fn failed(action: &'static str, path: &Path, error: impl std::fmt::Display) -> TrainError {
+    TrainError::State { action, path: path.into(), message: error.to_string() }
+}
+
+/// Saves the state after an epoch.
+pub fn save(
+    state: &Path,
+    decoder: &MaskDecoder<Train>,
+    optimizer: &Adam,
+    progress: &Progress,
+) -> Result<(), TrainError> {
+    let epoch = progress.next_epoch() - 1;
+    let dir = state.join(format!("epoch-{epoch:05}"));
+    let aside = state.join("writing");
+    remove(&aside)?;
+    std::fs::create_dir_all(&aside).map_err(|e| failed("write", &aside, e))?;
+    write_safetensors(&aside.join("decoder.safetensors"), decoder.tensors(), None)?;
+    write_safetensors(&aside.join("kept.safetensors"), progress.kept_tensors.clone(), None)?;
+    let path = aside.join("optimizer");
+    let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
+    Recorder::<Train>::record(&recorder, optimizer.to_record(), path.clone())
+        .map_err(|e| failed("write", &path, e))?;
+    let parameters = decoder.parameter_names().into_iter().map(|(name, id)| (id.serialize(), name)).collect();
+    let saved = Saved {
+        steps: progress.steps.clone(),
+        epochs: progress.epochs.clone(),
+        kept: progress.kept,
+        parameters,
+    };
+    write_json(&aside.join("progress.json"), &saved)?;
+    for file in ["decoder.safetensors", "kept.safetensors", "optimizer.bin", "progress.json"] {
+        let path = aside.join(file);
+        std::fs::File::open(&path).and_then(|f| f.sync_all()).map_err(|e| failed("write", &path, e))?;
+    }
+    let older = saved_epochs(state)?;
+    std::fs::rename(&aside, &dir).map_err(|e| failed("write", &dir, e))?;
+    older.iter().filter(|path| **path != dir).try_for_each(|path| remove(path))
+}
+
+/// The newest saved state, if there is one.
+pub fn load(
+    state: &Path,
+    config: &SamConfig,
+    params: &TrainParams,
+    device: &<Train as BackendTypes>::Device,
+) -> Result<Option<(MaskDecoder<Train>, Adam, Progress)>, TrainError> {
+    let Some(dir) = saved_epochs(state)?.pop() else { return Ok(None) };
+    let saved: Saved = read_json(&dir.join("progress.json"))?;
+    let tensors = TensorFile::open(&dir.join("decoder.safetensors"))?.read_all()?;
+    let decoder = MaskDecoder::<Train>::from_tensors(config, tensors, device)?;
+    let path = dir.join("optimizer");
+    let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
+    let record: <Adam as Optimizer<MaskDecoder<Train>, Train>>::Record =
+        Recorder::<Train>::load(&recorder, path.clone(), device).map_err(|e| failed("read", &path, e))?;
+    // Identities are drawn anew in each process; names stay.
+    let ids: HashMap<String, ParamId> = decoder.parameter_names().into_iter().collect();
+    let mut renamed = record.clone();
+    renamed.clear();
+    for (id, moments) in record {
+        let name = saved.parameters.get(&id.serialize());
+        let Some(id) = name.and_then(|name| ids.get(name)) else {
+            return Err(failed("read", &path, "it holds a parameter that the decoder has not"));
+        };
+        renamed.insert(*id, moments);
+    }
+    let optimizer = optimizer(params).load_record(renamed);
+    let progress = Progress {
+        steps: saved.steps,
+        epochs: saved.epochs,
+        kept: saved.kept,
+        kept_tensors: TensorFile::open(&dir.join("kept.safetensors"))?.read_all()?,
+    };
+    Ok(Some((decoder, optimizer, progress)))
+}
+
+/// Saved states, oldest first.
+fn saved_epochs(state: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let entries = std::fs::read_dir(state).map_err(|e| failed("read", state, e))?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("epoch-")))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+fn remove(dir: &Path) -> Result<(), TrainError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("write", dir, error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,100 @@
+//! The tests that need Python: `cargo xtask test --interop`.
+
+use resect_checkpoint::{SamConfig, write_random};
+use resect_tests::{Project, real_data, workspace};
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a script of `tests/reference`; what it printed, when it exits with 0.
+fn python(script: &str, args: &[&Path]) -> String {
+    let python = std::env::var_os("RESECT_PYTHON").expect("cargo xtask test --interop sets RESECT_PYTHON");
+    let script = workspace().join("tests/reference").join(script);
+    let output = Command::new(python).arg(&script).args(args).output().expect("Python starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}\n{}{}",
+        script.display(),
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    println!("{}", text(&output.stdout));
+    text(&output.stdout)
+}
+
+#[test]
+fn pyarrow_opens_every_artifact() {
+    let project = Project::micro();
+    let run = project.run(&[]);
+    let dirs = ["images", "targets", "embeddings", "checkpoint", "evaluation"]
+        .map(|kind| project.artifact(&run, kind));
+    let dirs: Vec<&Path> = dirs.iter().map(|dir| dir.as_path()).collect();
+    assert!(python("read_artifacts.py", &dirs).contains("24 images, 24 targets"));
+}
+
+#[test]
+fn transformers_opens_a_random_checkpoint() {
+    for name in ["tiny", "small"] {
+        let dir = tempfile::tempdir().unwrap();
+        write_random(dir.path(), &SamConfig::named(name).unwrap(), 7).unwrap();
+        assert!(python("sam_parity.py", &[Path::new("--check"), dir.path()]).contains("0 problems"));
+    }
+}
+
+#[test]
+fn the_fixtures_are_what_the_references_give_today() {
+    let dir = tempfile::tempdir().unwrap();
+    let loss = dir.path().join("dice_ce.json");
+    python("loss_reference.py", &[Path::new("--out"), &loss]);
+    let read = |path: &Path| -> Vec<serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let committed = read(&workspace().join("tests/fixtures/loss/dice_ce.json"));
+    for (now, then) in read(&loss).iter().zip(&committed) {
+        let (a, b) = (now["loss"].as_f64().unwrap(), then["loss"].as_f64().unwrap());
+        assert!((a - b).abs() <= 1e-6 * b.abs(), "{}: {a} {b}", now["name"]);
+    }
+    assert_eq!(read(&loss).len(), committed.len());
+
+    // Weights and inputs come from a seeded generator and must be equal; outputs may differ in the last digits.
+    let sam = dir.path().join("sam-tiny");
+    python("sam_parity.py", &[Path::new("--out"), &sam]);
+    let committed = workspace().join("tests/fixtures/sam-tiny");
+    let open = |dir: &Path| {
+        resect_checkpoint::TensorFile::open(&dir.join("reference.safetensors")).unwrap().read_all().unwrap()
+    };
+    let (now, then) = (open(&sam), open(&committed));
+    assert_eq!(now.len(), then.len());
+    for (now, then) in now.iter().zip(&then) {
+        assert_eq!((&now.name, &now.shape), (&then.name, &then.shape));
+        let largest = then.data.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let off = now.data.iter().zip(&then.data).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(off <= 1e-4 * largest, "{}: {off} of {largest}", now.name);
+    }
+}
+
+#[test]
+fn preprocessing_of_real_images_is_pillows() {
+    let Some(data) = real_data() else { return };
+    // The published models' input side, so that SamImageProcessorPil can be held against it too.
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    let text = "[dataset]\nkind = \"parquet\"\n[checkpoint]\nkind = \"random\"\nsize = \"vit-b\"\n[ingest]\nlimit = 40\n";
+    std::fs::write(file.path(), text).unwrap();
+    let project = Project::new(file.path());
+    let run = project.run(&["ingest", "--set", &format!("dataset.path={}", data.display())]);
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["images", "targets"] {
+        copy(&project.artifact(&run, kind), &folder.path().join(kind));
+    }
+    let args = [Path::new("--real"), &data, Path::new("--output"), folder.path()];
+    let said = python("ingest_reference.py", &args);
+    assert!(said.contains("masks that differ 0, boxes 0, low-res masks 0"), "{said}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}

@@ -1,0 +1,133 @@
+//! What the end-to-end tests share: running `cargo xtask` as a user does, and reading what it says.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The top of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_path_buf()
+}
+
+/// The folder of real data beside the workspace; `None`, with a printed reason, where it is absent.
+pub fn real_data() -> Option<PathBuf> {
+    let path = std::env::var_os("RESECT_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
+    let data = path.join("data/kvasir-seg");
+    if data.is_dir() {
+        return Some(data);
+    }
+    println!("skipped: there is no real data at {}", data.display());
+    None
+}
+
+/// A store of its own and the pipeline it is used with.
+pub struct Project {
+    dir: tempfile::TempDir,
+    pipeline: PathBuf,
+}
+
+impl Project {
+    /// The small pipeline of the tests, in an empty store.
+    pub fn micro() -> Self {
+        Self::new(&workspace().join("tests/pipelines/micro.toml"))
+    }
+
+    /// A pipeline file in an empty store.
+    pub fn new(pipeline: &Path) -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary folder"), pipeline: pipeline.to_path_buf() }
+    }
+
+    /// The store's folder.
+    pub fn store(&self) -> PathBuf {
+        self.dir.path().join("artifacts")
+    }
+
+    /// `cargo xtask COMMAND --pipeline P --store S ARGS`, not started yet.
+    pub fn command(&self, command: &str, args: &[&str]) -> Command {
+        let mut cargo = xtask();
+        cargo.arg(command).args(args);
+        cargo.arg("--pipeline").arg(&self.pipeline).arg("--store").arg(self.store());
+        cargo
+    }
+
+    /// Runs a command to its end.
+    pub fn output(&self, command: &str, args: &[&str]) -> Output {
+        self.command(command, args).output().expect("cargo xtask starts")
+    }
+
+    /// `cargo xtask run --json`, which must succeed.
+    pub fn run(&self, args: &[&str]) -> Run {
+        let output = self.output("run", &[&["--json"], args].concat());
+        Run::of(&output).unwrap_or_else(|| panic!("run {args:?} failed:\n{}", stderr(&output)))
+    }
+
+    /// Where an artifact of a run lies.
+    pub fn artifact(&self, run: &Run, kind: &str) -> PathBuf {
+        self.store().join(kind).join(run.artifact(kind))
+    }
+}
+
+/// `cargo xtask`, as the alias has it.
+pub fn xtask() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace()).arg("xtask").stdin(Stdio::null());
+    // Settings of the person who runs the tests must not reach the runner under test.
+    cargo.env_remove("RESECT_STORE");
+    cargo
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What `run --json` printed.
+pub struct Run(Value);
+
+impl Run {
+    /// Parses the output of a run that succeeded.
+    pub fn of(output: &Output) -> Option<Self> {
+        if !output.status.success() {
+            return None;
+        }
+        Some(Self(serde_json::from_slice(&output.stdout).expect("one JSON object on standard output")))
+    }
+
+    /// The whole object.
+    pub fn json(&self) -> &Value {
+        &self.0
+    }
+
+    /// The stages with a status, in order.
+    pub fn with_status(&self, status: &str) -> Vec<String> {
+        let stages = self.0["stages"].as_array().expect("stages");
+        stages
+            .iter()
+            .filter(|stage| stage["status"] == status)
+            .map(|stage| stage["name"].as_str().expect("a name").to_owned())
+            .collect()
+    }
+
+    /// A stage's reason.
+    pub fn reason(&self, stage: &str) -> &str {
+        let stages = self.0["stages"].as_array().expect("stages");
+        let stage = stages.iter().find(|s| s["name"] == stage).expect("a stage of that name");
+        stage["reason"].as_str().expect("a reason")
+    }
+
+    /// Kind to artifact id, sources included.
+    pub fn artifacts(&self) -> BTreeMap<String, String> {
+        let steps = ["sources", "stages"].into_iter().filter_map(|list| self.0[list].as_array()).flatten();
+        steps
+            .filter_map(|step| step["artifacts"].as_object())
+            .flatten()
+            .map(|(kind, id)| (kind.clone(), id.as_str().expect("an id").to_owned()))
+            .collect()
+    }
+
+    /// The id of an artifact.
+    pub fn artifact(&self, kind: &str) -> String {
+        self.artifacts().remove(kind).unwrap_or_else(|| panic!("the run made no {kind}"))
+    }
+}

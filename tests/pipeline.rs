@@ -1,0 +1,136 @@
+//! What a user relies on: what runs, what is reused, and why.
+
+use resect_tests::{Project, Run, stderr, workspace};
+use std::fs;
+
+#[test]
+fn only_what_depends_on_a_change_runs() {
+    let project = Project::micro();
+    let all = ["ingest", "embed", "train", "evaluate"];
+
+    let first = project.run(&[]);
+    assert_eq!(first.with_status("ran"), all);
+    assert_eq!(first.reason("train"), "first run");
+    for kind in ["dataset", "base", "images", "targets", "embeddings", "checkpoint", "evaluation"] {
+        let dir = project.artifact(&first, kind);
+        assert!(dir.join("manifest.json").is_file(), "{}", dir.display());
+    }
+    for stage in first.json()["stages"].as_array().unwrap() {
+        assert_eq!(stage["key"].as_str().unwrap().len(), 64);
+        assert!(stage["seconds"].is_number());
+    }
+    assert!(first.json()["run"].is_string());
+
+    let second = project.run(&[]);
+    assert_eq!(second.with_status("reused"), all, "nothing changed");
+    assert_eq!(second.artifacts(), first.artifacts());
+
+    let trained = project.run(&["--set", "train.learning_rate=3e-3"]);
+    assert_eq!(trained.with_status("ran"), ["train", "evaluate"]);
+    assert_eq!(trained.reason("train"), "train.learning_rate 0.001 → 0.003");
+    assert!(trained.reason("evaluate").starts_with("checkpoint "), "{}", trained.reason("evaluate"));
+
+    let back = project.run(&[]);
+    assert_eq!(back.with_status("reused"), all, "the earlier setting's artifacts are still there");
+
+    // Phantom masks hold 0 and 255 alone: another threshold gives the same bytes, and everything stops there.
+    let same_bytes = project.run(&["--set", "mask.threshold=100"]);
+    assert_eq!(same_bytes.with_status("ran"), ["ingest"]);
+    assert_eq!(same_bytes.reason("ingest"), "mask.threshold 128 → 100");
+    assert_eq!(same_bytes.artifacts(), first.artifacts());
+
+    // This one does change the targets, and still costs no encoder pass.
+    let components = project.run(&["--set", "split.validation_share=0.3"]);
+    assert_eq!(components.with_status("ran"), ["ingest", "train", "evaluate"]);
+    assert_eq!(components.artifact("images"), first.artifact("images"));
+
+    let partial = project.run(&["embed", "--set", "embed.dtype=f32"]);
+    assert_eq!(partial.with_status("ran"), ["embed"]);
+    assert_eq!(partial.with_status("skipped"), ["train", "evaluate"]);
+
+    let forced = project.run(&["--force", "train"]);
+    assert_eq!(forced.with_status("ran"), ["train"], "the same bytes come out, so evaluate is reused");
+    assert_eq!(forced.artifacts(), first.artifacts());
+}
+
+#[test]
+fn a_dry_run_status_and_why_tell_and_do_nothing() {
+    let project = Project::micro();
+    let dry = project.output("run", &["--dry-run"]);
+    assert!(dry.status.success());
+    let text = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(
+        text.contains("would run: first run") && text.contains("may run: depends on the dataset"),
+        "{text}"
+    );
+    assert!(!project.store().join("dataset").exists());
+
+    project.run(&["ingest"]);
+    let status = project.output("status", &["--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let of = |i: usize| status["stages"][i]["status"].as_str().unwrap();
+    assert_eq!([of(0), of(1), of(2), of(3)], ["reused", "would_run", "unknown", "unknown"]);
+
+    let why = project.output("why", &["ingest", "--set", "mask.threshold=90", "--set", "split.seed=4"]);
+    let why = String::from_utf8_lossy(&why.stdout).into_owned();
+    assert_eq!(why, "ingest would run:\n  mask.threshold 128 → 90\n  split.seed 0 → 4\n");
+    let why = project.output("why", &["ingest"]);
+    assert!(String::from_utf8_lossy(&why.stdout).starts_with("ingest would be reused"), "{why:?}");
+}
+
+#[test]
+fn a_run_prints_a_line_a_step_and_the_five_rows() {
+    let project = Project::micro();
+    let output = project.output("run", &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", stderr(&output));
+    for step in ["dataset", "base", "ingest", "embed", "train", "evaluate"] {
+        assert!(text.lines().any(|line| line.starts_with(step)), "no line for {step} in\n{text}");
+    }
+    for row in ["box", "ellipse", "otsu", "untuned", "tuned"] {
+        assert!(text.lines().any(|line| line.trim_start().starts_with(row)), "no row {row} in\n{text}");
+    }
+    let again = project.output("run", &[]);
+    let again = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert_eq!(again.lines().filter(|line| line.contains(" reused ")).count(), 6, "{again}");
+}
+
+#[test]
+fn the_order_of_work_changes_no_byte() {
+    let one = Project::micro();
+    let two = Project::micro();
+    let first = one.run(&["--threads", "1"]);
+    let second =
+        two.run(&["--threads", "3", "--set", "runtime.embed_batch=5", "--set", "runtime.decode_batch=3"]);
+    assert_eq!(first.artifacts(), second.artifacts());
+}
+
+#[test]
+fn programs_built_elsewhere_run_from_a_folder() {
+    let project = Project::micro();
+    let first = project.run(&["embed"]);
+    // The programs lie where cargo put them; a copy elsewhere stands in for another machine's.
+    let built = std::env::current_exe().unwrap();
+    let release = built.ancestors().find(|dir| dir.ends_with("release")).unwrap();
+    let bin_dir = tempfile::tempdir().unwrap();
+    for stage in ["ingest", "embed", "train", "evaluate"] {
+        let name = format!("resect-{stage}{}", std::env::consts::EXE_SUFFIX);
+        fs::copy(release.join(&name), bin_dir.path().join(&name)).unwrap();
+    }
+    let dir = bin_dir.path().to_str().unwrap();
+    let run = project.run(&["embed", "--bin-dir", dir]);
+    assert_eq!(run.with_status("reused"), ["ingest", "embed"], "the programs carry their identity");
+    assert_eq!(run.artifacts(), first.artifacts());
+    let run = project.run(&["embed", "--bin-dir", dir, "--force", "embed"]);
+    assert_eq!(run.with_status("ran"), ["embed"]);
+}
+
+#[test]
+fn it_works_from_any_folder_of_the_workspace() {
+    let project = Project::micro();
+    let mut command = project.command("status", &[]);
+    command.current_dir(workspace().join("stages/train/src"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(Run::of(&project.command("run", &["ingest", "--json"]).output().unwrap()).is_some());
+}

@@ -1,0 +1,90 @@
+"""Opens the artifacts of a store with pyarrow and checks that they say what they should.
+
+    python tests/reference/read_artifacts.py IMAGES TARGETS EMBEDDINGS CHECKPOINT EVALUATION
+
+Each argument is an artifact's folder. Exits with 0 when everything holds.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file
+
+
+def table(folder: Path, prefix: str) -> pa.Table:
+    """All shards of a kind of tensor, memory-mapped, as one table."""
+    shards = sorted(folder.glob(f"{prefix}*.arrow"))
+    assert shards, f"{folder} has no {prefix}*.arrow"
+    return pa.concat_tables(pa.ipc.open_file(pa.memory_map(str(shard))).read_all() for shard in shards)
+
+
+def main() -> int:
+    images, targets, embeddings, checkpoint, evaluation = map(Path, sys.argv[1:])
+
+    pictures = table(images, "images-")
+    header = json.loads((images / "images.json").read_text())
+    assert header["format"].startswith("resect-images/1."), header
+    assert pictures.num_rows == header["rows"]
+    for row in pictures.select(["height", "width", "pixels"]).to_pylist():
+        pixels = np.frombuffer(row["pixels"], np.uint8).reshape(3, row["height"], row["width"])
+        assert max(pixels.shape) == header["longest_side"]
+        assert pixels.std() > 0
+
+    rows = pq.read_table(targets / "targets.parquet").to_pandas() if has_pandas() else None
+    count = pq.read_metadata(targets / "targets.parquet").num_rows
+    masks = table(targets, "masks")
+    assert masks.num_rows == count
+    low_res = masks.column("low_res").combine_chunks()
+    assert isinstance(low_res.type, pa.FixedShapeTensorType), low_res.type
+    low_res = low_res.to_numpy_ndarray()
+    assert set(np.unique(low_res)) == {0, 1}
+    listed = pq.read_table(targets / "targets.parquet").to_pylist()
+    for row, packed in zip(listed, masks.column("original").to_pylist()):
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
+        mask = bits[: row["height"] * row["width"]].reshape(row["height"], row["width"])
+        ys, xs = np.nonzero(mask)
+        assert (xs.min(), ys.min(), xs.max(), ys.max()) == (row["x0"], row["y0"], row["x1"], row["y1"]), row["id"]
+        assert abs(mask.mean() - row["area_fraction"]) < 1e-9
+    assert {row["split"] for row in listed} <= {"train", "validation", "test"}
+    assert rows is None or len(rows) == count
+
+    vectors = table(embeddings, "embeddings-").column("embedding").combine_chunks()
+    shape = json.loads((embeddings / "embeddings.json").read_text())["shape"]
+    assert list(vectors.type.shape) == shape
+    values = vectors.to_numpy_ndarray()
+    assert np.isfinite(values.astype(np.float32)).all()
+    index = pq.read_table(embeddings / "index.parquet").to_pylist()
+    assert {row["pixel_hash"] for row in index} == set(pictures.column("pixel_hash").to_pylist())
+    assert len(index) == len(values)
+
+    decoder = load_file(checkpoint / "decoder.safetensors")
+    assert all(name.startswith("mask_decoder.") for name in decoder)
+    history = pq.read_table(checkpoint / "history.parquet").to_pydict()
+    assert history["step"] == list(range(1, len(history["step"]) + 1))
+    epochs = pq.read_table(checkpoint / "epochs.parquet").to_pydict()
+    assert epochs["epoch"] == list(range(len(epochs["epoch"]))) and epochs["train_loss"][0] is None
+
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    samples = pq.read_table(evaluation / "samples.parquet").to_pylist()
+    for row in metrics["methods"]:
+        scores = [s["dice"] for s in samples if s["method"] == row["method"]]
+        assert abs(np.mean(scores) - row["all"]["dice"]) < 1e-9, row["method"]
+    print(f"{pictures.num_rows} images, {count} targets, {len(values)} embeddings of {shape}, {len(samples)} scores")
+    return 0
+
+
+def has_pandas() -> bool:
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+//! `cargo xtask`: the runner of the Resect pipeline.
+//!
+//! It is light on purpose: it links no deep learning library, so a run in which nothing changed is over before a
+//! stage program would have started. One module for each command, over four that they share: [`pipeline`] (the
+//! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
+//! made of) and [`program`] (building and spawning the stage programs).
+
+mod interrupt;
+mod pipeline;
+mod plan;
+mod program;
+mod run;
+mod show;
+mod sources;
+mod status;
+mod test;
+mod why;
+mod workspace;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Fine-tune SAM on medical images as a reproducible pipeline"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the pipeline: what changed runs, the rest is reused.
+    Run(run::RunArgs),
+    /// Say for each stage whether it is up to date, and why not.
+    Status(status::StatusArgs),
+    /// Say why a stage would run now, setting by setting.
+    Why(why::WhyArgs),
+    /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
+    Test(test::TestArgs),
+}
+
+/// Which pipeline, with which settings, in which store.
+#[derive(Args, Clone)]
+pub struct PipelineArgs {
+    /// The pipeline file [default: pipeline.toml at the top of the workspace].
+    #[arg(long, value_name = "FILE")]
+    pub pipeline: Option<PathBuf>,
+    /// Change a setting for this run, such as `--set train.learning_rate=3e-5`. Repeatable.
+    #[arg(long = "set", value_name = "SETTING=VALUE")]
+    pub set: Vec<String>,
+    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
+    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
+    pub store: Option<PathBuf>,
+    /// Run the stage programs in this folder instead of building them.
+    #[arg(long, value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
+    /// Print one JSON object on standard output instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Run(args) => run::main(&args),
+        Command::Status(args) => status::main(&args),
+        Command::Why(args) => why::main(&args),
+        Command::Test(args) => test::main(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) if error.downcast_ref::<pipeline::PipelineErrors>().is_some() => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! The pipeline file: read, completed with defaults, overridden by `--set`, and checked as a whole before anything
+//! runs. Every problem is reported at once, with its line and the nearest right name.
+
+use crate::workspace;
+use anyhow::Context;
+use resect_params::{
+    EmbedParams, EvaluateParams, IngestLimits, IngestParams, Layout, MaskParams, Problems, Runtime,
+    SplitParams, TrainParams,
+};
+use resect_phantom::PhantomParams;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A whole pipeline: every setting has its value.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pipeline {
+    /// The file it was read from.
+    #[serde(skip)]
+    pub path: PathBuf,
+    pub dataset: Dataset,
+    pub checkpoint: BaseCheckpoint,
+    pub mask: MaskParams,
+    pub split: SplitParams,
+    pub ingest: IngestLimits,
+    pub embed: EmbedParams,
+    pub train: TrainParams,
+    pub evaluate: EvaluateParams,
+    pub runtime: Runtime,
+}
+
+/// Where the images and masks come from.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Dataset {
+    /// Made by Resect.
+    Phantom(PhantomParams),
+    /// Parquet files in the Hugging Face image layout.
+    Parquet(ParquetSource),
+    /// `images/` and `masks/`.
+    Folder(FolderSource),
+}
+
+/// `[dataset] kind = "parquet"`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ParquetSource {
+    /// A file, a folder or a pattern such as `data/train-*.parquet`.
+    pub path: String,
+    pub image_column: String,
+    pub mask_column: String,
+    pub id_column: String,
+    pub group_column: String,
+}
+
+impl Default for ParquetSource {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            image_column: "image".into(),
+            mask_column: "annotation".into(),
+            id_column: "name".into(),
+            group_column: String::new(),
+        }
+    }
+}
+
+/// `[dataset] kind = "folder"`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FolderSource {
+    /// The folder that holds `images/` and `masks/`.
+    pub path: String,
+}
+
+/// Where the base model's weights come from.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum BaseCheckpoint {
+    /// Seeded random weights of a named size.
+    Random(RandomCheckpoint),
+    /// A Hugging Face folder: `config.json` and `model.safetensors`.
+    Folder(FolderSource),
+}
+
+/// `[checkpoint] kind = "random"`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RandomCheckpoint {
+    /// One of the named sizes.
+    pub size: String,
+    pub seed: u64,
+}
+
+impl Default for RandomCheckpoint {
+    fn default() -> Self {
+        Self { size: "tiny".into(), seed: 0 }
+    }
+}
+
+/// Everything that is wrong with a pipeline file and its `--set`s.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct PipelineErrors(Vec<String>);
+
+impl Pipeline {
+    /// Reads a pipeline file (by default the workspace's `pipeline.toml`) and applies `--set`s.
+    ///
+    /// # Errors
+    /// [`PipelineErrors`] when a setting is wrong; another error when the file cannot be read.
+    pub fn load(path: Option<&Path>, sets: &[String]) -> anyhow::Result<Self> {
+        let path = path.map_or_else(|| workspace::root().join("pipeline.toml"), PathBuf::from);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the pipeline file {}", path.display()))?;
+        let path = std::path::absolute(&path)?;
+        Reader::new(&path, &text, sets).and_then(Reader::finish).map_err(|e| PipelineErrors(e).into())
+    }
+
+    /// The settings of `ingest`; the model decides the sizes.
+    pub fn ingest_params(&self, model: &resect_checkpoint::SamConfig) -> IngestParams {
+        let layout = match &self.dataset {
+            Dataset::Phantom(_) | Dataset::Folder(_) => Layout::Folder,
+            Dataset::Parquet(source) => Layout::Parquet {
+                image_column: source.image_column.clone(),
+                mask_column: source.mask_column.clone(),
+                id_column: source.id_column.clone(),
+                group_column: source.group_column.clone(),
+            },
+        };
+        IngestParams {
+            layout,
+            mask: self.mask.clone(),
+            split: self.split.clone(),
+            image_size: model.image_size() as u32,
+            low_res_size: model.low_res() as u32,
+            ingest: self.ingest.clone(),
+        }
+    }
+}
+
+const SECTIONS: [&str; 9] =
+    ["dataset", "checkpoint", "mask", "split", "ingest", "embed", "train", "evaluate", "runtime"];
+
+/// Reads sections one after the other and collects what is wrong with any of them.
+struct Reader<'a> {
+    path: &'a Path,
+    document: Map<String, Value>,
+    /// Full setting name to where it was given: a line of the file, or a `--set`.
+    origins: BTreeMap<String, String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a Path, text: &str, sets: &[String]) -> Result<Self, Vec<String>> {
+        let name = workspace::display(path);
+        let line_of = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
+        let document = toml_edit::Document::parse(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| line_of(span.start));
+            vec![format!("{name}:{line}: {}", e.message().trim_end().replace('\n', "; "))]
+        })?;
+        let mut reader = Self { path, document: Map::new(), origins: BTreeMap::new(), problems: Vec::new() };
+        for (section, item) in document.as_table().iter() {
+            let key = document.as_table().key(section);
+            let line = key.and_then(|key| key.span()).or_else(|| item.span()).map_or(1, |s| line_of(s.start));
+            reader.origins.insert(section.to_owned(), format!("{name}:{line}"));
+            let Some(table) = item.as_table_like() else {
+                reader.document.insert(section.to_owned(), json_of(item));
+                continue;
+            };
+            let mut settings = Map::new();
+            for (setting, item) in table.iter() {
+                let span = table.key(setting).and_then(|key| key.span()).or_else(|| item.span());
+                let line = span.map_or(line, |s| line_of(s.start));
+                reader.origins.insert(format!("{section}.{setting}"), format!("{name}:{line}"));
+                settings.insert(setting.to_owned(), json_of(item));
+            }
+            reader.document.insert(section.to_owned(), Value::Object(settings));
+        }
+        for set in sets {
+            reader.apply(set);
+        }
+        Ok(reader)
+    }
+
+    /// Applies one `--set section.setting=value`.
+    fn apply(&mut self, set: &str) {
+        let origin = format!("--set {set}");
+        let split = set.split_once('=').and_then(|(name, value)| Some((name.trim().split_once('.')?, value)));
+        let Some(((section, setting), value)) = split else {
+            self.problems.push(format!("{origin}: expected SECTION.SETTING=VALUE"));
+            return;
+        };
+        // A value that is not TOML is taken as a string, so that paths and names need no quotes.
+        let parsed = format!("v = {value}").parse::<toml_edit::DocumentMut>();
+        let mut value = parsed.ok().map_or_else(|| Value::from(value), |d| json_of(&d["v"]));
+        // A path in the file is relative to the file, one on the command line to where the user stands.
+        if setting == "path"
+            && let Some(given) = value.as_str()
+            && let Ok(path) = std::path::absolute(given)
+        {
+            value = Value::from(path.to_string_lossy().into_owned());
+        }
+        self.origins.insert(format!("{section}.{setting}"), origin.clone());
+        self.origins.entry(section.to_owned()).or_insert(origin);
+        let table = self.document.entry(section).or_insert_with(|| Value::Object(Map::new()));
+        if let Some(table) = table.as_object_mut() {
+            table.insert(setting.to_owned(), value);
+        }
+    }
+
+    fn problem(&mut self, setting: &str, message: impl std::fmt::Display) {
+        let section = setting.split('.').next().unwrap_or_default();
+        let origin = self.origins.get(setting).or_else(|| self.origins.get(section));
+        let file = workspace::display(self.path);
+        let origin = origin.cloned().unwrap_or(file);
+        self.problems.push(format!("{origin}: {setting} {message}"));
+    }
+
+    fn finish(mut self) -> Result<Pipeline, Vec<String>> {
+        let sections: Vec<String> = self.document.keys().cloned().collect();
+        for section in sections {
+            if !SECTIONS.contains(&section.as_str()) {
+                let hint = did_you_mean(&section, SECTIONS.iter().copied());
+                self.problem(&section, format!("is not a section{hint}"));
+            }
+        }
+        let dataset = match self.kind("dataset", "phantom", &["phantom", "parquet", "folder"]) {
+            "parquet" => Dataset::Parquet(self.section("dataset")),
+            "folder" => Dataset::Folder(self.section("dataset")),
+            _ => Dataset::Phantom(self.section("dataset")),
+        };
+        let checkpoint = match self.kind("checkpoint", "random", &["random", "folder"]) {
+            "folder" => BaseCheckpoint::Folder(self.section("checkpoint")),
+            _ => BaseCheckpoint::Random(self.section("checkpoint")),
+        };
+        let mut pipeline = Pipeline {
+            path: self.path.to_path_buf(),
+            dataset,
+            checkpoint,
+            mask: self.section("mask"),
+            split: self.section("split"),
+            ingest: self.section("ingest"),
+            embed: self.section("embed"),
+            train: self.section("train"),
+            evaluate: self.section("evaluate"),
+            runtime: self.section("runtime"),
+        };
+        self.check_values(&mut pipeline);
+        if self.problems.is_empty() { Ok(pipeline) } else { Err(self.problems) }
+    }
+
+    /// The `kind` of a section that has several, taken out of it.
+    fn kind(&mut self, section: &str, default: &'static str, kinds: &[&'static str]) -> &'static str {
+        let table = self.document.get_mut(section).and_then(Value::as_object_mut);
+        let Some(given) = table.and_then(|table| table.remove("kind")) else { return default };
+        let given = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
+        match kinds.iter().find(|kind| **kind == given) {
+            Some(kind) => kind,
+            None => {
+                let kinds = kinds.join("\", \"");
+                self.problem(
+                    &format!("{section}.kind"),
+                    format!("must be one of \"{kinds}\", is \"{given}\""),
+                );
+                // What the other settings of the section should be cannot be told now.
+                self.document.remove(section);
+                default
+            }
+        }
+    }
+
+    /// One section: the defaults, with each given setting put in its place.
+    fn section<T: Default + Serialize + DeserializeOwned>(&mut self, section: &str) -> T {
+        let given = match self.document.get(section) {
+            None => Map::new(),
+            Some(Value::Object(table)) => table.clone(),
+            Some(_) => {
+                self.problem(section, format!("must be a section: write [{section}]"));
+                Map::new()
+            }
+        };
+        let defaults = serde_json::to_value(T::default()).unwrap_or_default();
+        let mut settings = defaults.clone();
+        for (name, value) in given {
+            let full = format!("{section}.{name}");
+            let known = defaults.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+            if defaults.get(&name).is_none() {
+                let hint = did_you_mean(&name, known);
+                self.problem(&full, format!("is not a setting{hint}"));
+                continue;
+            }
+            // One setting at a time, so that each wrong type is reported, not only the first.
+            let mut alone = defaults.clone();
+            alone[&name] = value.clone();
+            match serde_json::from_value::<T>(alone) {
+                Ok(_) => settings[&name] = value,
+                Err(error) => self.problem(&full, format!("has a wrong value: {error}")),
+            }
+        }
+        serde_json::from_value(settings).unwrap_or_default()
+    }
+
+    fn check_values(&mut self, pipeline: &mut Pipeline) {
+        let mut problems = Problems::default();
+        pipeline.mask.check(&mut problems);
+        pipeline.split.check(&mut problems);
+        pipeline.ingest.check(&mut problems);
+        pipeline.train.check(&mut problems);
+        pipeline.evaluate.check(&mut problems);
+        pipeline.runtime.check(&mut problems);
+        for problem in problems.0 {
+            self.problem(&problem.setting, problem.message);
+        }
+        let base = self.path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let resolve = |reader: &mut Self, section: &str, path: &mut String| {
+            if path.is_empty() {
+                let hint =
+                    format!("must be given: --set {section}.path=... or path = \"...\" in [{section}]");
+                reader.problem(&format!("{section}.path"), hint);
+            } else {
+                *path = base.join(&*path).to_string_lossy().into_owned();
+            }
+        };
+        match &mut pipeline.dataset {
+            Dataset::Phantom(params) => {
+                if let Err(error) = params.validate() {
+                    self.problem(&format!("dataset.{}", error.field), error.message);
+                }
+            }
+            Dataset::Parquet(source) => resolve(self, "dataset", &mut source.path),
+            Dataset::Folder(source) => resolve(self, "dataset", &mut source.path),
+        }
+        match &mut pipeline.checkpoint {
+            BaseCheckpoint::Random(random) => {
+                let names = resect_checkpoint::NAMED_CONFIGS;
+                if resect_checkpoint::SamConfig::named(&random.size).is_none() {
+                    let message = format!("must be one of {}, is \"{}\"", names.join(", "), random.size);
+                    self.problem("checkpoint.size", message);
+                }
+            }
+            BaseCheckpoint::Folder(source) => resolve(self, "checkpoint", &mut source.path),
+        }
+    }
+}
+
+/// `; did you mean X?` when a known name is near, else the list of known names.
+fn did_you_mean<'a>(given: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let near = known.clone().map(|name| (strsim::damerau_levenshtein(given, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= 1 + given.len() / 3 => format!("; did you mean {name}?"),
+        _ => format!("; there are {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn json_of(item: &toml_edit::Item) -> Value {
+    if let Some(value) = item.as_value() {
+        return match value {
+            toml_edit::Value::String(s) => Value::from(s.value().as_str()),
+            toml_edit::Value::Integer(i) => Value::from(*i.value()),
+            toml_edit::Value::Float(f) => Value::from(*f.value()),
+            toml_edit::Value::Boolean(b) => Value::from(*b.value()),
+            toml_edit::Value::Datetime(d) => Value::from(d.value().to_string()),
+            toml_edit::Value::Array(items) => {
+                items.iter().map(|v| json_of(&toml_edit::Item::Value(v.clone()))).collect()
+            }
+            toml_edit::Value::InlineTable(table) => table
+                .iter()
+                .map(|(k, v)| (k.to_owned(), json_of(&toml_edit::Item::Value(v.clone()))))
+                .collect(),
+        };
+    }
+    match item.as_table_like() {
+        Some(table) => table.iter().map(|(k, v)| (k.to_owned(), json_of(v))).collect(),
+        None => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, sets: &[&str]) -> Result<Pipeline, Vec<String>> {
+        let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+        Reader::new(Path::new("/p/pipeline.toml"), text, &sets).and_then(Reader::finish)
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let pipeline = read("", &[]).unwrap();
+        assert_eq!(pipeline.train, TrainParams::default());
+        assert!(matches!(pipeline.dataset, Dataset::Phantom(_)));
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_place() {
+        let text = "[train]\nlerning_rate = 1e-5\nepochs = \"many\"\nbatch_size = 0\n\n[trian]\nx = 1\n\
+                    [mask]\nthreshold = 300\n[dataset]\nkind = \"parkett\"\n[checkpoint]\nsize = \"huge\"\n";
+        let errors = read(text, &["train.beta1=2", "embed.dtype=f64", "nonsense"]).unwrap_err();
+        let expected = [
+            "/p/pipeline.toml:2: train.lerning_rate is not a setting; did you mean learning_rate?",
+            "/p/pipeline.toml:3: train.epochs has a wrong value: invalid type: string \"many\", expected u32",
+            "/p/pipeline.toml:4: train.batch_size must be at least 1",
+            "/p/pipeline.toml:6: trian is not a section; did you mean train?",
+            "/p/pipeline.toml:9: mask.threshold has a wrong value: invalid value: integer `300`, expected u8",
+            "/p/pipeline.toml:11: dataset.kind must be one of \"phantom\", \"parquet\", \"folder\", is \"parkett\"",
+            "/p/pipeline.toml:13: checkpoint.size must be one of tiny, small, vit-b, vit-l, vit-h, is \"huge\"",
+            "--set train.beta1=2: train.beta1 must be at least 0 and below 1, is 2",
+            "--set nonsense: expected SECTION.SETTING=VALUE",
+        ];
+        for line in expected {
+            assert!(errors.contains(&line.to_owned()), "{line}\nis not in\n{}", errors.join("\n"));
+        }
+        assert!(errors.iter().any(|e| e.starts_with("--set embed.dtype=f64: embed.dtype has a wrong value")));
+        assert_eq!(errors.len(), expected.len() + 1, "{errors:#?}");
+    }
+
+    #[test]
+    fn broken_toml_names_its_line() {
+        let errors = read("[train]\nepochs = = 3\n", &[]).unwrap_err();
+        assert!(errors[0].starts_with("/p/pipeline.toml:2: "), "{errors:?}");
+    }
+
+    #[test]
+    fn set_wins_and_paths_are_resolved() {
+        let text = "[dataset]\nkind = \"folder\"\npath = \"data\"\n[train]\nepochs = 3";
+        let pipeline = read(text, &["train.epochs=5", "train.learning_rate=3e-5"]).unwrap();
+        assert_eq!((pipeline.train.epochs, pipeline.train.learning_rate), (5, 3e-5));
+        let Dataset::Folder(source) = pipeline.dataset else { panic!("a folder") };
+        assert_eq!(source.path, "/p/data");
+        let errors = read("[dataset]\nkind = \"folder\"", &[]).unwrap_err();
+        assert!(errors[0].contains("dataset.path must be given"), "{errors:?}");
+    }
+}

@@ -1,0 +1,321 @@
+//! What the steps of a pipeline are, what their keys are made of, and whether they must run.
+
+use crate::pipeline::Pipeline;
+use crate::sources::{Source, Sources};
+use crate::{program, workspace};
+use resect_artifact::{Action, ArtifactId, Hash, Key, Store};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The steps in the order they run: two sources and four stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    Dataset,
+    Base,
+    Ingest,
+    Embed,
+    Train,
+    Evaluate,
+}
+
+impl Step {
+    pub const ALL: [Step; 6] =
+        [Step::Dataset, Step::Base, Step::Ingest, Step::Embed, Step::Train, Step::Evaluate];
+    pub const STAGES: [Step; 4] = [Step::Ingest, Step::Embed, Step::Train, Step::Evaluate];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Dataset => "dataset",
+            Step::Base => "base",
+            Step::Ingest => "ingest",
+            Step::Embed => "embed",
+            Step::Train => "train",
+            Step::Evaluate => "evaluate",
+        }
+    }
+
+    /// Kinds of the artifacts it reads; each kind is made by one step.
+    pub fn inputs(self) -> &'static [&'static str] {
+        match self {
+            Step::Dataset | Step::Base => &[],
+            Step::Ingest => &["dataset"],
+            Step::Embed => &["images", "base"],
+            Step::Train => &["embeddings", "targets", "base"],
+            Step::Evaluate => &["checkpoint", "images", "embeddings", "targets", "base"],
+        }
+    }
+
+    /// Kinds of the artifacts it makes.
+    pub fn outputs(self) -> &'static [&'static str] {
+        match self {
+            Step::Dataset => &["dataset"],
+            Step::Base => &["base"],
+            Step::Ingest => &["images", "targets"],
+            Step::Embed => &["embeddings"],
+            Step::Train => &["checkpoint"],
+            Step::Evaluate => &["evaluation"],
+        }
+    }
+
+    pub fn is_source(self) -> bool {
+        self.inputs().is_empty()
+    }
+}
+
+impl std::str::FromStr for Step {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = Self::STAGES.map(Self::name).join(", ");
+        Self::STAGES
+            .into_iter()
+            .find(|step| step.name() == name)
+            .ok_or_else(|| format!("there is no stage {name}; there are {names}"))
+    }
+}
+
+/// Kind to artifact, as far as known.
+pub type Known = BTreeMap<&'static str, ArtifactId>;
+
+/// A pipeline with its sources resolved: enough to say of each step what its key is.
+pub struct Plan {
+    pub pipeline: Pipeline,
+    pub sources: Sources,
+    pub store: Store,
+    bin_dir: Option<PathBuf>,
+    /// The keys this pipeline used last.
+    latest: BTreeMap<String, Key>,
+}
+
+/// What a step's key says.
+pub struct Keyed {
+    pub document: Value,
+    pub key: Key,
+}
+
+/// Whether a step must run.
+pub enum Decision {
+    /// An earlier run of the same key is there with all its artifacts.
+    Reuse(Box<Action>),
+    /// It must run, and why: one line for each thing that changed.
+    Run(Vec<String>),
+}
+
+impl Plan {
+    /// Reads the pipeline file, checks it and resolves the sources.
+    pub fn new(args: &crate::PipelineArgs) -> anyhow::Result<Self> {
+        let pipeline = Pipeline::load(args.pipeline.as_deref(), &args.set)?;
+        let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
+        let store = Store::open(&std::path::absolute(root)?)?;
+        let sources = Sources::resolve(&pipeline, &store)?;
+        let latest = store.latest(&pipeline.path.to_string_lossy());
+        let bin_dir = args.bin_dir.as_deref().map(std::path::absolute).transpose()?;
+        Ok(Self { pipeline, sources, store, bin_dir, latest })
+    }
+
+    pub fn bin_dir(&self) -> Option<&std::path::Path> {
+        self.bin_dir.as_deref()
+    }
+
+    /// The key of a step, given the artifacts it reads.
+    pub fn key(&self, step: Step, known: &Known) -> anyhow::Result<Keyed> {
+        let mut document = match self.sources.of(step) {
+            Some(source) => source.document(&self.pipeline)?,
+            None => {
+                let inputs: BTreeMap<_, _> =
+                    step.inputs().iter().map(|kind| (*kind, known.get(kind))).collect();
+                json!({ "params": self.params(step), "inputs": inputs, "numeric": numeric_class(step) })
+            }
+        };
+        document["stage"] = step.name().into();
+        if let Some(code) = self.code(step)? {
+            document["code"] = code.into();
+        }
+        Ok(Keyed { key: Hash::key(&document), document })
+    }
+
+    /// The settings of a stage that shape its output.
+    pub fn params(&self, step: Step) -> Value {
+        let pipeline = &self.pipeline;
+        match step {
+            Step::Dataset | Step::Base => Value::Null,
+            Step::Ingest => json!(pipeline.ingest_params(&self.sources.model)),
+            Step::Embed => json!(pipeline.embed),
+            Step::Train => json!(pipeline.train),
+            Step::Evaluate => json!(pipeline.evaluate),
+        }
+    }
+
+    /// The identity of the code behind a step.
+    pub fn code(&self, step: Step) -> anyhow::Result<Option<String>> {
+        let dir = match (self.sources.of(step).map(Source::made_by), &self.bin_dir) {
+            (Some(None), _) => return Ok(None),
+            (Some(Some(dir)), _) => dir.to_owned(),
+            (None, Some(bin_dir)) => return program::identity(bin_dir, step).map(Some),
+            (None, None) => format!("stages/{}", step.name()),
+        };
+        let root = workspace::root();
+        let build = workspace::stage_build();
+        Ok(Some(resect_identity::of_crate(&root, &root.join(dir), &build)?.hash))
+    }
+
+    /// Whether a step must run.
+    pub fn decide(&self, step: Step, keyed: &Keyed, forced: bool) -> Decision {
+        let action = self.store.action(step.name(), &keyed.key);
+        if forced {
+            return Decision::Run(vec!["forced".into()]);
+        }
+        let Some(action) = action else { return Decision::Run(self.changes(step, keyed)) };
+        let damage: Vec<String> = step
+            .outputs()
+            .iter()
+            .filter_map(|kind| match action.outputs.get(*kind) {
+                Some(id) => self.store.check(kind, id).err(),
+                None => Some(format!("its record names no {kind}")),
+            })
+            .collect();
+        if damage.is_empty() { Decision::Reuse(Box::new(action)) } else { Decision::Run(damage) }
+    }
+
+    /// What is different from the key this pipeline used last.
+    fn changes(&self, step: Step, keyed: &Keyed) -> Vec<String> {
+        let before = self.latest.get(step.name()).and_then(|key| self.store.action(step.name(), key));
+        let Some(before) = before else { return vec!["first run".into()] };
+        let mut changes = Vec::new();
+        differences(&before.document, &keyed.document, "", &mut changes);
+        let mut lines: Vec<String> = Vec::new();
+        let mut files = 0;
+        for Difference { path, before, after } in changes {
+            let path = path.as_str();
+            if path == "code" {
+                lines.push("its code changed".into());
+            } else if path == "numeric" {
+                lines.push(format!("numeric class {} → {}", plain(&before), plain(&after)));
+            } else if let Some(kind) = path.strip_prefix("inputs.") {
+                lines.push(format!("{kind} {} → {}", short(&before), short(&after)));
+            } else if let Some(setting) = path.strip_prefix("params.") {
+                lines.push(format!("{} {} → {}", setting_name(step, setting), plain(&before), plain(&after)));
+            } else if path.starts_with("files") {
+                files += 1;
+            } else {
+                lines.push(format!("{path} changed"));
+            }
+        }
+        match files {
+            0 => {}
+            1 => lines.push("1 source file changed".into()),
+            n => lines.push(format!("{n} source files changed")),
+        }
+        if lines.is_empty() {
+            lines.push("its record is gone".into());
+        }
+        lines
+    }
+}
+
+/// The name under which a user knows a setting of a step.
+fn setting_name(step: Step, path: &str) -> String {
+    match step {
+        Step::Ingest => match path.strip_prefix("layout.") {
+            Some(setting) => format!("dataset.{setting}"),
+            None if path.contains('.') => path.to_owned(),
+            None => format!("the model's {path}"),
+        },
+        Step::Base => format!("checkpoint.{path}"),
+        _ => format!("{}.{path}", step.name()),
+    }
+}
+
+struct Difference {
+    path: String,
+    before: Value,
+    after: Value,
+}
+
+fn differences(before: &Value, after: &Value, path: &str, found: &mut Vec<Difference>) {
+    if before == after {
+        return;
+    }
+    if let (Value::Object(a), Value::Object(b)) = (before, after) {
+        let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for name in names {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let null = Value::Null;
+            differences(a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null), &path, found);
+        }
+        return;
+    }
+    found.push(Difference { path: path.to_owned(), before: before.clone(), after: after.clone() });
+}
+
+/// A value as a person writes it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "none".into(),
+        Value::String(text) if text.is_empty() => "\"\"".into(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(x) if number.is_f64() && x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn short(value: &Value) -> String {
+    value.as_str().map_or_else(|| "none".into(), |id| id.chars().take(12).collect())
+}
+
+/// What decides how a stage's numbers are rounded: backend, precision, and the vector instructions found when it
+/// runs. `ingest` computes in integers alone.
+fn numeric_class(step: Step) -> String {
+    if step == Step::Ingest {
+        return "exact".into();
+    }
+    format!("flex-f32-{}-{}", std::env::consts::ARCH, vector_instructions())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn vector_instructions() -> &'static str {
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        "avx512"
+    } else if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        "avx2"
+    } else {
+        "sse2"
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vector_instructions() -> &'static str {
+    "baseline"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_name_each_field() {
+        let before = json!({"params": {"learning_rate": 1e-5, "epochs": 3}, "inputs": {"images": "a"}});
+        let after = json!({"params": {"learning_rate": 3e-5, "epochs": 3}, "inputs": {"images": "b"}});
+        let mut found = Vec::new();
+        differences(&before, &after, "", &mut found);
+        let paths: Vec<&str> = found.iter().map(|d| d.path.as_str()).collect();
+        assert_eq!(paths, ["inputs.images", "params.learning_rate"]);
+        assert_eq!(plain(&found[1].before), "1e-5");
+        assert_eq!(setting_name(Step::Train, "learning_rate"), "train.learning_rate");
+        assert_eq!(setting_name(Step::Ingest, "mask.threshold"), "mask.threshold");
+        assert_eq!(setting_name(Step::Ingest, "layout.image_column"), "dataset.image_column");
+    }
+
+    #[test]
+    fn every_input_is_made_by_an_earlier_step() {
+        for (i, step) in Step::ALL.into_iter().enumerate() {
+            for input in step.inputs() {
+                assert!(Step::ALL[..i].iter().any(|earlier| earlier.outputs().contains(input)), "{input}");
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Building and spawning the stage programs.
+
+use crate::plan::Step;
+use crate::{interrupt, workspace};
+use anyhow::{Context, bail, ensure};
+use resect_stage::Message;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+fn file_name(step: Step) -> String {
+    format!("resect-{}{}", step.name(), std::env::consts::EXE_SUFFIX)
+}
+
+/// Builds all stage programs with cargo and says where they are. Cargo's own progress goes to standard error.
+pub fn build() -> anyhow::Result<BTreeMap<Step, PathBuf>> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace::root());
+    // The whole workspace, so that dependencies have the features they have in its tests and are built once.
+    cargo.args(["build", "--release", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    let mut child =
+        cargo.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().context("cannot start cargo")?;
+    let mut output = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut output)?;
+    }
+    ensure!(child.wait()?.success(), "the stage programs do not build");
+
+    #[derive(Deserialize)]
+    struct Built {
+        executable: Option<PathBuf>,
+    }
+    let built = output.lines().filter_map(|line| serde_json::from_str::<Built>(line).ok()?.executable);
+    let by_name: BTreeMap<_, _> =
+        built.filter_map(|path| Some((path.file_name()?.to_string_lossy().into_owned(), path))).collect();
+    Step::STAGES
+        .into_iter()
+        .map(|step| {
+            let path = by_name.get(&file_name(step)).cloned();
+            Ok((step, path.with_context(|| format!("cargo built no {}", file_name(step)))?))
+        })
+        .collect()
+}
+
+/// The stage programs in a folder, built elsewhere.
+pub fn in_dir(bin_dir: &Path) -> BTreeMap<Step, PathBuf> {
+    Step::STAGES.into_iter().map(|step| (step, bin_dir.join(file_name(step)))).collect()
+}
+
+/// Asks a stage program in a folder for the identity of its code.
+pub fn identity(bin_dir: &Path, step: Step) -> anyhow::Result<String> {
+    let path = bin_dir.join(file_name(step));
+    let output = Command::new(&path)
+        .arg("--identity")
+        .output()
+        .with_context(|| format!("cannot start {} (from --bin-dir)", path.display()))?;
+    let identity = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    ensure!(output.status.success() && identity.len() == 64, "{} does not tell its identity", path.display());
+    Ok(identity)
+}
+
+/// How a stage program ended well.
+pub struct Finished {
+    pub peak_memory: Option<u64>,
+    pub notes: Vec<String>,
+}
+
+/// The user stopped the run.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+enum Event {
+    Message(Message),
+    Log(String),
+    Closed,
+}
+
+/// Runs a stage program on a job and passes on what it says, line by line, to `on`.
+pub fn run(
+    program: &Path,
+    job: &Path,
+    threads: usize,
+    mut on: impl FnMut(&Message),
+    mut log: impl FnMut(&str),
+) -> anyhow::Result<Finished> {
+    let mut command = Command::new(program);
+    command.arg("--job").arg(job).arg("--watch-stdin");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if threads > 0 {
+        command.env("RAYON_NUM_THREADS", threads.to_string());
+    }
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+    let (sender, events) = channel();
+    if let Some(stdout) = child.stdout.take() {
+        let parse = |line: String| match serde_json::from_str(&line) {
+            Ok(message) => Event::Message(message),
+            Err(_) => Event::Log(line),
+        };
+        forward(stdout, sender.clone(), parse);
+    }
+    if let Some(stderr) = child.stderr.take() {
+        forward(stderr, sender, Event::Log);
+    }
+    let mut notes = Vec::new();
+    let mut done = None;
+    let mut last_words: Vec<String> = Vec::new();
+    let mut take = |event| match event {
+        Event::Message(message) => {
+            match &message {
+                Message::Note(line) => notes.push(line.clone()),
+                Message::Done { peak_memory } => done = Some(*peak_memory),
+                Message::Progress { .. } => {}
+            }
+            on(&message);
+        }
+        Event::Log(line) if line.starts_with("error: ") || !last_words.is_empty() => last_words.push(line),
+        Event::Log(line) => log(&line),
+        Event::Closed => {}
+    };
+    pump(&events, &mut child, &mut take)?;
+    let status = child.wait()?;
+    match done {
+        Some(peak_memory) if status.success() => Ok(Finished { peak_memory, notes }),
+        _ if interrupt::requested() => Err(Interrupted.into()),
+        _ if !last_words.is_empty() => {
+            bail!("{}", last_words.join("\n").trim_start_matches("error: ").to_owned())
+        }
+        _ => bail!("{} ended without a word ({status})", workspace::display(program)),
+    }
+}
+
+/// Handles events until both pipes are closed; ends the program when the user stops the run.
+fn pump(events: &Receiver<Event>, child: &mut Child, take: &mut impl FnMut(Event)) -> anyhow::Result<()> {
+    let mut open = 2;
+    while open > 0 {
+        match events.recv_timeout(Duration::from_millis(100)) {
+            Ok(Event::Closed) => open -= 1,
+            Ok(event) => take(event),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if interrupt::requested() {
+            // The program ends when its standard input closes; it is killed only if it does not.
+            drop(child.stdin.take());
+            let patience = Instant::now() + Duration::from_secs(3);
+            while child.try_wait()?.is_none() {
+                if Instant::now() > patience {
+                    child.kill()?;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            return Err(Interrupted.into());
+        }
+    }
+    Ok(())
+}
+
+fn forward(pipe: impl Read + Send + 'static, sender: Sender<Event>, wrap: fn(String) -> Event) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(wrap(line)).is_err() {
+                return;
+            }
+        }
+        let _ = sender.send(Event::Closed);
+    });
+}

@@ -1,0 +1,326 @@
+//! `cargo xtask run`: what changed runs, the rest is reused.
+
+use crate::plan::{Decision, Keyed, Known, Plan, Step};
+use crate::program::{self, Interrupted};
+use crate::show::Screen;
+use crate::{PipelineArgs, interrupt};
+use anyhow::Context;
+use clap::Args;
+use resect_artifact::{Action, Lock, Outputs};
+use resect_stage::{JOB_FORMAT, Job};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// Run up to this stage: ingest, embed, train or evaluate [default: all].
+    stage: Option<Step>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Run this stage again even if nothing changed. Repeatable.
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<Step>,
+    /// Say what would run and why, and run nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Worker threads of a stage; changes no byte of any artifact [default: runtime.threads, else all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Ran,
+    Reused,
+    Failed,
+    Skipped,
+    /// Dry run: it would run.
+    WouldRun,
+    /// Dry run: it depends on what a step before it would give.
+    Unknown,
+}
+
+/// One line of the result, and one object of `--json`.
+#[derive(Serialize)]
+pub struct Outcome {
+    pub name: &'static str,
+    pub status: Status,
+    pub reason: String,
+    pub key: Option<String>,
+    pub artifacts: Outputs,
+    pub seconds: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Outcome {
+    fn new(step: Step, status: Status, reason: impl Into<String>) -> Self {
+        Self {
+            name: step.name(),
+            status,
+            reason: reason.into(),
+            key: None,
+            artifacts: Outputs::new(),
+            seconds: 0.0,
+            notes: Vec::new(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    format: &'static str,
+    run: &'a str,
+    pipeline: PathBuf,
+    settings: &'a crate::pipeline::Pipeline,
+    started: String,
+    seconds: f64,
+    sources: &'a [Outcome],
+    stages: &'a [Outcome],
+}
+
+pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let plan = Plan::new(&args.pipeline)?;
+    let screen = Screen::new(args.pipeline.json);
+    if args.dry_run {
+        return crate::status::print(&plan, &args.pipeline, &args.force, args.stage, &screen);
+    }
+    interrupt::watch()?;
+    let started = (jiff::Timestamp::now(), Instant::now());
+    let run = format!("{}-{:05}", started.0.strftime("%Y%m%d-%H%M%S"), std::process::id() % 100_000);
+    let mut runner = Runner {
+        threads: args.threads.unwrap_or(plan.pipeline.runtime.threads),
+        latest: BTreeMap::new(),
+        programs: None,
+        known: Known::new(),
+        plan: &plan,
+        screen: &screen,
+        run: &run,
+    };
+    let last = args.stage.unwrap_or(Step::Evaluate);
+    let mut outcomes: Vec<(Step, Outcome)> = Vec::new();
+    let mut stopped = None;
+    for step in Step::ALL {
+        let outcome = if stopped.is_some() || step > last {
+            Outcome::new(
+                step,
+                Status::Skipped,
+                if step > last { "not asked for" } else { "a step before it failed" },
+            )
+        } else {
+            match runner.step(step, args.force.contains(&step)) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    let outcome = Outcome::new(step, Status::Failed, format!("{error:#}"));
+                    stopped = Some(error);
+                    outcome
+                }
+            }
+        };
+        if matches!(outcome.status, Status::Failed | Status::Skipped) && (stopped.is_some() || step <= last) {
+            let word = if outcome.status == Status::Failed { "failed" } else { "skipped" };
+            screen.step(step, word, &Outputs::new(), None);
+        }
+        outcomes.push((step, outcome));
+    }
+    plan.store.set_latest(&plan.pipeline.path.to_string_lossy(), &runner.latest)?;
+
+    let (sources, stages): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(step, _)| step.is_source());
+    let sources: Vec<Outcome> = sources.into_iter().map(|(_, outcome)| outcome).collect();
+    let stages: Vec<Outcome> = stages.into_iter().map(|(_, outcome)| outcome).collect();
+    let record = Record {
+        format: "resect-run/1.0",
+        run: &run,
+        pipeline: plan.pipeline.path.clone(),
+        settings: &plan.pipeline,
+        started: started.0.to_string(),
+        seconds: started.1.elapsed().as_secs_f64(),
+        sources: &sources,
+        stages: &stages,
+    };
+    plan.store.record_run(&run, &record)?;
+    if args.pipeline.json {
+        println!("{}", serde_json::to_string_pretty(&record)?);
+    } else if stopped.is_none()
+        && let Some(evaluate) = stages.last().filter(|stage| stage.status != Status::Skipped)
+    {
+        screen.line("");
+        for line in &evaluate.notes {
+            screen.line(line);
+        }
+        if let Some(id) = evaluate.artifacts.get("evaluation") {
+            let path = plan.store.path("evaluation", id);
+            screen.line(&format!("\nin full: {}", crate::workspace::display(&path)));
+        }
+    }
+    match stopped {
+        None => Ok(ExitCode::SUCCESS),
+        Some(error) if error.downcast_ref::<Interrupted>().is_some() => {
+            eprintln!("interrupted; what was finished is kept, and the same command goes on from there");
+            Ok(ExitCode::from(130))
+        }
+        Some(error) => Err(error),
+    }
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    screen: &'a Screen,
+    run: &'a str,
+    threads: usize,
+    /// Built at the first stage that must run.
+    programs: Option<BTreeMap<Step, PathBuf>>,
+    known: Known,
+    latest: BTreeMap<String, resect_artifact::Key>,
+}
+
+impl Runner<'_> {
+    /// One step: reuse it or run it.
+    fn step(&mut self, step: Step, forced: bool) -> anyhow::Result<Outcome> {
+        if interrupt::requested() {
+            return Err(Interrupted.into());
+        }
+        let started = Instant::now();
+        let keyed = self.plan.key(step, &self.known)?;
+        let mut outcome = match self.plan.decide(step, &keyed, forced) {
+            Decision::Reuse(action) => self.reused(step, *action),
+            Decision::Run(reasons) => {
+                if !step.is_source() && self.programs.is_none() {
+                    self.programs = Some(match self.plan.bin_dir() {
+                        Some(dir) => program::in_dir(dir),
+                        None => program::build()?,
+                    });
+                }
+                let waiting = |holder: &str| eprintln!("{}: waiting for {holder}", step.name());
+                let holder = format!("run {} (process {})", self.run, std::process::id());
+                let path = self.plan.store.lock_path(&keyed.key);
+                let _lock = Lock::acquire(&path, &holder, waiting, interrupt::requested).map_err(
+                    |error| match error {
+                        resect_artifact::StoreError::Interrupted => Interrupted.into(),
+                        other => anyhow::Error::from(other),
+                    },
+                )?;
+                // Another runner may have done it while this one waited.
+                match self.plan.decide(step, &keyed, forced) {
+                    Decision::Reuse(action) => self.reused(step, *action),
+                    Decision::Run(_) => self.execute(step, &keyed, &reasons.join("\n"))?,
+                }
+            }
+        };
+        outcome.seconds = started.elapsed().as_secs_f64();
+        outcome.key = Some(keyed.key.to_string());
+        for kind in step.outputs() {
+            if let Some(id) = outcome.artifacts.get(*kind) {
+                self.known.insert(kind, id.clone());
+            }
+        }
+        self.latest.insert(step.name().to_owned(), keyed.key);
+        Ok(outcome)
+    }
+
+    fn reused(&self, step: Step, action: Action) -> Outcome {
+        self.screen.step(step, "reused", &action.outputs, None);
+        Outcome {
+            artifacts: action.outputs,
+            notes: action.notes,
+            ..Outcome::new(step, Status::Reused, "nothing changed")
+        }
+    }
+
+    /// Runs a step, publishes what it made and records it.
+    fn execute(&self, step: Step, keyed: &Keyed, reason: &str) -> anyhow::Result<Outcome> {
+        let started = Instant::now();
+        let mut working = self.screen.begin(step, reason);
+        let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
+        let mut notes = Vec::new();
+        let mut peak_memory = None;
+        match self.plan.sources.of(step) {
+            Some(source) => {
+                let out = work.join("out").join(step.outputs()[0]);
+                empty_dir(&out)?;
+                source.make(&out)?;
+            }
+            None => {
+                let job = self.write_job(step, keyed, &work)?;
+                let programs =
+                    self.programs.as_ref().context("the programs are built before a stage runs")?;
+                let shared = std::cell::RefCell::new(&mut working);
+                let finished = program::run(
+                    &programs[&step],
+                    &job,
+                    self.threads,
+                    |message| shared.borrow_mut().message(message),
+                    |line| shared.borrow().log(line),
+                )?;
+                notes = finished.notes;
+                peak_memory = finished.peak_memory;
+            }
+        }
+        let mut outputs = Outputs::new();
+        for kind in step.outputs() {
+            let id = self.plan.store.publish(kind, &work.join("out").join(kind))?;
+            outputs.insert((*kind).to_owned(), id);
+        }
+        let mut reason = reason.to_owned();
+        let mut other_outputs = Vec::new();
+        if let Some(before) = self.plan.store.action(step.name(), &keyed.key) {
+            other_outputs = before.other_outputs;
+            if before.outputs != outputs {
+                reason.push_str("\nNOT DETERMINISTIC: the same key gave other bytes before; both are kept");
+                if !other_outputs.contains(&before.outputs) {
+                    other_outputs.push(before.outputs);
+                }
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.plan.store.record(&Action {
+            format: Action::FORMAT.into(),
+            stage: step.name().into(),
+            key: keyed.key.clone(),
+            document: keyed.document.clone(),
+            outputs: outputs.clone(),
+            run: self.run.to_owned(),
+            finished: jiff::Timestamp::now().to_string(),
+            seconds,
+            peak_memory,
+            notes: notes.clone(),
+            other_outputs,
+        })?;
+        std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
+        working.end(&format!("ran: {reason}"), &outputs, seconds);
+        Ok(Outcome { artifacts: outputs, notes, ..Outcome::new(step, Status::Ran, reason) })
+    }
+
+    fn write_job(&self, step: Step, keyed: &Keyed, work: &Path) -> anyhow::Result<PathBuf> {
+        let input = |kind: &&'static str| {
+            let id = self.known.get(*kind).with_context(|| format!("no step before it made {kind}"))?;
+            Ok(((*kind).to_owned(), self.plan.store.path(kind, id)))
+        };
+        let job = Job {
+            format: JOB_FORMAT.into(),
+            stage: step.name().into(),
+            code: keyed.document["code"].as_str().unwrap_or_default().to_owned(),
+            inputs: step.inputs().iter().map(input).collect::<anyhow::Result<_>>()?,
+            work: work.to_path_buf(),
+            params: self.plan.params(step),
+            runtime: json!(self.plan.pipeline.runtime),
+        };
+        let path = work.join("job.json");
+        std::fs::write(&path, serde_json::to_vec_pretty(&job)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+fn empty_dir(dir: &Path) -> anyhow::Result<()> {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))
+}

@@ -1,0 +1,130 @@
+//! What a person sees of a run: one line a step on standard output, progress and logs on standard error.
+
+use crate::plan::Step;
+use indicatif::{ProgressBar, ProgressStyle};
+use resect_artifact::Outputs;
+use resect_stage::Message;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Where lines go, and whether progress can live in place.
+pub struct Screen {
+    json: bool,
+    terminal: bool,
+}
+
+/// A step at work.
+pub struct Working<'a> {
+    screen: &'a Screen,
+    step: Step,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+}
+
+/// Without a terminal, progress is a plain line this often.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
+
+impl Screen {
+    pub fn new(json: bool) -> Self {
+        Self { json, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// A line of the result. With `--json` standard output belongs to the JSON object.
+    pub fn line(&self, text: &str) {
+        if self.json { eprintln!("{text}") } else { println!("{text}") }
+    }
+
+    /// The one line of a step that is over.
+    pub fn step(&self, step: Step, what: &str, outputs: &Outputs, seconds: Option<f64>) {
+        let artifacts: Vec<String> =
+            outputs.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
+        let time = seconds.map(duration).unwrap_or_default();
+        let mut first = true;
+        // The reason's first line stands with the artifacts; further ones below it.
+        for line in what.lines() {
+            if first {
+                self.line(
+                    format!("{:<9} {line:<34} {:>7}  {}", step.name(), time, artifacts.join("  ")).trim_end(),
+                );
+            } else {
+                self.line(&format!("{:<9} {line}", ""));
+            }
+            first = false;
+        }
+    }
+
+    /// Begins to show a step at work.
+    pub fn begin(&self, step: Step, why: &str) -> Working<'_> {
+        let bar = self.terminal.then(|| {
+            let bar = ProgressBar::new(0);
+            bar.set_style(style(false));
+            bar.set_prefix(step.name());
+            bar.set_message(why.lines().next().unwrap_or_default().to_owned());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("{}: {}", step.name(), why.replace('\n', "; "));
+        }
+        Working { screen: self, step, bar, last_line: Instant::now() }
+    }
+}
+
+fn style(counted: bool) -> ProgressStyle {
+    let template = if counted {
+        "{prefix:<9} {bar:24} {pos}/{len} {msg}  {per_sec}, {eta} left"
+    } else {
+        "{prefix:<9} {spinner} {msg}  {elapsed}"
+    };
+    // Both templates are literals above; a wrong one would show as the default bar.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl Working<'_> {
+    /// Shows what the stage program says.
+    pub fn message(&mut self, message: &Message) {
+        match message {
+            Message::Progress { phase, done, total, unit } => {
+                if let Some(bar) = &self.bar {
+                    if bar.length() != Some(*total) {
+                        bar.set_length(*total);
+                        bar.set_style(style(true));
+                        bar.reset_eta();
+                    }
+                    bar.set_position(*done);
+                    bar.set_message(format!("{unit}, {phase}"));
+                } else if self.last_line.elapsed() > PLAIN_INTERVAL {
+                    self.last_line = Instant::now();
+                    eprintln!("{}: {phase}, {done} of {total} {unit}", self.step.name());
+                }
+            }
+            Message::Note(line) => self.log(&format!("{:<9} {line}", "")),
+            Message::Done { .. } => {}
+        }
+    }
+
+    /// A line on standard error that does not tear the progress line.
+    pub fn log(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Ends with the step's line.
+    pub fn end(self, what: &str, outputs: &Outputs, seconds: f64) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+        self.screen.step(self.step, what, outputs, Some(seconds));
+    }
+}
+
+/// Seconds as a person reads them.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.1 => format!("{:.0} ms", s * 1e3),
+        s if s < 100.0 => format!("{s:.1} s"),
+        s => format!("{:.0}m{:02.0}s", (s / 60.0).floor(), s % 60.0),
+    }
+}
