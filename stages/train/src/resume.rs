@@ -5,7 +5,9 @@
 //!   decoder.safetensors   the weights
 //!   kept.safetensors      those of the epoch that is kept so far
 //!   optimizer.bin         AdamW's moments, by the identity a parameter had in that process
-//!   progress.json         history, kept epoch, and the name behind each identity
+//!   history.parquet       the steps so far; a table, because JSON would not keep the last bit of every number
+//!   epochs.parquet        the epochs so far
+//!   progress.json         kept epoch, and the name behind each identity
 //! ```
 //!
 //! A folder appears whole, by a rename, and the one before it goes after that.
@@ -18,7 +20,7 @@ use burn::record::{BinFileRecorder, FullPrecisionSettings, Recorder};
 use burn::tensor::backend::BackendTypes;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_data::checkpoint::{Epoch, Step};
-use resect_data::{read_json, write_json};
+use resect_data::{read_json, table, write_json};
 use resect_params::TrainParams;
 use resect_sam::{MaskDecoder, NamedTensor};
 use serde::{Deserialize, Serialize};
@@ -38,8 +40,6 @@ pub struct Progress {
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
-    steps: Vec<Step>,
-    epochs: Vec<Epoch>,
     kept: u32,
     /// Identity to Hugging Face name.
     parameters: HashMap<String, String>,
@@ -111,14 +111,18 @@ pub fn save(
     Recorder::<Train>::record(&recorder, optimizer.to_record(), path.clone())
         .map_err(|e| failed("write", &path, e))?;
     let parameters = decoder.parameter_names().into_iter().map(|(name, id)| (id.serialize(), name)).collect();
-    let saved = Saved {
-        steps: progress.steps.clone(),
-        epochs: progress.epochs.clone(),
-        kept: progress.kept,
-        parameters,
-    };
+    table::write(&aside.join("history.parquet"), &progress.steps)?;
+    table::write(&aside.join("epochs.parquet"), &progress.epochs)?;
+    let saved = Saved { kept: progress.kept, parameters };
     write_json(&aside.join("progress.json"), &saved)?;
-    for file in ["decoder.safetensors", "kept.safetensors", "optimizer.bin", "progress.json"] {
+    for file in [
+        "decoder.safetensors",
+        "kept.safetensors",
+        "optimizer.bin",
+        "history.parquet",
+        "epochs.parquet",
+        "progress.json",
+    ] {
         let path = aside.join(file);
         std::fs::File::open(&path).and_then(|f| f.sync_all()).map_err(|e| failed("write", &path, e))?;
     }
@@ -155,8 +159,8 @@ pub fn load(
     }
     let optimizer = optimizer(params).load_record(renamed);
     let progress = Progress {
-        steps: saved.steps,
-        epochs: saved.epochs,
+        steps: table::read(&dir.join("history.parquet"))?,
+        epochs: table::read(&dir.join("epochs.parquet"))?,
         kept: saved.kept,
         kept_tensors: TensorFile::open(&dir.join("kept.safetensors"))?.read_all()?,
     };
