@@ -1,4 +1,4 @@
-//! What the README shows: the default pipeline trains, and the tuned decoder is far ahead of the untuned one.
+//! What the README shows: the default pipeline trains, and the tuned decoder leads what needs no training by at least 0.05 Dice.
 
 use resect_tests::{Project, workspace};
 
@@ -14,9 +14,9 @@ fn tuning_helps() {
         let row = rows.iter().find(|row| row["method"] == method).unwrap();
         row["all"]["dice"].as_f64().unwrap()
     };
-    let (tuned, untuned, otsu) = (dice("tuned"), dice("untuned"), dice("otsu"));
-    assert!(
-        tuned >= untuned + 0.3 && tuned >= otsu,
-        "tuned {tuned:.4}, untuned {untuned:.4}, otsu {otsu:.4}"
-    );
+    let tuned = dice("tuned");
+    for other in ["box", "ellipse", "otsu", "untuned"] {
+        let (dice, least) = (dice(other), tuned - 0.05);
+        assert!(dice <= least, "{other} has a Dice of {dice:.4}, tuned only {tuned:.4}");
+    }
 }

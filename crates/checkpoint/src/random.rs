@@ -19,8 +19,9 @@ use crate::table::{Init, TensorSpec, tensors};
 
 /// Makes the random weights of a valid configuration, one tensor at a time.
 ///
-/// The encoder keeps the variance of what passes through it and adds little in its residual branches, so that its embedding
-/// still shows the image and a decoder can learn from it. The decoder starts as PyTorch would start it.
+/// The encoder answers to contrast at all scales of a patch, keeps the variance of what passes through it and adds little in its
+/// residual branches, so that its embedding still shows the image and a decoder can learn from it. The decoder starts as PyTorch
+/// would start it.
 pub fn random(config: &SamConfig, seed: u64) -> impl Iterator<Item = NamedTensor> + use<> {
     tensors(config).into_iter().map(move |spec| {
         let data = numbers(&spec, seed);
@@ -61,11 +62,32 @@ fn numbers(spec: &TensorSpec, seed: u64) -> Vec<f32> {
         // Uniform on [-1, 1] has a standard deviation of 1 / sqrt(3).
         Init::Uniform { std } => draws.map(|_| (std * 3f64.sqrt() * unit(&mut rng)) as f32).collect(),
         // The sum of four has 2 / sqrt(3), and is close to normal within 3.4 standard deviations.
+        Init::Contrast { scale, brightness } => {
+            let side = spec.shape[3];
+            let filters = spec.elements() / (side * side);
+            (0..filters).flat_map(|_| contrast_filter(side, scale, brightness, &mut rng)).collect()
+        }
         Init::Bell { std } => {
             let scale = std * 3f64.sqrt() / 2.0;
             draws.map(|_| (scale * (0..4).map(|_| unit(&mut rng)).sum::<f64>()) as f32).collect()
         }
     }
+}
+
+/// One filter of [`Init::Contrast`], row by row.
+fn contrast_filter(side: usize, scale: f64, brightness: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    // The noise lies on the edges between pixels and is zero around the patch, so that each derivative sums to zero.
+    let mut noise = || -> Vec<f64> { (0..side * side).map(|_| 3f64.sqrt() * unit(rng)).collect() };
+    let (across, down, plain) = (noise(), noise(), noise());
+    let left = |y: usize, x: usize| if x.is_multiple_of(side) { 0.0 } else { across[y * side + x] };
+    let above = |y: usize, x: usize| if y.is_multiple_of(side) { 0.0 } else { down[y * side + x] };
+    let pixels = (0..side).flat_map(|y| (0..side).map(move |x| (y, x)));
+    pixels
+        .map(|(y, x)| {
+            let derivatives = left(y, x + 1) - left(y, x) + above(y + 1, x) - above(y, x);
+            (scale * (derivatives + brightness * plain[y * side + x])) as f32
+        })
+        .collect()
 }
 
 fn generator(seed: u64, name: &str) -> ChaCha8Rng {
@@ -78,4 +100,33 @@ fn generator(seed: u64, name: &str) -> ChaCha8Rng {
 /// Uniform on [-1, 1], exact in f64 and symmetric about zero.
 fn unit(rng: &mut ChaCha8Rng) -> f64 {
     (f64::from(rng.next_u32()) + 0.5) / f64::from(1u32 << 31) - 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contrast_filters_hardly_see_brightness_and_grow_with_frequency() {
+        let (side, mut rng) = (16, generator(0, "test"));
+        let filters: Vec<Vec<f32>> = (0..400).map(|_| contrast_filter(side, 1.0, 0.2, &mut rng)).collect();
+        // The mean square of what the filters answer to a wave of unit power along x.
+        let answer = |half_waves: f64| {
+            let turn = |x: usize| (std::f64::consts::PI * half_waves * (x as f64 + 0.5) / side as f64).cos();
+            let power: f64 = (0..side).map(|x| turn(x).powi(2)).sum::<f64>() * side as f64;
+            let squares = filters.iter().map(|filter| {
+                let sum: f64 = filter.iter().enumerate().map(|(i, &w)| f64::from(w) * turn(i % side)).sum();
+                sum * sum
+            });
+            (squares.sum::<f64>() / filters.len() as f64 / power).sqrt()
+        };
+        let expected = |half_waves: f64| {
+            let derivative = 2.0 * (std::f64::consts::PI * half_waves / (2.0 * side as f64)).sin();
+            (derivative * derivative + 0.2 * 0.2).sqrt()
+        };
+        for half_waves in [0.0, 1.0, 2.0, 4.0, 8.0, 15.0] {
+            let (found, expected) = (answer(half_waves), expected(half_waves));
+            assert!((found / expected - 1.0).abs() < 0.15, "{half_waves}: {found} {expected}");
+        }
+    }
 }

@@ -52,6 +52,12 @@ pub(crate) enum Init {
     Uniform { std: f64 },
     /// Bell-shaped with this standard deviation.
     Bell { std: f64 },
+    /// Filters `[out, in, side, side]` that answer to contrast: derivatives of uniform noise along both axes, plus `brightness`
+    /// times such noise itself, all of it times `scale`.
+    ///
+    /// A derivative grows with spatial frequency as the amplitudes of natural images fall with it (Field, 1987), so that fine
+    /// texture and coarse shading come out about equally strong. Plain noise answers to little but mean brightness.
+    Contrast { scale: f64, brightness: f64 },
 }
 
 /// How many parameters each part has.
@@ -110,8 +116,17 @@ const FREQUENCY: f64 = 0.3;
 /// not drown where it is, or a decoder that starts from nothing does not find the box.
 const FROZEN_SCALE: f64 = 0.5;
 
-/// Random residual branches add as much as passes by them: their nonlinearity is what tells textures apart.
-const RESIDUAL_GAIN: f64 = 1.0;
+/// Filters of patches see this much of plain brightness beside contrast.
+const BRIGHTNESS: f64 = 0.2;
+
+/// Brings what such filters answer to an image of the size it is shown at to a variance of about 1.
+const CONTRAST_GAIN: f64 = 5.0;
+
+/// What a random MLP adds to what passes by it: its nonlinearity tells textures apart, but more of it drowns the patch.
+const MLP_GAIN: f64 = 0.5;
+
+/// What random attention adds: hardly anything, because to look at random places only blurs.
+const ATTENTION_GAIN: f64 = 0.1;
 
 fn vision_encoder(table: &mut Table, config: &SamConfig) {
     let (v, grid) = (&config.vision, config.grid());
@@ -121,7 +136,10 @@ fn vision_encoder(table: &mut Table, config: &SamConfig) {
         table.add("vision_encoder.pos_embed", vec![1, grid, grid, hidden], Init::Bell { std: 0.05 });
     }
     let patch = vec![hidden, v.num_channels, v.patch_size, v.patch_size];
-    table.frozen("vision_encoder.patch_embed.projection", patch, true, 1.0);
+    let scale = CONTRAST_GAIN / (patch[1..].iter().product::<usize>() as f64).sqrt();
+    let init = Init::Contrast { scale, brightness: BRIGHTNESS };
+    table.add("vision_encoder.patch_embed.projection.weight", patch, init);
+    table.add("vision_encoder.patch_embed.projection.bias", vec![hidden], Init::Constant(0.0));
     for layer in 0..v.num_hidden_layers {
         let name = |rest: &str| format!("vision_encoder.layers.{layer}.{rest}");
         table.norm(&name("layer_norm1"), hidden);
@@ -132,10 +150,10 @@ fn vision_encoder(table: &mut Table, config: &SamConfig) {
                 table.add(&name(axis), vec![distances, head], Init::Bell { std: 0.02 });
             }
         }
-        table.frozen(&name("attn.proj"), vec![hidden, hidden], true, RESIDUAL_GAIN);
+        table.frozen(&name("attn.proj"), vec![hidden, hidden], true, ATTENTION_GAIN);
         table.norm(&name("layer_norm2"), hidden);
         table.frozen(&name("mlp.lin1"), vec![v.mlp_dim, hidden], true, 1.0);
-        table.frozen(&name("mlp.lin2"), vec![hidden, v.mlp_dim], true, RESIDUAL_GAIN);
+        table.frozen(&name("mlp.lin2"), vec![hidden, v.mlp_dim], true, MLP_GAIN);
     }
     let out = v.output_channels;
     table.frozen("vision_encoder.neck.conv1", vec![out, hidden, 1, 1], false, 1.0);
