@@ -4,8 +4,8 @@
 //! `row`. `embeddings-NNNNN.arrow`, [`SHARD_ROWS`] rows each: `embedding`, a fixed-shape tensor of f16 or f32.
 
 use crate::{DataError, check_format, ipc, read_json, table, write_json};
-use arrow::array::{Array, ArrayRef, FixedSizeListArray, Float16Array, Float32Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float16Array, Float32Array};
+use arrow_schema::{DataType, Field, Schema};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};

@@ -5,8 +5,8 @@
 //! `pixels` (binary: u8 RGB, `[3, height, width]`).
 
 use crate::{DataError, check_format, ipc, read_json, write_json};
-use arrow::array::{Array, ArrayRef, BinaryArray, StringArray, UInt32Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow_array::{Array, ArrayRef, BinaryArray, StringArray, UInt32Array};
+use arrow_schema::{DataType, Field, Schema};
 use resect_geometry::Size;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -1,13 +1,13 @@
 //! Uncompressed Arrow IPC files: written whole or not at all, read through a memory map.
 
 use crate::DataError;
-use arrow::array::RecordBatch;
-use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::ipc::convert::try_fb_to_schema;
-use arrow::ipc::reader::{FileDecoder, read_footer_length};
-use arrow::ipc::root_as_footer;
-use arrow::ipc::writer::FileWriter;
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
+use arrow_ipc::root_as_footer;
+use arrow_ipc::writer::FileWriter;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -41,7 +41,7 @@ impl IpcWriter {
         Ok(Self { path: path.into(), aside, schema, writer })
     }
 
-    pub(crate) fn write(&mut self, columns: Vec<arrow::array::ArrayRef>) -> Result<(), DataError> {
+    pub(crate) fn write(&mut self, columns: Vec<arrow_array::ArrayRef>) -> Result<(), DataError> {
         RecordBatch::try_new(self.schema.clone(), columns)
             .and_then(|batch| self.writer.write(&batch))
             .map_err(|e| DataError::encode(&self.path, e))

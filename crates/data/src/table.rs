@@ -1,7 +1,7 @@
 //! Tables of plain rows as Parquet files.
 
 use crate::DataError;
-use arrow::datatypes::FieldRef;
+use arrow_schema::FieldRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};

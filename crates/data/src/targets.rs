@@ -7,8 +7,8 @@
 //! `rejected.json`: what `ingest` found, and what it left out and why.
 
 use crate::{DataError, check_format, ipc, read_json, table, write_json};
-use arrow::array::{Array, BinaryArray, FixedSizeListArray, RecordBatch, UInt8Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow_array::{Array, BinaryArray, FixedSizeListArray, RecordBatch, UInt8Array};
+use arrow_schema::{DataType, Field, Schema};
 use resect_geometry::{Mask, PixelBox, Size};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

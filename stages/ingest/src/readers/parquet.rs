@@ -3,10 +3,12 @@
 use super::{At, Batches, Dataset, Raw, Sample, below, entries};
 use crate::error::IngestError;
 use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema};
+use ::parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, downcast_integer_array};
+use arrow_schema::{DataType, Schema};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -128,33 +130,30 @@ fn names(path: &Path, columns: &Columns) -> Result<Vec<Name>, IngestError> {
     for batch in build(path, builder.with_projection(projection).with_batch_size(NAME_ROWS))? {
         let batch = batch.map_err(|e| damaged(path, e))?;
         let [ids, groups] = texts.map(|(_, column)| text_column(path, &batch, column));
-        let (ids, groups) = (ids?, groups?);
-        let text = |column: &Option<ArrayRef>, row: usize| {
-            let column = column.as_ref()?.as_string::<i32>();
-            column.is_valid(row).then(|| column.value(row).to_owned())
-        };
-        names
-            .extend((0..batch.num_rows()).map(|row| Name { id: text(&ids, row), group: text(&groups, row) }));
+        for (id, group) in ids?.into_iter().zip(groups?) {
+            names.push(Name { id, group });
+        }
     }
     Ok(names)
 }
 
-/// A column as text: names are sometimes numbers.
-fn text_column(path: &Path, batch: &RecordBatch, column: &str) -> Result<Option<ArrayRef>, IngestError> {
-    let Some(array) = batch.column_by_name(column) else { return Ok(None) };
-    cast(array, &DataType::Utf8).map(Some).map_err(|_| {
-        IngestError::layout(path, format!("holds {} in column \"{column}\", not text", array.data_type()))
-    })
-}
-
-fn is_binary(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+/// A column as text, row by row: names are sometimes numbers. All rows are empty where the column is not wanted.
+fn text_column(path: &Path, batch: &RecordBatch, column: &str) -> Result<Vec<Option<String>>, IngestError> {
+    let Some(array) = batch.column_by_name(column) else { return Ok(vec![None; batch.num_rows()]) };
+    let array = array.as_ref();
+    downcast_integer_array!(
+        array => Ok(array.iter().map(|number| number.map(|number| number.to_string())).collect()),
+        DataType::Utf8 => Ok(array.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()),
+        other => Err(IngestError::layout(path, format!("holds {other} in column \"{column}\", not text")))
+    )
 }
 
 fn holds_pictures(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Struct(fields) => fields.find("bytes").is_some_and(|(_, f)| is_binary(f.data_type())),
-        other => is_binary(other),
+        DataType::Struct(fields) => {
+            fields.find("bytes").is_some_and(|(_, f)| *f.data_type() == DataType::Binary)
+        }
+        other => *other == DataType::Binary,
     }
 }
 
@@ -174,12 +173,7 @@ fn picture(column: Option<&ArrayRef>, row: usize, kind: &str) -> Result<Vec<u8>,
     if column.is_null(row) {
         return Err(missing());
     }
-    match column.data_type() {
-        DataType::Binary => Ok(column.as_binary::<i32>().value(row).to_vec()),
-        DataType::LargeBinary => Ok(column.as_binary::<i64>().value(row).to_vec()),
-        DataType::BinaryView => Ok(column.as_binary_view().value(row).to_vec()),
-        _ => Err(missing()),
-    }
+    column.as_binary_opt::<i32>().map(|bytes| bytes.value(row).to_vec()).ok_or_else(missing)
 }
 
 impl Tables {
@@ -238,7 +232,10 @@ impl Tables {
 
 fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, IngestError> {
     let file = File::open(path).map_err(|source| IngestError::Read { path: path.into(), source })?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(path, e))
+    // What Parquet itself says of a column is plain: binary, text, numbers. The Arrow types it was written from, which writers
+    // note beside it, would add large, view and dictionary forms of the same.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|e| damaged(path, e))
 }
 
 fn build(

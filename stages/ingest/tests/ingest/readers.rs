@@ -1,10 +1,10 @@
 //! Where samples come from.
 
 use crate::support::*;
-use arrow::array::{
+use arrow_array::{
     ArrayRef, BinaryArray, Int64Array, LargeBinaryArray, RecordBatch, StringArray, StructArray,
 };
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow_schema::{DataType, Field, Fields};
 use parquet::arrow::ArrowWriter;
 use resect_data::targets::Split;
 use resect_params::{IngestParams, Layout, SplitBy};
