@@ -189,7 +189,10 @@ impl Runner<'_> {
         let started = Instant::now();
         let keyed = self.plan.key(step, &self.known)?;
         let mut outcome = match self.plan.decide(step, &keyed, forced) {
-            Decision::Reuse(action) => self.reused(step, *action),
+            Decision::Reuse(action) => {
+                self.clear_leftover(step, &keyed)?;
+                self.reused(step, *action)
+            }
             Decision::Run(reasons) => {
                 if !step.is_source() && self.programs.is_none() {
                     self.programs = Some(match self.plan.bin_dir() {
@@ -198,14 +201,14 @@ impl Runner<'_> {
                     });
                 }
                 let waiting = |holder: &str| eprintln!("{}: waiting for {holder}", step.name());
-                let holder = format!("run {} (process {})", self.run, std::process::id());
                 let path = self.plan.store.lock_path(&keyed.key);
-                let _lock = Lock::acquire(&path, &holder, waiting, interrupt::requested).map_err(
-                    |error| match error {
-                        resect_artifact::StoreError::Interrupted => Interrupted.into(),
-                        other => anyhow::Error::from(other),
-                    },
-                )?;
+                let _lock =
+                    Lock::acquire(&path, &self.holder(), waiting, interrupt::requested).map_err(|error| {
+                        match error {
+                            resect_artifact::StoreError::Interrupted => Interrupted.into(),
+                            other => anyhow::Error::from(other),
+                        }
+                    })?;
                 // Another runner may have done it while this one waited.
                 match self.plan.decide(step, &keyed, forced) {
                     Decision::Reuse(action) => self.reused(step, *action),
@@ -222,6 +225,28 @@ impl Runner<'_> {
         }
         self.latest.insert(step.name().to_owned(), keyed.key);
         Ok(outcome)
+    }
+
+    /// What other runners read of this one while it holds a lock.
+    fn holder(&self) -> String {
+        format!("run {} (process {})", self.run, std::process::id())
+    }
+
+    /// Removes what a killed rerun left beside artifacts that are there and sound: nothing would resume it.
+    fn clear_leftover(&self, step: Step, keyed: &Keyed) -> anyhow::Result<()> {
+        let work = self.plan.store.work_path(step.name(), &keyed.key);
+        if !work.exists() {
+            return Ok(());
+        }
+        // Somebody who holds the lock is at work there, and may be done with it before this one asks.
+        let path = self.plan.store.lock_path(&keyed.key);
+        let lock = Lock::try_acquire(&path, &self.holder())?;
+        if lock.is_some() && work.exists() {
+            // The killed runner's program ends by itself; it is waited for.
+            drop(resect_stage::lock_work(&work)?);
+            std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
+        }
+        Ok(())
     }
 
     fn reused(&self, step: Step, action: Action) -> Outcome {

@@ -137,9 +137,14 @@ impl Store {
     /// # Errors
     /// When it cannot be created.
     pub fn work_dir(&self, stage: &str, key: &Key) -> Result<PathBuf, StoreError> {
-        let dir = self.private("work").join(format!("{stage}-{}", key.short()));
+        let dir = self.work_path(stage, key);
         create_dir(&dir)?;
         Ok(dir)
+    }
+
+    /// Where the work folder of a stage and key lies, whether it exists or not.
+    pub fn work_path(&self, stage: &str, key: &Key) -> PathBuf {
+        self.private("work").join(format!("{stage}-{}", key.short()))
     }
 
     /// Where the lock of a key lies.

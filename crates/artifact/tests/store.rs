@@ -133,5 +133,6 @@ fn a_second_holder_waits_and_is_told_for_whom() {
         second.join().unwrap();
     });
     let _held = Lock::acquire(&path, "run three", |_| (), || false).unwrap();
+    assert!(Lock::try_acquire(&path, "run four").unwrap().is_none(), "it is not waited for");
     assert!(Lock::acquire(&path, "run four", |_| (), || true).is_err(), "an interrupt ends the wait");
 }

@@ -17,7 +17,7 @@
 mod program;
 mod report;
 
-pub use program::main;
+pub use program::{lock_work, main};
 pub use report::{Message, Reporter};
 
 use serde::{Deserialize, Serialize};
