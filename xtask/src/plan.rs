@@ -178,6 +178,34 @@ impl Plan {
         if damage.is_empty() { Decision::Reuse(Box::new(action)) } else { Decision::Run(damage) }
     }
 
+    /// Earlier artifacts from which `embed` may copy rows: made by the same code from the same checkpoint with the same
+    /// settings on the same kind of arithmetic, of other images. The latest first; a few, because each is hashed again:
+    /// what is copied from one that was damaged would be wrong for ever.
+    pub fn hints(&self, step: Step, keyed: &Keyed) -> Vec<PathBuf> {
+        const MOST: usize = 4;
+        if step != Step::Embed {
+            return Vec::new();
+        }
+        let kind = step.outputs()[0];
+        let mut ids: Vec<ArtifactId> = Vec::new();
+        for action in self.store.actions(step.name()) {
+            let mut differ = Vec::new();
+            differences(&action.document, &keyed.document, "", &mut differ);
+            let Some(id) = action.outputs.get(kind) else { continue };
+            if !matches!(differ.as_slice(), [only] if only.path == "inputs.images") || ids.contains(id) {
+                continue;
+            }
+            match self.store.verify(kind, id) {
+                Ok(()) => ids.push(id.clone()),
+                Err(damage) => eprintln!("{}: nothing is copied from {damage}", step.name()),
+            }
+            if ids.len() == MOST {
+                break;
+            }
+        }
+        ids.iter().map(|id| self.store.path(kind, id)).collect()
+    }
+
     /// What is different from the key this pipeline used last.
     fn changes(&self, step: Step, keyed: &Keyed) -> Vec<String> {
         let before = self.latest.get(step.name()).and_then(|key| self.store.action(step.name(), key));

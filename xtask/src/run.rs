@@ -212,7 +212,7 @@ impl Runner<'_> {
                 // Another runner may have done it while this one waited.
                 match self.plan.decide(step, &keyed, forced) {
                     Decision::Reuse(action) => self.reused(step, *action),
-                    Decision::Run(_) => self.execute(step, &keyed, &reasons.join("\n"))?,
+                    Decision::Run(_) => self.execute(step, &keyed, forced, &reasons.join("\n"))?,
                 }
             }
         };
@@ -259,7 +259,7 @@ impl Runner<'_> {
     }
 
     /// Runs a step, publishes what it made and records it.
-    fn execute(&self, step: Step, keyed: &Keyed, reason: &str) -> anyhow::Result<Outcome> {
+    fn execute(&self, step: Step, keyed: &Keyed, forced: bool, reason: &str) -> anyhow::Result<Outcome> {
         let started = Instant::now();
         let mut working = self.screen.begin(step, reason);
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
@@ -272,7 +272,9 @@ impl Runner<'_> {
                 source.make(&out)?;
             }
             None => {
-                let job = self.write_job(step, keyed, &work)?;
+                // A forced rerun is to show what the stage gives, not what it gave.
+                let hints = if forced { Vec::new() } else { self.plan.hints(step, keyed) };
+                let job = self.write_job(step, keyed, hints, &work)?;
                 let programs =
                     self.programs.as_ref().context("the programs are built before a stage runs")?;
                 let shared = std::cell::RefCell::new(&mut working);
@@ -322,7 +324,13 @@ impl Runner<'_> {
         Ok(Outcome { artifacts: outputs, notes, ..Outcome::new(step, Status::Ran, reason) })
     }
 
-    fn write_job(&self, step: Step, keyed: &Keyed, work: &Path) -> anyhow::Result<PathBuf> {
+    fn write_job(
+        &self,
+        step: Step,
+        keyed: &Keyed,
+        hints: Vec<PathBuf>,
+        work: &Path,
+    ) -> anyhow::Result<PathBuf> {
         let input = |kind: &&'static str| {
             let id = self.known.get(*kind).with_context(|| format!("no step before it made {kind}"))?;
             Ok(((*kind).to_owned(), self.plan.store.path(kind, id)))
@@ -332,6 +340,7 @@ impl Runner<'_> {
             stage: step.name().into(),
             code: keyed.document["code"].as_str().unwrap_or_default().to_owned(),
             inputs: step.inputs().iter().map(input).collect::<anyhow::Result<_>>()?,
+            hints,
             work: work.to_path_buf(),
             params: self.plan.params(step),
             runtime: json!(self.plan.pipeline.runtime),

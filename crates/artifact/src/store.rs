@@ -158,6 +158,18 @@ impl Store {
         (action.format.starts_with("resect-action/1.") && action.key == *key).then_some(action)
     }
 
+    /// All readable records of a stage, the latest first.
+    pub fn actions(&self, stage: &str) -> Vec<Action> {
+        let entries = fs::read_dir(self.private("actions").join(stage)).into_iter().flatten().flatten();
+        let keys = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Key::try_from(name.strip_suffix(".json")?.to_owned()).ok()
+        });
+        let mut actions: Vec<Action> = keys.filter_map(|key| self.action(stage, &key)).collect();
+        actions.sort_by(|a, b| (&b.finished, &b.key).cmp(&(&a.finished, &a.key)));
+        actions
+    }
+
     /// Writes the record of a stage and key.
     ///
     /// # Errors
