@@ -6,7 +6,7 @@ use crate::show::Screen;
 use crate::{PipelineArgs, interrupt};
 use anyhow::Context;
 use clap::Args;
-use resect_artifact::{Action, Lock, Outputs};
+use resect_artifact::{Accepted, Action, Lock, Outputs};
 use resect_stage::{JOB_FORMAT, Job};
 use serde::Serialize;
 use serde_json::json;
@@ -57,6 +57,9 @@ pub struct Outcome {
     pub seconds: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Present when another key made the artifacts and the user accepted them, in this run or an earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
 }
 
 impl Outcome {
@@ -69,6 +72,7 @@ impl Outcome {
             artifacts: Outputs::new(),
             seconds: 0.0,
             notes: Vec::new(),
+            accepted: None,
         }
     }
 }
@@ -188,17 +192,14 @@ impl Runner<'_> {
         }
         let started = Instant::now();
         let keyed = self.plan.key(step, &self.known)?;
-        let mut outcome = match self.plan.decide(step, &keyed, forced) {
+        let mut outcome = match self.plan.decide(step, &keyed, forced, self.run) {
             Decision::Reuse(action) => {
                 self.clear_leftover(step, &keyed)?;
                 self.reused(step, *action)
             }
-            Decision::Run(reasons) => {
-                if !step.is_source() && self.programs.is_none() {
-                    self.programs = Some(match self.plan.bin_dir() {
-                        Some(dir) => program::in_dir(dir),
-                        None => program::build()?,
-                    });
+            decision => {
+                if matches!(decision, Decision::Run(_)) {
+                    self.build(step)?;
                 }
                 let waiting = |holder: &str| eprintln!("{}: waiting for {holder}", step.name());
                 let path = self.plan.store.lock_path(&keyed.key);
@@ -210,9 +211,16 @@ impl Runner<'_> {
                         }
                     })?;
                 // Another runner may have done it while this one waited.
-                match self.plan.decide(step, &keyed, forced) {
+                match self.plan.decide(step, &keyed, forced, self.run) {
                     Decision::Reuse(action) => self.reused(step, *action),
-                    Decision::Run(_) => self.execute(step, &keyed, forced, &reasons.join("\n"))?,
+                    Decision::Accept(action) => {
+                        self.plan.store.record(&action)?;
+                        self.reused(step, *action)
+                    }
+                    Decision::Run(reasons) => {
+                        self.build(step)?;
+                        self.execute(step, &keyed, forced, &reasons.join("\n"))?
+                    }
                 }
             }
         };
@@ -249,12 +257,29 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// Makes sure that there are stage programs, before a stage runs.
+    fn build(&mut self, step: Step) -> anyhow::Result<()> {
+        if !step.is_source() && self.programs.is_none() {
+            self.programs = Some(match self.plan.bin_dir() {
+                Some(dir) => program::in_dir(dir),
+                None => program::build()?,
+            });
+        }
+        Ok(())
+    }
+
     fn reused(&self, step: Step, action: Action) -> Outcome {
-        self.screen.step(step, "reused", &action.outputs, None);
+        let reason = match &action.accepted {
+            None => "nothing changed".to_owned(),
+            Some(accepted) => format!("accepted: {}", accepted.reason),
+        };
+        let shown = if action.accepted.is_some() { format!("reused, {reason}") } else { "reused".into() };
+        self.screen.step(step, &shown, &action.outputs, None);
         Outcome {
             artifacts: action.outputs,
             notes: action.notes,
-            ..Outcome::new(step, Status::Reused, "nothing changed")
+            accepted: action.accepted,
+            ..Outcome::new(step, Status::Reused, reason)
         }
     }
 
@@ -296,7 +321,9 @@ impl Runner<'_> {
         }
         let mut reason = reason.to_owned();
         let mut other_outputs = Vec::new();
-        if let Some(before) = self.plan.store.action(step.name(), &keyed.key) {
+        // What was only accepted for this key says nothing about what the key gives.
+        let before = self.plan.store.action(step.name(), &keyed.key);
+        if let Some(before) = before.filter(|before| before.accepted.is_none()) {
             other_outputs = before.other_outputs;
             if before.outputs != outputs {
                 reason.push_str("\nNOT DETERMINISTIC: the same key gave other bytes before; both are kept");
@@ -318,6 +345,7 @@ impl Runner<'_> {
             peak_memory,
             notes: notes.clone(),
             other_outputs,
+            accepted: None,
         })?;
         std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
         working.end(&format!("ran: {reason}"), &outputs, seconds);

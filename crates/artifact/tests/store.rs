@@ -101,6 +101,7 @@ fn actions_come_back_and_unreadable_ones_are_none() {
         peak_memory: None,
         notes: vec![],
         other_outputs: vec![],
+        accepted: None,
     };
     assert!(store.action("ingest", &key).is_none());
     store.record(&action).unwrap();
