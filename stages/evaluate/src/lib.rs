@@ -8,7 +8,8 @@
 //! evaluation/
 //!   metrics.json          [`Metrics`]: means of each [`Method`], overall and by size
 //!   samples.parquet       [`SampleRow`]: one method on one target a row
-//!   overlays/NN-<id>.png  the worst targets by tuned Dice, worst first; colours: green truth, orange untuned, cyan tuned, white box
+//!   overlays/NN-<id>.png  the worst targets by tuned Dice, worst first; colours: green truth, orange untuned
+//!                         (left out, and said so, where it is mere speckle), cyan tuned, white box
 //! ```
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
