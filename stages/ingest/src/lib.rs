@@ -1,7 +1,7 @@
 //! Dataset to images and targets: decode, audit, resize, split.
 //!
-//! One pass over the dataset, a batch of samples at a time, on all cores; what is written follows the dataset's
-//! order, so it does not depend on the number of threads.
+//! One pass over the dataset, a batch of samples at a time, on all cores, while the batch before is written; what is
+//! written follows the dataset's order, so it does not depend on the number of threads.
 //!
 //! - The `images` artifact depends on the dataset, its layout, the limits and the image size alone: an image whose
 //!   mask is unusable is in it all the same, so that no mask or split setting costs an encoder pass.
@@ -26,7 +26,8 @@ pub use error::IngestError;
 
 use look::Look;
 use rayon::prelude::*;
-use resect_data::images;
+use resect_data::DataError;
+use resect_data::images::{self, Image};
 use resect_data::targets::{self, Rejected, Split};
 use resect_params::{IngestParams, Problems, Runtime};
 use resect_stage::Reporter;
@@ -34,6 +35,7 @@ use sample::Usable;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 /// Reads the dataset in a folder and writes the `images` and `targets` artifacts into two existing folders.
 ///
@@ -85,7 +87,7 @@ struct Decoded {
     looks: Vec<(usize, Arc<Look>)>,
 }
 
-/// Decodes batch after batch and writes its images.
+/// Decodes batch after batch and writes the images of each while the next is decoded.
 fn decode(
     dataset: &readers::Dataset,
     plan: &split::Plan,
@@ -98,23 +100,45 @@ fn decode(
     let (mut usable, mut looks) = (Vec::new(), Vec::new());
     let mut rejected: BTreeMap<usize, Rejected> = dataset.flawed().collect();
     let mut done = rejected.len();
-    for batch in dataset.batches(batch_size(pool))? {
-        let batch = batch?;
-        let prepare = |raw| sample::prepare(raw, samples, plan, params);
-        let prepared: Vec<_> = pool.install(|| batch.into_par_iter().map(prepare).collect());
-        done += prepared.len();
-        for part in prepared {
-            part.image.map_or(Ok(()), |image| images.push(image))?;
-            let drawn_from = plan.draws() && plan.part[part.sample] == Some(Split::Train);
-            looks.extend(part.look.filter(|_| drawn_from).map(|look| (part.sample, look)));
-            match part.outcome {
-                Ok(found) => usable.extend(found),
-                Err(flaw) => drop(rejected.insert(part.sample, flaw)),
+    std::thread::scope(|scope| {
+        // Nothing waits between the two: one batch is being decoded, one written, and there is no third in memory.
+        let (sender, receiver) = sync_channel::<Vec<Image>>(0);
+        let writing = scope.spawn(move || -> Result<images::Writer, DataError> {
+            receiver.into_iter().flatten().try_for_each(|image| images.push(image))?;
+            Ok(images)
+        });
+        let decoding = || -> Result<(), IngestError> {
+            // Moved in here, so that the writer ends with the loop, however that ends.
+            let sender = sender;
+            for batch in dataset.batches(batch_size(pool))? {
+                let batch = batch?;
+                let prepare = |raw| sample::prepare(raw, samples, plan, params);
+                let prepared: Vec<_> = pool.install(|| batch.into_par_iter().map(prepare).collect());
+                done += prepared.len();
+                let mut batch = Vec::with_capacity(prepared.len());
+                for part in prepared {
+                    batch.extend(part.image);
+                    let drawn_from = plan.draws() && plan.part[part.sample] == Some(Split::Train);
+                    looks.extend(part.look.filter(|_| drawn_from).map(|look| (part.sample, look)));
+                    match part.outcome {
+                        Ok(found) => usable.extend(found),
+                        Err(flaw) => drop(rejected.insert(part.sample, flaw)),
+                    }
+                }
+                if sender.send(batch).is_err() {
+                    // The writer failed, and says why below.
+                    break;
+                }
+                report.progress("decoding", done as u64, samples.len() as u64, "images");
             }
-        }
-        report.progress("decoding", done as u64, samples.len() as u64, "images");
-    }
-    images.finish()?;
+            Ok(())
+        };
+        let decoded = decoding();
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let images = written?;
+        decoded?;
+        Ok::<(), IngestError>(images.finish()?)
+    })?;
     Ok(Decoded { usable, rejected: rejected.into_values().collect(), looks })
 }
 
