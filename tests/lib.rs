@@ -116,6 +116,13 @@ impl Run {
         stage["reason"].as_str().expect("a reason")
     }
 
+    /// What a stage found worth saying, a line each.
+    pub fn notes(&self, stage: &str) -> Vec<&str> {
+        let stages = self.0["stages"].as_array().expect("stages");
+        let stage = stages.iter().find(|s| s["name"] == stage).expect("a stage of that name");
+        stage["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     /// Kind to artifact id, sources included.
     pub fn artifacts(&self) -> BTreeMap<String, String> {
         let steps = ["sources", "stages"].into_iter().filter_map(|list| self.0[list].as_array()).flatten();

@@ -54,6 +54,46 @@ fn only_what_depends_on_a_change_runs() {
 }
 
 #[test]
+fn added_images_are_all_that_is_encoded() {
+    let with = |images: &str| ["embed".to_owned(), "--set".to_owned(), format!("dataset.images={images}")];
+    let run = |project: &Project, images: &str| project.run(&with(images).each_ref().map(String::as_str));
+    let copied = |run: &Run| {
+        let notes = run.notes("embed").into_iter();
+        notes.filter_map(|line| line.strip_suffix(" copied from earlier embeddings")).collect::<String>()
+    };
+    let grown = Project::micro();
+    let first = run(&grown, "24");
+    assert_eq!(copied(&first), "");
+    let second = run(&grown, "30");
+    assert_eq!(copied(&second), "24 of 30");
+    let fresh = Project::micro();
+    let whole = run(&fresh, "30");
+    assert_eq!(copied(&whole), "");
+    assert_eq!(second.artifacts(), whole.artifacts());
+    // Forced, it is all encoded again, to show whether the same bytes come out.
+    let forced = grown.run(&["embed", "--set", "dataset.images=30", "--force", "embed"]);
+    assert_eq!((copied(&forced), forced.reason("embed")), (String::new(), "forced"));
+    assert_eq!(forced.artifacts(), whole.artifacts());
+
+    // A byte of each earlier artifact is another one, which no size tells: nothing is copied from either.
+    for run in [&first, &second] {
+        let shard = grown.artifact(run, "embeddings").join("embeddings-00000.arrow");
+        let mut content = fs::read(&shard).unwrap();
+        let middle = content.len() / 2;
+        content[middle] ^= 1;
+        fs::remove_file(&shard).unwrap();
+        fs::write(&shard, content).unwrap();
+    }
+    let output = grown.output("run", &["embed", "--json", "--set", "dataset.images=32"]);
+    let third = Run::of(&output).unwrap();
+    assert_eq!(copied(&third), "");
+    assert_eq!(stderr(&output).matches("embed: nothing is copied from embeddings ").count(), 2);
+    let whole = run(&fresh, "32");
+    assert_eq!(copied(&whole), "30 of 32");
+    assert_eq!(third.artifacts(), whole.artifacts());
+}
+
+#[test]
 fn a_dry_run_status_and_why_tell_and_do_nothing() {
     let project = Project::micro();
     let dry = project.output("run", &["--dry-run"]);

@@ -1,33 +1,67 @@
 //! Kills and damage: what comes after is what would have been.
+//!
+//! Nothing here depends on how fast the machine is: a kill follows something that was seen, and one that came too late
+//! is tried again.
 
-use resect_tests::{Project, Run, stderr};
-use std::fs;
-use std::io::{BufRead, BufReader};
+use resect_tests::{Project, Run};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
+#[cfg(unix)]
 use std::time::Duration;
 
-/// Starts a run and kills the runner without warning once `stage` has been at work for `pause`.
-fn kill_in(project: &Project, stage: &str, pause: Duration) {
-    let mut child: Child =
-        project.command("run", &["--json"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let begins = format!("{stage}: ");
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let begun = lines.any(|line| line.starts_with(&begins));
-    assert!(begun, "{stage} never began");
-    std::thread::sleep(pause);
-    // `cargo xtask` is cargo with the runner below it; the runner's lock file names its process.
-    let locks = project.store().join(".resect/locks");
-    let holders =
-        fs::read_dir(locks).unwrap().filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    for holder in holders {
-        let process =
-            holder.split("process ").nth(1).map(|text| text.trim().trim_end_matches(')').to_owned());
-        if let Some(process) = process {
-            let _ = std::process::Command::new("kill").args(["-9", &process]).stderr(Stdio::null()).status();
+/// What shows in a stage's work folder that it is in the middle of its work.
+#[cfg(unix)]
+type Sign = fn(&Path) -> bool;
+
+/// The stage program has begun.
+#[cfg(unix)]
+fn at_work(work: &Path) -> bool {
+    work.join("stage.lock").exists()
+}
+
+/// The first shard is finished.
+#[cfg(unix)]
+fn a_shard(work: &Path) -> bool {
+    work.join("out/embeddings/embeddings-00000.arrow").exists()
+}
+
+/// The first epoch is saved.
+#[cfg(unix)]
+fn an_epoch(work: &Path) -> bool {
+    work.join("state/epoch-00001").exists()
+}
+
+/// Runs up to `stage` and kills the runner without warning as soon as `sign` is seen there. A run that was over by
+/// then is made again; what was killed had a work folder and no end.
+#[cfg(unix)]
+fn kill_in(project: &Project, stage: &str, sign: Sign) {
+    use std::os::unix::process::ExitStatusExt;
+    const KILLED: i32 = 9;
+    const LOOK_AGAIN: Duration = Duration::from_millis(1);
+    let folder = project.store().join(".resect/work");
+    let work = || {
+        let mut entries = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap());
+        let ours = entries.find(|entry| entry.file_name().to_string_lossy().starts_with(stage));
+        ours.map(|entry| entry.path())
+    };
+    for _ in 0..100 {
+        let mut command = project.command("run", &["--json", stage, "--force", stage]);
+        // `cargo xtask` becomes the runner: it keeps the process that is spawned here.
+        let mut runner = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let begins = format!("{stage}: forced");
+        let mut lines = BufReader::new(runner.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.starts_with(&begins)), "{stage} never began");
+        while runner.try_wait().unwrap().is_none() && !work().is_some_and(|work| sign(&work)) {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        let _ = runner.kill();
+        if runner.wait().unwrap().signal() == Some(KILLED) && work().is_some() {
+            return;
         }
     }
-    let _ = child.wait();
+    panic!("{stage} was always over before it could be killed");
 }
 
 #[cfg(unix)]
@@ -35,13 +69,28 @@ fn kill_in(project: &Project, stage: &str, pause: Duration) {
 fn a_kill_in_any_stage_changes_nothing_in_the_end() {
     let undisturbed = Project::micro().run(&[]);
     let project = Project::micro();
-    for (stage, milliseconds) in [("ingest", 5), ("embed", 900), ("train", 1500), ("evaluate", 30)] {
-        kill_in(&project, stage, Duration::from_millis(milliseconds));
+    let kills: [(&str, Sign); 6] = [
+        ("ingest", at_work),
+        ("embed", at_work),
+        ("embed", a_shard),
+        ("train", at_work),
+        ("train", an_epoch),
+        ("evaluate", at_work),
+    ];
+    for (stage, sign) in kills {
+        kill_in(&project, stage, sign);
     }
     let after = project.run(&[]);
     assert_eq!(after.artifacts(), undisturbed.artifacts());
     let work = project.store().join(".resect/work");
-    assert_eq!(fs::read_dir(work).unwrap().count(), 0, "no work folder is left");
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "no work folder is left");
+
+    // A rerun that nothing asked for but `--force`: what it was to make is there, so what it left is of no use.
+    kill_in(&project, "train", an_epoch);
+    let after = project.run(&[]);
+    assert_eq!(after.with_status("reused"), ["ingest", "embed", "train", "evaluate"]);
+    assert_eq!(after.artifacts(), undisturbed.artifacts());
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "no work folder is left");
 }
 
 #[test]
@@ -75,18 +124,34 @@ fn make_writable(path: &Path) {
 #[test]
 fn two_runners_on_one_store_do_the_work_once() {
     let project = Project::micro();
-    let start = || {
+    project.run(&["ingest"]);
+    let status = project.output("status", &["--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let key = status["stages"][1]["key"].as_str().unwrap();
+
+    // A third holds the next stage's lock until both have come to it, so that one of them certainly waits for the other.
+    let locks = project.store().join(".resect/locks");
+    let mut lock = File::create(locks.join(format!("{key}.lock"))).unwrap();
+    lock.lock().unwrap();
+    writeln!(lock, "run of the test").unwrap();
+    let mut runners = [(); 2].map(|()| {
         let mut command = project.command("run", &["--json"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    let (a, b) = (start(), start());
-    let (a, b) = (a.wait_with_output().unwrap(), b.wait_with_output().unwrap());
-    let waited = stderr(&a).contains("waiting for run") || stderr(&b).contains("waiting for run");
-    let (a, b) = (Run::of(&a).expect("the first succeeds"), Run::of(&b).expect("the second succeeds"));
+    });
+    let rests = runners.each_mut().map(|runner| {
+        let mut lines = BufReader::new(runner.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let waits = lines.any(|line| line == "embed: waiting for run of the test");
+        assert!(waits, "the one that came second says for whom it waits");
+        // Read on, so that the runner never waits for its reader.
+        std::thread::spawn(move || lines.collect::<Vec<_>>().join("\n"))
+    });
+    drop(lock);
+    let runs = runners.map(|runner| runner.wait_with_output().unwrap());
+    let said = rests.map(|rest| rest.join().unwrap());
+    let [a, b] = runs.map(|output| Run::of(&output).unwrap_or_else(|| panic!("a runner failed:\n{said:?}")));
     assert_eq!(a.artifacts(), b.artifacts());
-    for stage in ["ingest", "embed", "train", "evaluate"] {
+    for stage in ["embed", "train", "evaluate"] {
         let ran = [&a, &b].iter().filter(|run| run.with_status("ran").contains(&stage.to_owned())).count();
         assert_eq!(ran, 1, "{stage} ran once");
     }
-    assert!(waited, "the one that came second said for whom it waited");
 }

@@ -59,6 +59,14 @@ pub struct PipelineArgs {
     /// Run the stage programs in this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
+    /// Reuse what this stage gave before its code changed, for an edit that cannot change its output. Repeatable.
+    ///
+    /// Recorded: later runs reuse it without the flag, and `why` says so. `run --force STAGE` ends it.
+    #[arg(long, value_name = "STAGE")]
+    pub accept_code: Vec<plan::Step>,
+    /// Reuse what this stage gave on another kind of device or processor. Repeatable; recorded as above.
+    #[arg(long, value_name = "STAGE")]
+    pub accept_device: Vec<plan::Step>,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]
     pub json: bool,

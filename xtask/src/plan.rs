@@ -3,7 +3,7 @@
 use crate::pipeline::Pipeline;
 use crate::sources::{Source, Sources};
 use crate::{program, workspace};
-use resect_artifact::{Action, ArtifactId, Hash, Key, Store};
+use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -84,6 +84,8 @@ pub struct Plan {
     pub sources: Sources,
     pub store: Store,
     bin_dir: Option<PathBuf>,
+    /// Stages whose artifacts are accepted although their code, or their numeric class, was another.
+    accept: [(&'static str, Vec<Step>); 2],
     /// The keys this pipeline used last.
     latest: BTreeMap<String, Key>,
 }
@@ -98,6 +100,9 @@ pub struct Keyed {
 pub enum Decision {
     /// An earlier run of the same key is there with all its artifacts.
     Reuse(Box<Action>),
+    /// Another key's artifacts are there, and the user accepts what is different about it. The record is the one to
+    /// be written for this key.
+    Accept(Box<Action>),
     /// It must run, and why: one line for each thing that changed.
     Run(Vec<String>),
 }
@@ -111,7 +116,8 @@ impl Plan {
         let sources = Sources::resolve(&pipeline, &store)?;
         let latest = store.latest(&pipeline.path.to_string_lossy());
         let bin_dir = args.bin_dir.as_deref().map(std::path::absolute).transpose()?;
-        Ok(Self { pipeline, sources, store, bin_dir, latest })
+        let accept = [("code", args.accept_code.clone()), ("numeric", args.accept_device.clone())];
+        Ok(Self { pipeline, sources, store, bin_dir, accept, latest })
     }
 
     pub fn bin_dir(&self) -> Option<&std::path::Path> {
@@ -160,22 +166,109 @@ impl Plan {
         Ok(Some(resect_identity::of_crate(&root, &root.join(dir), &build)?.hash))
     }
 
-    /// Whether a step must run.
-    pub fn decide(&self, step: Step, keyed: &Keyed, forced: bool) -> Decision {
-        let action = self.store.action(step.name(), &keyed.key);
+    /// Whether a step must run. `run` names the present run in the record of what it accepts.
+    pub fn decide(&self, step: Step, keyed: &Keyed, forced: bool, run: &str) -> Decision {
         if forced {
             return Decision::Run(vec!["forced".into()]);
         }
-        let Some(action) = action else { return Decision::Run(self.changes(step, keyed)) };
-        let damage: Vec<String> = step
-            .outputs()
-            .iter()
-            .filter_map(|kind| match action.outputs.get(*kind) {
-                Some(id) => self.store.check(kind, id).err(),
-                None => Some(format!("its record names no {kind}")),
-            })
-            .collect();
-        if damage.is_empty() { Decision::Reuse(Box::new(action)) } else { Decision::Run(damage) }
+        let reasons = match self.store.action(step.name(), &keyed.key) {
+            None => self.changes(step, keyed),
+            Some(action) => match self.damage(step, &action) {
+                damage if damage.is_empty() => return Decision::Reuse(Box::new(action)),
+                damage => damage,
+            },
+        };
+        let fields: Vec<&str> =
+            self.accept.iter().filter(|(_, steps)| steps.contains(&step)).map(|(field, _)| *field).collect();
+        match self.acceptable(step, keyed, &fields) {
+            Some((action, reason)) => {
+                let accepted = Some(Accepted { key: action.key, reason, run: run.to_owned() });
+                let (key, document) = (keyed.key.clone(), keyed.document.clone());
+                Decision::Accept(Box::new(Action { key, document, accepted, ..action }))
+            }
+            None => Decision::Run(reasons),
+        }
+    }
+
+    /// What is missing or wrong among the artifacts that a record names.
+    fn damage(&self, step: Step, action: &Action) -> Vec<String> {
+        let outputs = step.outputs().iter();
+        let damage = outputs.filter_map(|kind| match action.outputs.get(*kind) {
+            Some(id) => self.store.check(kind, id).err(),
+            None => Some(format!("its record names no {kind}")),
+        });
+        damage.collect()
+    }
+
+    /// An action whose key differs from this one in nothing but some of `fields`, with its artifacts sound, and what
+    /// is different about it. The one this pipeline used last comes first, then the latest.
+    fn acceptable(&self, step: Step, keyed: &Keyed, fields: &[&str]) -> Option<(Action, String)> {
+        if fields.is_empty() {
+            return None;
+        }
+        let last = self.latest.get(step.name());
+        let mut actions = self.store.actions(step.name());
+        actions.sort_by_key(|action| Some(&action.key) != last);
+        actions.into_iter().find_map(|action| {
+            let mut differ = Vec::new();
+            differences(&action.document, &keyed.document, "", &mut differ);
+            // What was accepted itself is found under the key that made it.
+            let fits = action.accepted.is_none()
+                && !differ.is_empty()
+                && differ.iter().all(|difference| fields.contains(&difference.path.as_str()))
+                && self.damage(step, &action).is_empty();
+            let words = differ.iter().map(|difference| match difference.path.as_str() {
+                "numeric" => format!("made on {}", plain(&difference.before)),
+                _ => "its code changed since".to_owned(),
+            });
+            let reason = words.collect::<Vec<_>>().join(", ");
+            fits.then_some((action, reason))
+        })
+    }
+
+    /// The flags that would reuse what earlier code, or another kind of device, gave for this step.
+    pub fn could_accept(&self, step: Step, keyed: &Keyed) -> Option<String> {
+        let flags = |fields: &[&str]| {
+            let flag = |field: &&str| match *field {
+                "code" => format!("--accept-code {}", step.name()),
+                _ => format!("--accept-device {}", step.name()),
+            };
+            fields.iter().map(flag).collect::<Vec<_>>().join(" ")
+        };
+        let ways: [&[&str]; 3] = [&["code"], &["numeric"], &["code", "numeric"]];
+        ways.into_iter().find(|fields| self.acceptable(step, keyed, fields).is_some()).map(flags)
+    }
+
+    /// Earlier artifacts from which `embed` may copy rows: made by the same code from the same checkpoint with the same
+    /// settings on the same kind of arithmetic, of other images. The latest first; a few, because each is hashed again:
+    /// what is copied from one that was damaged would be wrong for ever.
+    pub fn hints(&self, step: Step, keyed: &Keyed) -> Vec<PathBuf> {
+        const MOST: usize = 4;
+        if step != Step::Embed {
+            return Vec::new();
+        }
+        let kind = step.outputs()[0];
+        let mut ids: Vec<ArtifactId> = Vec::new();
+        for action in self.store.actions(step.name()) {
+            let mut differ = Vec::new();
+            differences(&action.document, &keyed.document, "", &mut differ);
+            let Some(id) = action.outputs.get(kind) else { continue };
+            // What was only accepted may be of other code.
+            if action.accepted.is_some()
+                || !matches!(differ.as_slice(), [only] if only.path == "inputs.images")
+                || ids.contains(id)
+            {
+                continue;
+            }
+            match self.store.verify(kind, id) {
+                Ok(()) => ids.push(id.clone()),
+                Err(damage) => eprintln!("{}: nothing is copied from {damage}", step.name()),
+            }
+            if ids.len() == MOST {
+                break;
+            }
+        }
+        ids.iter().map(|id| self.store.path(kind, id)).collect()
     }
 
     /// What is different from the key this pipeline used last.

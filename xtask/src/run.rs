@@ -6,7 +6,7 @@ use crate::show::Screen;
 use crate::{PipelineArgs, interrupt};
 use anyhow::Context;
 use clap::Args;
-use resect_artifact::{Action, Lock, Outputs};
+use resect_artifact::{Accepted, Action, Lock, Outputs};
 use resect_stage::{JOB_FORMAT, Job};
 use serde::Serialize;
 use serde_json::json;
@@ -57,6 +57,9 @@ pub struct Outcome {
     pub seconds: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Present when another key made the artifacts and the user accepted them, in this run or an earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
 }
 
 impl Outcome {
@@ -69,6 +72,7 @@ impl Outcome {
             artifacts: Outputs::new(),
             seconds: 0.0,
             notes: Vec::new(),
+            accepted: None,
         }
     }
 }
@@ -188,28 +192,35 @@ impl Runner<'_> {
         }
         let started = Instant::now();
         let keyed = self.plan.key(step, &self.known)?;
-        let mut outcome = match self.plan.decide(step, &keyed, forced) {
-            Decision::Reuse(action) => self.reused(step, *action),
-            Decision::Run(reasons) => {
-                if !step.is_source() && self.programs.is_none() {
-                    self.programs = Some(match self.plan.bin_dir() {
-                        Some(dir) => program::in_dir(dir),
-                        None => program::build()?,
-                    });
+        let mut outcome = match self.plan.decide(step, &keyed, forced, self.run) {
+            Decision::Reuse(action) => {
+                self.clear_leftover(step, &keyed)?;
+                self.reused(step, *action)
+            }
+            decision => {
+                if matches!(decision, Decision::Run(_)) {
+                    self.build(step)?;
                 }
                 let waiting = |holder: &str| eprintln!("{}: waiting for {holder}", step.name());
-                let holder = format!("run {} (process {})", self.run, std::process::id());
                 let path = self.plan.store.lock_path(&keyed.key);
-                let _lock = Lock::acquire(&path, &holder, waiting, interrupt::requested).map_err(
-                    |error| match error {
-                        resect_artifact::StoreError::Interrupted => Interrupted.into(),
-                        other => anyhow::Error::from(other),
-                    },
-                )?;
+                let _lock =
+                    Lock::acquire(&path, &self.holder(), waiting, interrupt::requested).map_err(|error| {
+                        match error {
+                            resect_artifact::StoreError::Interrupted => Interrupted.into(),
+                            other => anyhow::Error::from(other),
+                        }
+                    })?;
                 // Another runner may have done it while this one waited.
-                match self.plan.decide(step, &keyed, forced) {
+                match self.plan.decide(step, &keyed, forced, self.run) {
                     Decision::Reuse(action) => self.reused(step, *action),
-                    Decision::Run(_) => self.execute(step, &keyed, &reasons.join("\n"))?,
+                    Decision::Accept(action) => {
+                        self.plan.store.record(&action)?;
+                        self.reused(step, *action)
+                    }
+                    Decision::Run(reasons) => {
+                        self.build(step)?;
+                        self.execute(step, &keyed, forced, &reasons.join("\n"))?
+                    }
                 }
             }
         };
@@ -224,17 +235,56 @@ impl Runner<'_> {
         Ok(outcome)
     }
 
+    /// What other runners read of this one while it holds a lock.
+    fn holder(&self) -> String {
+        format!("run {} (process {})", self.run, std::process::id())
+    }
+
+    /// Removes what a killed rerun left beside artifacts that are there and sound: nothing would resume it.
+    fn clear_leftover(&self, step: Step, keyed: &Keyed) -> anyhow::Result<()> {
+        let work = self.plan.store.work_path(step.name(), &keyed.key);
+        if !work.exists() {
+            return Ok(());
+        }
+        // Somebody who holds the lock is at work there, and may be done with it before this one asks.
+        let path = self.plan.store.lock_path(&keyed.key);
+        let lock = Lock::try_acquire(&path, &self.holder())?;
+        if lock.is_some() && work.exists() {
+            // The killed runner's program ends by itself; it is waited for.
+            drop(resect_stage::lock_work(&work)?);
+            std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that there are stage programs, before a stage runs.
+    fn build(&mut self, step: Step) -> anyhow::Result<()> {
+        if !step.is_source() && self.programs.is_none() {
+            self.programs = Some(match self.plan.bin_dir() {
+                Some(dir) => program::in_dir(dir),
+                None => program::build()?,
+            });
+        }
+        Ok(())
+    }
+
     fn reused(&self, step: Step, action: Action) -> Outcome {
-        self.screen.step(step, "reused", &action.outputs, None);
+        let reason = match &action.accepted {
+            None => "nothing changed".to_owned(),
+            Some(accepted) => format!("accepted: {}", accepted.reason),
+        };
+        let shown = if action.accepted.is_some() { format!("reused, {reason}") } else { "reused".into() };
+        self.screen.step(step, &shown, &action.outputs, None);
         Outcome {
             artifacts: action.outputs,
             notes: action.notes,
-            ..Outcome::new(step, Status::Reused, "nothing changed")
+            accepted: action.accepted,
+            ..Outcome::new(step, Status::Reused, reason)
         }
     }
 
     /// Runs a step, publishes what it made and records it.
-    fn execute(&self, step: Step, keyed: &Keyed, reason: &str) -> anyhow::Result<Outcome> {
+    fn execute(&self, step: Step, keyed: &Keyed, forced: bool, reason: &str) -> anyhow::Result<Outcome> {
         let started = Instant::now();
         let mut working = self.screen.begin(step, reason);
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
@@ -247,7 +297,9 @@ impl Runner<'_> {
                 source.make(&out)?;
             }
             None => {
-                let job = self.write_job(step, keyed, &work)?;
+                // A forced rerun is to show what the stage gives, not what it gave.
+                let hints = if forced { Vec::new() } else { self.plan.hints(step, keyed) };
+                let job = self.write_job(step, keyed, hints, &work)?;
                 let programs =
                     self.programs.as_ref().context("the programs are built before a stage runs")?;
                 let shared = std::cell::RefCell::new(&mut working);
@@ -269,7 +321,9 @@ impl Runner<'_> {
         }
         let mut reason = reason.to_owned();
         let mut other_outputs = Vec::new();
-        if let Some(before) = self.plan.store.action(step.name(), &keyed.key) {
+        // What was only accepted for this key says nothing about what the key gives.
+        let before = self.plan.store.action(step.name(), &keyed.key);
+        if let Some(before) = before.filter(|before| before.accepted.is_none()) {
             other_outputs = before.other_outputs;
             if before.outputs != outputs {
                 reason.push_str("\nNOT DETERMINISTIC: the same key gave other bytes before; both are kept");
@@ -291,13 +345,20 @@ impl Runner<'_> {
             peak_memory,
             notes: notes.clone(),
             other_outputs,
+            accepted: None,
         })?;
         std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
         working.end(&format!("ran: {reason}"), &outputs, seconds);
         Ok(Outcome { artifacts: outputs, notes, ..Outcome::new(step, Status::Ran, reason) })
     }
 
-    fn write_job(&self, step: Step, keyed: &Keyed, work: &Path) -> anyhow::Result<PathBuf> {
+    fn write_job(
+        &self,
+        step: Step,
+        keyed: &Keyed,
+        hints: Vec<PathBuf>,
+        work: &Path,
+    ) -> anyhow::Result<PathBuf> {
         let input = |kind: &&'static str| {
             let id = self.known.get(*kind).with_context(|| format!("no step before it made {kind}"))?;
             Ok(((*kind).to_owned(), self.plan.store.path(kind, id)))
@@ -307,6 +368,7 @@ impl Runner<'_> {
             stage: step.name().into(),
             code: keyed.document["code"].as_str().unwrap_or_default().to_owned(),
             inputs: step.inputs().iter().map(input).collect::<anyhow::Result<_>>()?,
+            hints,
             work: work.to_path_buf(),
             params: self.plan.params(step),
             runtime: json!(self.plan.pipeline.runtime),

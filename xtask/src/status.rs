@@ -56,13 +56,16 @@ pub fn print(
             outlook.reason = format!("depends on the {kind} that a step before it would make");
         } else {
             let keyed = plan.key(step, &known)?;
-            match plan.decide(step, &keyed, force.contains(&step)) {
-                Decision::Reuse(action) => {
+            match plan.decide(step, &keyed, force.contains(&step), "") {
+                Decision::Reuse(action) | Decision::Accept(action) => {
                     for kind in step.outputs() {
                         known.extend(action.outputs.get(*kind).map(|id| (*kind, id.clone())));
                     }
                     outlook.status = Status::Reused;
-                    outlook.reason = "up to date".into();
+                    outlook.reason = match &action.accepted {
+                        None => "up to date".into(),
+                        Some(accepted) => format!("up to date, accepted: {}", accepted.reason),
+                    };
                     outlook.artifacts = action.outputs;
                 }
                 Decision::Run(reasons) => {

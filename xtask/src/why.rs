@@ -31,19 +31,27 @@ pub fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
             continue;
         }
         let keyed = plan.key(step, &known)?;
-        match plan.decide(step, &keyed, false) {
-            Decision::Reuse(action) => {
+        match plan.decide(step, &keyed, false, "") {
+            Decision::Reuse(action) | Decision::Accept(action) => {
                 if step == args.stage {
-                    let line =
-                        format!("nothing changed since run {} made it on {}", action.run, action.finished);
+                    let made = format!("run {} made it on {}", action.run, action.finished);
+                    let line = match &action.accepted {
+                        None => format!("nothing changed since {made}"),
+                        Some(now) if now.run.is_empty() => format!("accepted: {}; {made}", now.reason),
+                        Some(then) => format!("accepted in run {}: {}; {made}", then.run, then.reason),
+                    };
                     answer(args, "reused", &[line])?;
                 }
                 for kind in step.outputs() {
                     known.extend(action.outputs.get(*kind).map(|id| (*kind, id.clone())));
                 }
             }
-            Decision::Run(reasons) => {
+            Decision::Run(mut reasons) => {
                 if step == args.stage {
+                    reasons.extend(
+                        plan.could_accept(step, &keyed)
+                            .map(|flags| format!("({flags} would reuse what is there)")),
+                    );
                     answer(args, "would_run", &reasons)?;
                 } else if step < args.stage && !args.pipeline.json {
                     println!("{} would run first: {}", step.name(), reasons.join("; "));

@@ -5,12 +5,23 @@ use std::collections::BTreeMap;
 /// Kind to artifact.
 pub type Outputs = BTreeMap<String, ArtifactId>;
 
+/// Says that nothing ran: a person accepted what another key gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The key that gave it.
+    pub key: Key,
+    /// In what the keys differ, in words.
+    pub reason: String,
+    /// The run in which it was accepted.
+    pub run: String,
+}
+
 /// What a stage gave for a key: `.resect/actions/<stage>/<key>.json`.
 ///
 /// All that an artifact must not contain (when, how long, how much memory, from what) stands here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Action {
-    /// `resect-action/1.0`.
+    /// [`Action::FORMAT`].
     pub format: String,
     /// Name of the stage.
     pub stage: String,
@@ -33,9 +44,12 @@ pub struct Action {
     /// Outputs of other runs of the same key that had other bytes: the stage was not deterministic.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_outputs: Vec<Outputs>,
+    /// Present when the outputs are those of another key; then `run`, `finished` and what follows are that key's, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
 }
 
 impl Action {
     /// Format of the record.
-    pub const FORMAT: &str = "resect-action/1.0";
+    pub const FORMAT: &str = "resect-action/1.1";
 }

@@ -25,7 +25,7 @@ mod lock;
 mod manifest;
 mod store;
 
-pub use action::{Action, Outputs};
+pub use action::{Accepted, Action, Outputs};
 pub use canonical::canonical_json;
 pub use lock::Lock;
 pub use manifest::{FileEntry, MANIFEST, Manifest, hash_file};

@@ -25,8 +25,7 @@ impl Lock {
         interrupted: impl Fn() -> bool,
     ) -> Result<Self, StoreError> {
         let io = || StoreError::io("lock", path);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io())?;
+        let mut file = open(path)?;
         let mut waiting = Some(waiting);
         loop {
             match file.try_lock() {
@@ -46,10 +45,33 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(io()(error)),
             }
         }
+        Self::held(file, path, holder)
+    }
+
+    /// Takes the lock on `path` if it is free; `None` when somebody holds it.
+    ///
+    /// # Errors
+    /// When the file cannot be created or locked.
+    pub fn try_acquire(path: &Path, holder: &str) -> Result<Option<Self>, StoreError> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Self::held(file, path, holder).map(Some),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+        }
+    }
+
+    fn held(mut file: File, path: &Path, holder: &str) -> Result<Self, StoreError> {
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{holder}"))
-            .map_err(io())?;
+            .map_err(StoreError::io("lock", path))?;
         Ok(Self { _file: file })
     }
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(StoreError::io("lock", path))
 }

@@ -137,9 +137,14 @@ impl Store {
     /// # Errors
     /// When it cannot be created.
     pub fn work_dir(&self, stage: &str, key: &Key) -> Result<PathBuf, StoreError> {
-        let dir = self.private("work").join(format!("{stage}-{}", key.short()));
+        let dir = self.work_path(stage, key);
         create_dir(&dir)?;
         Ok(dir)
+    }
+
+    /// Where the work folder of a stage and key lies, whether it exists or not.
+    pub fn work_path(&self, stage: &str, key: &Key) -> PathBuf {
+        self.private("work").join(format!("{stage}-{}", key.short()))
     }
 
     /// Where the lock of a key lies.
@@ -151,6 +156,18 @@ impl Store {
     pub fn action(&self, stage: &str, key: &Key) -> Option<Action> {
         let action: Action = read_record(&self.action_path(stage, key))?;
         (action.format.starts_with("resect-action/1.") && action.key == *key).then_some(action)
+    }
+
+    /// All readable records of a stage, the latest first.
+    pub fn actions(&self, stage: &str) -> Vec<Action> {
+        let entries = fs::read_dir(self.private("actions").join(stage)).into_iter().flatten().flatten();
+        let keys = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Key::try_from(name.strip_suffix(".json")?.to_owned()).ok()
+        });
+        let mut actions: Vec<Action> = keys.filter_map(|key| self.action(stage, &key)).collect();
+        actions.sort_by(|a, b| (&b.finished, &b.key).cmp(&(&a.finished, &a.key)));
+        actions
     }
 
     /// Writes the record of a stage and key.

@@ -101,6 +101,7 @@ fn actions_come_back_and_unreadable_ones_are_none() {
         peak_memory: None,
         notes: vec![],
         other_outputs: vec![],
+        accepted: None,
     };
     assert!(store.action("ingest", &key).is_none());
     store.record(&action).unwrap();
@@ -133,5 +134,6 @@ fn a_second_holder_waits_and_is_told_for_whom() {
         second.join().unwrap();
     });
     let _held = Lock::acquire(&path, "run three", |_| (), || false).unwrap();
+    assert!(Lock::try_acquire(&path, "run four").unwrap().is_none(), "it is not waited for");
     assert!(Lock::acquire(&path, "run four", |_| (), || true).is_err(), "an interrupt ends the wait");
 }

@@ -1,8 +1,8 @@
 //! A checkpoint folder.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use crate::config::SamConfig;
 use crate::error::Error;
@@ -72,12 +72,10 @@ impl Checkpoint {
 
 fn read_config(dir: &Path) -> Result<SamConfig, Error> {
     let path = dir.join(CONFIG_FILE);
-    let text = fs::read_to_string(&path).map_err(|source| Error::Io {
-        action: "read",
-        path: path.clone(),
-        hint: (source.kind() == ErrorKind::NotFound)
-            .then(|| "a folder with config.json and model.safetensors is expected".into()),
-        source,
+    let text = fs::read_to_string(&path).map_err(|error| {
+        let expected = "a folder with config.json and model.safetensors is expected";
+        let hint = (error.kind() == ErrorKind::NotFound).then_some(expected);
+        Error::Io { action: "read", path: path.clone(), source: hinted(error, hint) }
     })?;
     let config =
         SamConfig::from_json(&text).map_err(|message| Error::Config { path: path.clone(), message })?;
@@ -87,16 +85,25 @@ fn read_config(dir: &Path) -> Result<SamConfig, Error> {
 
 /// Says what to do when the weights are there in another form.
 fn with_hint(error: Error, dir: &Path) -> Error {
-    let Error::Io { action, path, source, .. } = error else { return error };
-    let beside = |name: &str| -> Option<PathBuf> { Some(dir.join(name)).filter(|p| p.exists()) };
-    let resave =
-        "save it again with `SamModel.from_pretrained(...).save_pretrained(..., max_shard_size=\"100GB\")`";
-    let hint = if beside("model.safetensors.index.json").is_some() {
-        Some(format!("the weights are split into shards, which are not read; {resave}"))
-    } else if beside("pytorch_model.bin").is_some() {
-        Some(format!("the weights are a pickle, which is not read; {resave}"))
+    let Error::Io { action, path, source } = error else { return error };
+    let beside = |name: &str| dir.join(name).exists();
+    let form = if beside("model.safetensors.index.json") {
+        Some("the weights are split into shards, which are not read")
+    } else if beside("pytorch_model.bin") {
+        Some("the weights are a pickle, which is not read")
     } else {
         None
     };
-    Error::Io { action, path, source, hint }
+    let resave =
+        "save it again with `SamModel.from_pretrained(...).save_pretrained(..., max_shard_size=\"100GB\")`";
+    let hint = form.map(|form| format!("{form}; {resave}"));
+    Error::Io { action, path, source: hinted(source, hint.as_deref()) }
+}
+
+/// The system's answer with a way out after it: a hint in the message before it would stand in the middle of the chain.
+fn hinted(error: io::Error, hint: Option<&str>) -> io::Error {
+    match hint {
+        Some(hint) => io::Error::new(error.kind(), format!("{error}\nhint: {hint}")),
+        None => error,
+    }
 }

@@ -1,4 +1,5 @@
-//! What can be wrong with a checkpoint, told to the person who meets it.
+//! What can be wrong with a checkpoint, told to the person who meets it. Messages leave their source to the one who prints the
+//! chain.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,16 +8,14 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder could not be opened, read or written.
-    #[error("cannot {action} {}: {source}{}", path.display(), hint_line(hint))]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// What was attempted, as an infinitive: "read", "write".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The operating system's answer, and a way out where one is known.
         source: std::io::Error,
-        /// A way out, where one is known.
-        hint: Option<String>,
     },
     /// The configuration is no JSON, or a field has the wrong type.
     #[error("{}: {message}\nhint: a Hugging Face SAM `config.json` is expected here", path.display())]
@@ -27,7 +26,7 @@ pub enum Error {
         message: String,
     },
     /// The configuration is well formed but describes no SAM that can be built.
-    #[error("{}: {source}", path.display())]
+    #[error("{} describes no SAM that can be built", path.display())]
     Impossible {
         /// The configuration file.
         path: PathBuf,
@@ -57,12 +56,15 @@ pub enum Error {
         message: String,
     },
     /// Tensors are missing, unused or misshapen.
-    #[error("{}: {source}", path.display())]
+    #[error(
+        "{}: {mismatch}\nhint: {} and the config.json beside it must come from the same SAM checkpoint",
+        path.display(), path.file_name().unwrap_or_default().display()
+    )]
     Mismatch {
         /// The weights file.
         path: PathBuf,
         /// Every tensor that does not fit.
-        source: Mismatch,
+        mismatch: Mismatch,
     },
     /// A tensor was asked for that the file does not hold.
     #[error("{}: no tensor `{name}`", path.display())]
@@ -104,10 +106,6 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-}
-
-fn hint_line(hint: &Option<String>) -> String {
-    hint.as_ref().map(|h| format!("\nhint: {h}")).unwrap_or_default()
 }
 
 /// A configuration that is well formed but describes no model that can be built.
@@ -169,6 +167,6 @@ impl fmt::Display for Mismatch {
         for Misshapen { name, found, expected } in &self.misshapen {
             write!(f, "\n  misshapen  {name}: found {found:?}, expected {expected:?}")?;
         }
-        write!(f, "\nhint: config.json and model.safetensors must come from the same SAM checkpoint")
+        Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl TensorFile {
     /// # Errors
     /// No such file, a truncated one, or one that is not in the safetensors format.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::Io { action: "read", path: path.into(), source, hint: None };
+        let failed = |source| Error::Io { action: "read", path: path.into(), source };
         let malformed = |message: String| Error::Malformed { path: path.into(), message };
         let file = File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
@@ -137,7 +137,8 @@ impl TensorFile {
     /// One [`Error::Mismatch`] that names everything missing, unused or misshapen.
     pub fn check(&self, specs: &[TensorSpec]) -> Result<(), Error> {
         let found = self.entries.iter().map(|(name, e)| (name.as_str(), e.shape.as_slice()));
-        check_tensors(specs, found).map_err(|source| Error::Mismatch { path: self.path.clone(), source })?;
+        check_tensors(specs, found)
+            .map_err(|mismatch| Error::Mismatch { path: self.path.clone(), mismatch })?;
         for (name, entry) in &self.entries {
             if !matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
                 return Err(self.unread_dtype(name, entry.dtype));
@@ -256,7 +257,7 @@ pub(crate) fn write_views<V: View>(
         return Err(Error::Unwritable { name: twice.clone(), message: "given twice".into() });
     }
     let metadata = metadata.map(|(key, value)| HashMap::from([(key.to_owned(), value.to_owned())]));
-    let failed = |source| Error::Io { action: "write", path: path.into(), source, hint: None };
+    let failed = |source| Error::Io { action: "write", path: path.into(), source };
     // The library sorts by type and then by name; there is one type. It puts a temporary file in the place of this one, which
     // only its owner may read; the file created first has the permissions of any other.
     let permissions = File::create(path).and_then(|file| file.metadata()).map_err(failed)?.permissions();

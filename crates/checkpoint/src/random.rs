@@ -37,7 +37,7 @@ pub fn write_random(dir: &Path, config: &SamConfig, seed: u64) -> Result<(), Err
     config.validate().map_err(|source| Error::Impossible { path: dir.join(CONFIG_FILE), source })?;
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| Error::Io { action: "write", path, source, hint: None }
+        move |source| Error::Io { action: "write", path, source }
     };
     fs::create_dir_all(dir).map_err(failed(dir))?;
     for (name, text) in [(CONFIG_FILE, config.to_json()), (PREPROCESSOR_FILE, config.to_preprocessor_json())]

@@ -35,6 +35,12 @@ fn refused(dir: &TempDir) -> Error {
     Checkpoint::check(dir.path()).unwrap_err()
 }
 
+/// The whole chain, as a program prints it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let rest = error.source().map(|source| format!(": {}", chain(source)));
+    format!("{error}{}", rest.unwrap_or_default())
+}
+
 #[test]
 fn a_random_checkpoint_reads_back_as_it_was_made() {
     let dir = written();
@@ -121,7 +127,7 @@ fn one_error_names_every_missing_unused_and_misshapen_tensor() {
         "unused     lora.down",
         "unused     vision_encoder.neck.conv1.bias",
         "misshapen  mask_decoder.mask_tokens.weight: found [1, 128], expected [4, 128]",
-        WEIGHTS_FILE,
+        "hint: model.safetensors and the config.json beside it must come from the same SAM checkpoint",
     ] {
         assert!(message.contains(line), "`{line}` is not in:\n{message}");
     }
@@ -237,13 +243,16 @@ fn a_hostile_header_is_an_error_and_never_a_panic() {
 #[test]
 fn a_folder_without_a_checkpoint_says_what_is_expected() {
     let dir = TempDir::new().unwrap();
-    assert!(refused(&dir).to_string().contains("hint: a folder with config.json and model.safetensors"));
+    let path = dir.path().join("config.json");
+    let system = fs::read(&path).unwrap_err();
+    let hint = "hint: a folder with config.json and model.safetensors is expected";
+    assert_eq!(chain(&refused(&dir)), format!("cannot read {}: {system}\n{hint}", path.display()));
 
     fs::write(dir.path().join("config.json"), "{}").unwrap();
     fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
-    assert!(refused(&dir).to_string().contains("the weights are a pickle"));
+    assert!(chain(&refused(&dir)).contains("hint: the weights are a pickle"));
 
     fs::write(dir.path().join("config.json"), r#"{"vision_config": {"patch_size": 15}}"#).unwrap();
-    let message = refused(&dir).to_string();
+    let message = chain(&refused(&dir));
     assert!(message.contains("vision_config.image_size: is 1024, but must be divisible"), "{message}");
 }

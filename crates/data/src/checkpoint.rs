@@ -4,10 +4,14 @@
 //! `checkpoint.json`: a [`Summary`]. `decoder.safetensors`: f32, Hugging Face names (`mask_decoder.*`).
 //! `history.parquet`: one [`Step`] a row. `epochs.parquet`: one [`Epoch`] a row, epoch 0 being the untuned decoder.
 
+use crate::{DataError, check_format, read_json};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Format of `checkpoint.json`.
 pub const FORMAT: &str = "resect-checkpoint/1.0";
+/// What is known of the tuning.
+pub const SUMMARY_FILE: &str = "checkpoint.json";
 /// The tuned weights.
 pub const DECODER_FILE: &str = "decoder.safetensors";
 
@@ -24,6 +28,19 @@ pub struct Summary {
     pub selected_by: SelectedBy,
     /// Mean Dice of the kept epoch on the validation part, on the low-res grid; absent without a validation part.
     pub validation_dice: Option<f64>,
+}
+
+impl Summary {
+    /// Reads the summary of the artifact in `dir`.
+    ///
+    /// # Errors
+    /// When it is missing, damaged or of another version.
+    pub fn read(dir: &Path) -> Result<Self, DataError> {
+        let path = dir.join(SUMMARY_FILE);
+        let summary: Self = read_json(&path)?;
+        check_format(&path, &summary.format, FORMAT)?;
+        Ok(summary)
+    }
 }
 
 /// How the kept epoch was chosen.
@@ -68,4 +85,29 @@ pub struct Epoch {
     pub validation_dice: Option<f64>,
     /// Learning rate of the epoch's steps; absent for epoch 0.
     pub learning_rate: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_of_another_major_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut summary = Summary {
+            format: FORMAT.into(),
+            epoch: 2,
+            epochs: 3,
+            selected_by: SelectedBy::LastEpoch,
+            validation_dice: None,
+        };
+        let path = dir.path().join(SUMMARY_FILE);
+        crate::write_json(&path, &summary).unwrap();
+        assert_eq!(Summary::read(dir.path()).unwrap(), summary);
+        summary.format = "resect-checkpoint/2.0".into();
+        crate::write_json(&path, &summary).unwrap();
+        assert!(matches!(Summary::read(dir.path()), Err(DataError::Format { .. })));
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(Summary::read(dir.path()), Err(DataError::Damaged { .. })));
+    }
 }

@@ -169,6 +169,7 @@ fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard,
 /// A published `embeddings` artifact.
 pub struct Embeddings {
     shape: [usize; 3],
+    dtype: Dtype,
     by_hash: HashMap<String, (usize, usize)>,
     shards: Vec<OpenShard>,
 }
@@ -194,12 +195,17 @@ impl Embeddings {
             }
             by_hash.insert(pixel_hash, (shard, row));
         }
-        Ok(Self { shape: header.shape, by_hash, shards })
+        Ok(Self { shape: header.shape, dtype: header.dtype, by_hash, shards })
     }
 
     /// `[channels, grid, grid]`.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
+    }
+
+    /// Number format on disk.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Number of embeddings.

@@ -79,6 +79,10 @@ pub enum Targets {
 
 /// Which sample goes where. The part that is reported (`test`) never selects an epoch: the share that does is
 /// carved from the training part, by group.
+///
+/// Whatever is drawn (the carved share, and all parts with `by = "random"`) keeps groups whole, and near-duplicates
+/// ([`IngestLimits::duplicate_distance`]) with each other: they count as one group, and so do groups that they join. Parts
+/// that the dataset gives stay as given; near-duplicates across those are warned about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplitParams {
@@ -88,7 +92,9 @@ pub struct SplitParams {
     pub train: Vec<String>,
     /// With `by = "given"`: the given splits that are reported. Empty: `test` where there is one, else `validation`.
     pub test: Vec<String>,
-    /// Share of the training part that selects the epoch, 0 to 0.9. 0: the last epoch is kept.
+    /// Share of the training part that selects the epoch, 0 to 0.9. With `by = "given"`, a given `validation` split
+    /// that is not used otherwise is taken whole instead, however large this is; nothing is carved then.
+    /// 0: the last epoch is kept, and a given `validation` split stays unused.
     pub validation_share: f64,
     /// With `by = "random"`: share of all samples that is reported, above 0, below 1.
     pub test_share: f64,
@@ -133,7 +139,9 @@ pub struct IngestLimits {
     pub limit: u32,
     /// Images of more pixels than this are rejected before they are decoded.
     pub max_pixels: u64,
-    /// Two images whose perceptual hashes differ in at most this many of 64 bits are near-duplicates.
+    /// Two images whose perceptual hashes differ in at most this many of 64 bits are near-duplicates, if their
+    /// thumbnails also correlate (0.985 and above): images of one kind resemble each other, and the hash alone would
+    /// call too many the same. Near-duplicates are reported, and no draw of a split separates them.
     pub duplicate_distance: u32,
 }
 

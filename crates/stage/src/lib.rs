@@ -17,7 +17,7 @@
 mod program;
 mod report;
 
-pub use program::main;
+pub use program::{lock_work, main};
 pub use report::{Message, Reporter};
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The version of this agreement; a program refuses a job of another major version.
-pub const JOB_FORMAT: &str = "resect-job/1.0";
+pub const JOB_FORMAT: &str = "resect-job/1.1";
 
 /// One run of one stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +38,10 @@ pub struct Job<P, R> {
     pub code: String,
     /// Input name to artifact folder.
     pub inputs: BTreeMap<String, PathBuf>,
+    /// Sound artifacts of the kind the stage makes, made by the same code with the same settings on the same kind of
+    /// arithmetic: what they hold already need not be computed again. They change no byte and enter no key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<PathBuf>,
     /// The work folder.
     pub work: PathBuf,
     /// Settings that shape the output.

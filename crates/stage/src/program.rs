@@ -46,7 +46,7 @@ where
     let reporter = Reporter::new(std::io::stdout());
     match read_job(&path, stage, identity).and_then(|job| {
         // Held until the process ends, however it ends.
-        let _lock = lock(&job.work)?;
+        let _lock = lock_work(&job.work)?;
         run(&job, &reporter)
     }) {
         Ok(()) => {
@@ -87,8 +87,13 @@ fn read_job<P: DeserializeOwned, R: DeserializeOwned>(
     serde_json::from_str(&text).with_context(|| format!("{} does not fit stage {stage}", path.display()))
 }
 
-/// A killed runner can leave its program behind for a moment; the next one must not write beside it.
-fn lock(work: &Path) -> anyhow::Result<File> {
+/// Takes the lock of a work folder, which its stage program holds while it runs.
+///
+/// A killed runner can leave its program behind for a moment; nobody must write beside it.
+///
+/// # Errors
+/// When the file cannot be created or locked.
+pub fn lock_work(work: &Path) -> anyhow::Result<File> {
     let path = work.join("stage.lock");
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     file.lock().with_context(|| format!("cannot lock {}", path.display()))?;

@@ -4,14 +4,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     resect_stage::main("embed", env!("RESECT_IDENTITY"), |job, report| {
-        resect_embed::run(
-            job.input("images")?,
-            job.input("base")?,
-            &job.params,
-            &job.runtime,
-            &job.output("embeddings")?,
-            report,
-        )?;
+        let inputs = resect_embed::Inputs {
+            images: job.input("images")?,
+            base: job.input("base")?,
+            hints: &job.hints,
+        };
+        resect_embed::run(&inputs, &job.params, &job.runtime, &job.output("embeddings")?, report)?;
         Ok(())
     })
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use resect_checkpoint::{NamedTensor, SamConfig, TensorFile, WEIGHTS_FILE, write_random, write_safetensors};
 use resect_data::embeddings::{Embeddings, SHARD_ROWS};
 use resect_data::images::{Image, Writer, pixel_hash};
-use resect_embed::{EmbedError, run};
+use resect_embed::{EmbedError, Inputs, run};
 use resect_geometry::Size;
 use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
 use resect_stage::Reporter;
@@ -71,11 +72,26 @@ impl Setup {
     }
 
     fn embed(&self, out: &str, dtype: EmbeddingDtype, embed_batch: usize) -> Result<(), EmbedError> {
+        self.embed_with(&[], out, dtype, embed_batch).map(drop)
+    }
+
+    /// Embeds with hints; what the stage said.
+    fn embed_with(
+        &self,
+        hints: &[PathBuf],
+        out: &str,
+        dtype: EmbeddingDtype,
+        embed_batch: usize,
+    ) -> Result<String, EmbedError> {
         let out = self.path(out);
         std::fs::create_dir_all(&out).unwrap();
         let runtime = Runtime { embed_batch, ..Runtime::default() };
         let (images, base) = (self.path("images"), self.path("base"));
-        run(&images, &base, &EmbedParams { dtype }, &runtime, &out, &Reporter::silent())
+        let said = Said::default();
+        let inputs = Inputs { images: &images, base: &base, hints };
+        run(&inputs, &EmbedParams { dtype }, &runtime, &out, &Reporter::new(said.clone()))?;
+        let said = said.0.lock().unwrap();
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Replaces the number at the front of a tensor of the checkpoint.
@@ -84,6 +100,20 @@ impl Setup {
         let mut tensors: Vec<NamedTensor> = TensorFile::open(&path).unwrap().read_all().unwrap();
         tensors.iter_mut().find(|t| t.name == name).unwrap().data[0] = value;
         write_safetensors(&path, tensors, None).unwrap();
+    }
+}
+
+/// What a reporter writes, for the test to read.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -106,6 +136,43 @@ fn each_distinct_image_has_one_embedding_whatever_the_batch() {
     assert!(embeddings.append_to(&image(1, "").pixel_hash, &mut second));
     assert!(first != second && first.iter().chain(&second).all(|v| v.is_finite()));
     assert!(!embeddings.contains(&image(DISTINCT, "").pixel_hash));
+}
+
+#[test]
+fn earlier_embeddings_spare_work_and_change_no_byte() {
+    // Every third image was there before, in another order, and some that are gone.
+    let few = (0..DISTINCT).rev().step_by(3).chain([90, 91]).map(|i| image(i, &format!("image-{i}")));
+    let earlier = Setup::of(few, SIDE);
+    let setup = Setup::new();
+    for (dtype, other) in
+        [(EmbeddingDtype::F16, EmbeddingDtype::F32), (EmbeddingDtype::F32, EmbeddingDtype::F16)]
+    {
+        let name = format!("{dtype:?}");
+        earlier.embed(&name, dtype, 2).unwrap();
+        setup.embed(&name, dtype, 2).unwrap();
+        let without = files(&setup.path(&name));
+
+        let hints = [earlier.path(&name)];
+        let said = setup.embed_with(&hints, &format!("{name}-with"), dtype, 2).unwrap();
+        assert!(said.contains("12 of 35 copied from earlier embeddings"), "{said}");
+        assert_eq!(files(&setup.path(&format!("{name}-with"))), without);
+
+        // All of them were there before: nothing is encoded.
+        let hints = [setup.path(&name)];
+        let said = setup.embed_with(&hints, &format!("{name}-all"), dtype, 2).unwrap();
+        assert!(said.contains("35 of 35 copied"), "{said}");
+        assert_eq!(files(&setup.path(&format!("{name}-all"))), without);
+
+        // What does not fit, is not there or is damaged is left aside.
+        earlier.embed(&format!("{name}-other"), other, 2).unwrap();
+        earlier.embed(&format!("{name}-damaged"), dtype, 2).unwrap();
+        std::fs::write(earlier.path(&format!("{name}-damaged")).join("embeddings-00000.arrow"), "cut")
+            .unwrap();
+        let hints = ["-other", "-damaged", "-nowhere"].map(|end| earlier.path(&format!("{name}{end}")));
+        let said = setup.embed_with(&hints, &format!("{name}-left"), dtype, 2).unwrap();
+        assert!(!said.contains("copied"), "{said}");
+        assert_eq!(files(&setup.path(&format!("{name}-left"))), without);
+    }
 }
 
 #[test]
@@ -187,7 +254,8 @@ fn the_number_of_threads_does_not_change_a_bit() {
         let (images, base, out) = (dir.join("images"), dir.join("base"), dir.join("child"));
         std::fs::create_dir(&out).unwrap();
         let params = EmbedParams { dtype: EmbeddingDtype::F32 };
-        return run(&images, &base, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
+        let inputs = Inputs { images: &images, base: &base, hints: &[] };
+        return run(&inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
     }
     // Large enough for the backend to divide the work: the smallest model that is offered.
     let config = SamConfig::named("tiny").unwrap();

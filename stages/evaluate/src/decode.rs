@@ -45,7 +45,7 @@ impl<'a, B: Backend> Decoders<'a, B> {
             .and_then(|file| file.read_all())
             .map_err(|e| EvaluateError::Tuned(e.into()))?;
         let tuned = MaskDecoder::from_tensors(base.config(), tensors, &device)
-            .map_err(|e| EvaluateError::TunedModel(e.into()))?;
+            .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
         let untuned = MaskDecoder::load(base, &device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
         let prompts = PromptEncoder::load(base, &device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
         let position = prompts.image_positional_encoding();

@@ -29,8 +29,13 @@ pub enum EvaluateError {
     #[error("the tuned decoder cannot be read")]
     Tuned(#[source] Box<resect_checkpoint::Error>),
     /// The tuned weights are not those of the base checkpoint's decoder.
-    #[error("the tuned decoder does not fit the base checkpoint")]
-    TunedModel(#[source] Box<resect_sam::Error>),
+    #[error("{} does not fit the base checkpoint; run `train` again with this one", path.display())]
+    TunedModel {
+        /// The tuned weights.
+        path: PathBuf,
+        /// What does not fit.
+        source: Box<resect_sam::Error>,
+    },
     /// The targets have no test part.
     #[error("none of the {targets} targets is in the test split\nhint: set split.test, or split.test_share")]
     NoTest {

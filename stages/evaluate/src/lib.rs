@@ -8,7 +8,8 @@
 //! evaluation/
 //!   metrics.json          [`Metrics`]: means of each [`Method`], overall and by size
 //!   samples.parquet       [`SampleRow`]: one method on one target a row
-//!   overlays/NN-<id>.png  the worst targets by tuned Dice, worst first; colours: green truth, orange untuned, cyan tuned, white box
+//!   overlays/NN-<id>.png  the worst targets by tuned Dice, worst first; colours: green truth, orange untuned
+//!                         (left out, and said so, where it is mere speckle), cyan tuned, white box
 //! ```
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -77,7 +78,7 @@ pub fn run(
     let targets = Targets::open(inputs.targets)?;
     let base = Checkpoint::open(inputs.base).map_err(|e| EvaluateError::Base(e.into()))?;
     let decoders = Decoders::<Cpu>::load(&base, inputs.checkpoint, &embeddings)?;
-    let summary = read_summary(inputs.checkpoint)?;
+    let summary = Summary::read(inputs.checkpoint)?;
     samples::check_model(base.config(), &images, &embeddings, &targets)?;
     let samples = samples::collect(&images, &embeddings, &targets)?;
     let grids = Grids { low_res: targets.low_res_size(), input: images.longest_side() };
@@ -105,16 +106,6 @@ pub fn run(
 struct Grids {
     low_res: u32,
     input: u32,
-}
-
-fn read_summary(checkpoint: &Path) -> Result<Summary, EvaluateError> {
-    let path = checkpoint.join("checkpoint.json");
-    let summary: Summary = resect_data::read_json(&path)?;
-    let expected = resect_data::checkpoint::FORMAT;
-    if summary.format.split('.').next() != expected.split('.').next() {
-        return Err(resect_data::DataError::Format { path, found: summary.format, expected }.into());
-    }
-    Ok(summary)
 }
 
 /// The scores of every method on one target.

@@ -31,6 +31,9 @@ const LEGEND: Rgb<u8> = Rgb([24, 24, 28]);
 const SMALLEST_LONGEST_SIDE: u32 = 512;
 /// Thickness of an outline, in pixels.
 const THICKNESS: i64 = 2;
+/// An untuned mask whose outline is more than this many times as long as the truth's is speckle, and its outline would cover
+/// the picture: it is left out. The box filled, and blobs that miss the truth, stay well below.
+const LONGEST_OUTLINE: usize = 4;
 
 /// A predicted mask at original resolution and its Dice there.
 pub(crate) struct Prediction {
@@ -43,15 +46,22 @@ pub(crate) fn draw(sample: &Sample<'_>, untuned: &Prediction, tuned: &Prediction
     let mut canvas = enlarged(sample);
     let size = Size::new(canvas.height(), canvas.width());
     draw_box(&mut canvas, sample.target.bounding_box(), sample.target.original());
-    outline(&mut canvas, &sample.truth().resized_nearest(size), Side::Outside, TRUTH);
-    outline(&mut canvas, &untuned.mask.resized_nearest(size), Side::Inside, UNTUNED);
-    outline(&mut canvas, &tuned.mask.resized_nearest(size), Side::Inside, TUNED);
+    let truth = sample.truth().resized_nearest(size);
+    outline(&mut canvas, &truth, Side::Outside, TRUTH);
     let figure = |dice: Option<f64>| dice.map_or_else(|| "-".into(), |dice| format!("{dice:.3}"));
+    let mut untuned_says = format!("untuned {}", figure(untuned.dice));
+    let untuned_mask = untuned.mask.resized_nearest(size);
+    if is_speckle(&untuned_mask, &truth) {
+        untuned_says += ": no clear outline";
+    } else {
+        outline(&mut canvas, &untuned_mask, Side::Inside, UNTUNED);
+    }
+    outline(&mut canvas, &tuned.mask.resized_nearest(size), Side::Inside, TUNED);
     with_legend(
         &canvas,
         &[
             (TRUTH, "truth".into()),
-            (UNTUNED, format!("untuned {}", figure(untuned.dice))),
+            (UNTUNED, untuned_says),
             (TUNED, format!("tuned {}", figure(tuned.dice))),
             (PROMPT, "box".into()),
         ],
@@ -115,6 +125,27 @@ fn draw_box(canvas: &mut RgbImage, prompt: PixelBox, original: Size) {
 enum Side {
     Inside,
     Outside,
+}
+
+/// Whether the outline of a mask is too long to be drawn.
+fn is_speckle(mask: &Mask, truth: &Mask) -> bool {
+    length(mask) > LONGEST_OUTLINE * length(truth)
+}
+
+/// The length of a mask's outline: sides that a foreground pixel shares with background, or with the image's border.
+fn length(mask: &Mask) -> usize {
+    let Size { height, width } = mask.size();
+    let at = |x: Option<u32>, y: Option<u32>| {
+        x.zip(y).is_some_and(|(x, y)| x < width && y < height && mask.get(x, y))
+    };
+    // The sides to the left of and above each pixel, of those beyond the border too.
+    let places = (0..=height).flat_map(|y| (0..=width).map(move |x| (x, y)));
+    let sides = places.map(|(x, y)| {
+        let own = at(Some(x), Some(y));
+        let (left, above) = (at(x.checked_sub(1), Some(y)), at(Some(x), y.checked_sub(1)));
+        usize::from(own != left) + usize::from(own != above)
+    });
+    sides.sum()
 }
 
 /// Colours the pixels on one side of the mask's edge that lie within [`THICKNESS`] of the other. The image's border is an edge.
@@ -206,6 +237,19 @@ mod tests {
         outline(&mut canvas, &Mask::empty(full.size()), Side::Inside, TUNED);
         outline(&mut canvas, &full, Side::Outside, TUNED);
         assert_eq!(canvas, RgbImage::new(6, 6));
+    }
+
+    #[test]
+    fn an_outline_is_as_long_as_its_sides() {
+        let size = Size::new(9, 12);
+        assert_eq!(length(&Mask::empty(size)), 0);
+        assert_eq!(length(&Mask::from_fn(size, |_, _| true)), 2 * (9 + 12));
+        assert_eq!(length(&Mask::from_fn(size, |x, y| (2..6).contains(&x) && (3..5).contains(&y))), 12);
+        // Single pixels, each with four sides.
+        let speckle = Mask::from_fn(size, |x, y| (x + y) % 2 == 0);
+        assert_eq!(length(&speckle), 4 * 54);
+        let truth = Mask::from_fn(size, |x, y| (2..6).contains(&x) && (3..8).contains(&y));
+        assert!(is_speckle(&speckle, &truth) && !is_speckle(&Mask::from_fn(size, |_, _| true), &truth));
     }
 
     #[test]

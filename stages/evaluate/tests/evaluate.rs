@@ -146,7 +146,8 @@ impl Setup {
 
         let params = EmbedParams { dtype: EmbeddingDtype::F32 };
         let [images, base, out] = [setup.path("images"), setup.path("base"), setup.create("embeddings")];
-        resect_embed::run(&images, &base, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
+        let inputs = resect_embed::Inputs { images: &images, base: &base, hints: &[] };
+        resect_embed::run(&inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
         setup
     }
 

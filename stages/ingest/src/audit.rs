@@ -40,9 +40,10 @@ pub struct Audit {
     pub groups_across_splits_listed: Vec<String>,
     /// Pairs of images that look the same.
     pub near_duplicates: usize,
-    /// Those of them of which exactly one image is reported: they make results look better than they are.
+    /// Those of them of which exactly one image is reported: they make results look better than they are. Only a
+    /// given split can do that.
     pub near_duplicates_across_test: usize,
-    /// Those of them of which one image is trained on and the other selects the epoch.
+    /// Those of them of which one image is trained on and the other selects the epoch. Only a given split can do that.
     pub near_duplicates_across_validation: usize,
     /// The pairs, in the order of these counts, then the most alike first; cut off after a hundred.
     pub near_duplicate_pairs: Vec<DuplicatePair>,
@@ -263,7 +264,8 @@ impl Audit {
         ];
         for (pairs, consequence) in across.into_iter().filter(|&(pairs, _)| pairs > 0) {
             report.note(format!(
-                "warning: {pairs} near-duplicate pairs across {consequence}; put such images in one group"
+                "warning: {pairs} near-duplicate pairs across {consequence}; the dataset's own split does that, what is \
+                 drawn does not"
             ));
         }
         if self.groups_across_splits > 0 {

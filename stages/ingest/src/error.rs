@@ -72,7 +72,9 @@ pub enum IngestError {
         available: Vec<String>,
     },
     /// A draw cannot leave something on both sides.
-    #[error("split.by = \"random\" needs at least two groups, the dataset has {groups}")]
+    #[error(
+        "split.by = \"random\" needs at least two groups, the dataset has {groups}; near-duplicates (ingest.duplicate_distance) count as one"
+    )]
     TooFewGroups {
         /// How many there are.
         groups: usize,

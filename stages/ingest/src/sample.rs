@@ -9,6 +9,7 @@ use resect_data::images::{Image, pixel_hash};
 use resect_data::targets::{Rejected, Split, Target};
 use resect_geometry::{PixelBox, Size};
 use resect_params::{IngestParams, Targets};
+use std::sync::Arc;
 
 /// What one sample adds to the artifacts.
 pub struct Prepared {
@@ -16,15 +17,19 @@ pub struct Prepared {
     pub sample: usize,
     /// Its row of `images`, where the image is readable.
     pub image: Option<Image>,
+    /// What that image looks like.
+    pub look: Option<Arc<Look>>,
     /// What to segment in it (nothing, where no part of the split uses it), or why it is left out.
     pub outcome: Result<Option<Usable>, Rejected>,
 }
 
 /// A sample with an image, a mask and a part in the split; its pixels are gone.
 pub struct Usable {
+    /// Which sample: its place in the dataset.
+    pub sample: usize,
     /// Name of the sample.
     pub id: String,
-    /// What it is used for.
+    /// What it is used for, once the parts are drawn.
     pub split: Split,
     /// The split the dataset gave it.
     pub given_split: String,
@@ -37,7 +42,7 @@ pub struct Usable {
     /// Size after it.
     pub resized: Size,
     /// What the image looks like.
-    pub look: Look,
+    pub look: Arc<Look>,
     /// EXIF data said that the image lies on its side.
     pub turned: bool,
     /// What its mask holds.
@@ -48,7 +53,7 @@ pub struct Usable {
 
 struct Decoded {
     row: Image,
-    look: Look,
+    look: Arc<Look>,
     turned: bool,
 }
 
@@ -58,7 +63,8 @@ pub fn prepare(raw: Raw, samples: &[Sample], plan: &Plan, params: &IngestParams)
     let decoded = match raw.image.and_then(|bytes| decode_image(&sample.id, &bytes, params)) {
         Ok(decoded) => decoded,
         Err(reason) => {
-            return Prepared { sample: raw.sample, image: None, outcome: Err(sample.rejected(reason)) };
+            let outcome = Err(sample.rejected(reason));
+            return Prepared { sample: raw.sample, image: None, look: None, outcome };
         }
     };
     let Decoded { row, look, turned } = decoded;
@@ -70,6 +76,7 @@ pub fn prepare(raw: Raw, samples: &[Sample], plan: &Plan, params: &IngestParams)
             .map_err(|reason| sample.rejected(reason))
             .map(|found| {
                 Some(Usable {
+                    sample: raw.sample,
                     id: sample.id.clone(),
                     split,
                     given_split: sample.given_split.clone(),
@@ -77,14 +84,14 @@ pub fn prepare(raw: Raw, samples: &[Sample], plan: &Plan, params: &IngestParams)
                     pixel_hash: row.pixel_hash.clone(),
                     original: row.original,
                     resized: row.resized,
-                    look,
+                    look: look.clone(),
                     turned,
                     found,
                     numbered: params.mask.targets == Targets::Components,
                 })
             }),
     };
-    Prepared { sample: raw.sample, image: Some(row), outcome }
+    Prepared { sample: raw.sample, image: Some(row), look: Some(look), outcome }
 }
 
 fn decode_image(id: &str, bytes: &[u8], params: &IngestParams) -> Result<Decoded, String> {
@@ -92,7 +99,7 @@ fn decode_image(id: &str, bytes: &[u8], params: &IngestParams) -> Result<Decoded
     let original = Size::new(image.pixels.height(), image.pixels.width());
     let size = original.with_longest_side(params.image_size);
     let pixels = pixels::planar(&pixels::resized(&image.pixels, size)?);
-    let look = Look::of(&image.pixels)?;
+    let look = Arc::new(Look::of(&image.pixels)?);
     let pixel_hash = pixel_hash(size, &pixels);
     let row = Image { id: id.to_owned(), pixel_hash, original, resized: size, pixels };
     Ok(Decoded { row, look, turned: image.turned })

@@ -2,8 +2,9 @@
 //!
 //! A draw gives each group a number that depends on the seed and the group's name alone; a part takes the groups
 //! with the lowest numbers until its share is reached. So shares come out as near as whole groups allow, and
-//! adding samples moves only those few at the edge.
+//! adding samples moves only those few at the edge. Groups of which two images look the same are drawn as one.
 
+use crate::alike::Clusters;
 use crate::error::IngestError;
 use crate::readers::Sample;
 use crate::sample::Usable;
@@ -12,13 +13,17 @@ use resect_data::targets::Split;
 use resect_params::{SplitBy, SplitParams};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The part and the group of each sample, by its place in the dataset.
+/// What names, given splits and groups say, by a sample's place in the dataset; what is drawn comes after.
 #[derive(Debug)]
 pub struct Plan {
-    /// `None`: no part uses it.
+    /// `None`: no part uses it. Whatever parts are drawn from stands as training part.
     pub part: Vec<Option<Split>>,
     /// What must not be split.
     pub group: Vec<String>,
+    /// What is drawn for the test part, and from what is left then for the validation part, if they are drawn.
+    test_share: Option<f64>,
+    validation_share: Option<f64>,
+    seed: u64,
 }
 
 /// Plans the split from names, given splits and groups. Flawed samples have no part and draw nothing.
@@ -30,6 +35,7 @@ pub fn plan(samples: &[Sample], params: &SplitParams) -> Result<Plan, IngestErro
     let sound: Vec<usize> = (0..samples.len()).filter(|&i| samples[i].flaw.is_none()).collect();
     let mut part = vec![None; samples.len()];
     let mut carve = params.validation_share > 0.0;
+    let mut test_share = None;
     match params.by {
         SplitBy::Given => {
             let roles = roles(samples, params)?;
@@ -39,21 +45,64 @@ pub fn plan(samples: &[Sample], params: &SplitParams) -> Result<Plan, IngestErro
             }
         }
         SplitBy::Random => {
+            // Said before anything is decoded, where that is known already.
+            let groups = sound.iter().map(|&i| &group[i]).collect::<BTreeSet<_>>().len();
+            if groups < 2 {
+                return Err(IngestError::TooFewGroups { groups });
+            }
             sound.iter().for_each(|&i| part[i] = Some(Split::Train));
-            let test = drawn(&sound, &group, params.test_share, "split test", params.seed);
+            test_share = Some(params.test_share);
+        }
+    }
+    let validation_share = carve.then_some(params.validation_share);
+    Ok(Plan { part, group, test_share, validation_share, seed: params.seed })
+}
+
+impl Plan {
+    /// Whether any part is drawn, so that it matters which samples look the same.
+    pub fn draws(&self) -> bool {
+        self.test_share.is_some() || self.validation_share.is_some()
+    }
+
+    /// The part of each sample, after the draws. Groups that `alike` joins are drawn as one.
+    ///
+    /// # Errors
+    /// When there are not two groups to draw the test part from.
+    pub fn drawn(&self, alike: Clusters) -> Result<Vec<Option<Split>>, IngestError> {
+        let mut part = self.part.clone();
+        let train = |part: &[Option<Split>]| -> Vec<usize> {
+            (0..part.len()).filter(|&i| part[i] == Some(Split::Train)).collect()
+        };
+        let unit = self.units(&train(&part), alike);
+        if let Some(share) = self.test_share {
+            let test = drawn(&train(&part), &unit, share, "split test", self.seed);
             if test.is_empty() {
-                let groups = sound.iter().map(|&i| &group[i]).collect::<BTreeSet<_>>().len();
+                let groups = train(&part).iter().map(|&i| &unit[i]).collect::<BTreeSet<_>>().len();
                 return Err(IngestError::TooFewGroups { groups });
             }
             test.into_iter().for_each(|i| part[i] = Some(Split::Test));
         }
+        if let Some(share) = self.validation_share {
+            let validation = drawn(&train(&part), &unit, share, "split validation", self.seed);
+            validation.into_iter().for_each(|i| part[i] = Some(Split::Validation));
+        }
+        Ok(part)
     }
-    if carve {
-        let train: Vec<usize> = sound.into_iter().filter(|&i| part[i] == Some(Split::Train)).collect();
-        let validation = drawn(&train, &group, params.validation_share, "split validation", params.seed);
-        validation.into_iter().for_each(|i| part[i] = Some(Split::Validation));
+
+    /// What each sample is drawn with: its group, under the first name of all the groups that look-alikes join to it.
+    fn units(&self, among: &[usize], mut alike: Clusters) -> Vec<&str> {
+        let mut member: BTreeMap<&str, usize> = BTreeMap::new();
+        for &i in among {
+            alike.join(i, *member.entry(&self.group[i]).or_insert(i));
+        }
+        let mut names: BTreeMap<usize, &str> = BTreeMap::new();
+        for &i in among {
+            let name = names.entry(alike.first(i)).or_insert(&self.group[i]);
+            *name = (*name).min(&self.group[i]);
+        }
+        let unit = |i| names.get(&alike.first(i)).copied().unwrap_or(&self.group[i]);
+        (0..self.group.len()).map(unit).collect()
     }
-    Ok(Plan { part, group })
 }
 
 /// Each sample's group: from its name, else from the dataset, else the sample itself.
@@ -106,10 +155,10 @@ fn roles<'a>(
 
 /// The samples of the groups drawn for a part that is to hold `share` of `among`: at least one group, never all.
 /// Empty when there are fewer than two groups.
-fn drawn(among: &[usize], group: &[String], share: f64, purpose: &str, seed: u64) -> Vec<usize> {
+fn drawn(among: &[usize], group: &[&str], share: f64, purpose: &str, seed: u64) -> Vec<usize> {
     let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for &i in among {
-        members.entry(&group[i]).or_default().push(i);
+        members.entry(group[i]).or_default().push(i);
     }
     let number = |group: &str| {
         resect_seed::below(&mut resect_seed::stream(purpose, seed, &[group.as_bytes()]), u32::MAX)

@@ -22,7 +22,10 @@ fn images_are_resized_as_pillow_resizes_them() {
             folder.file(&format!("images/{id}.png"), &source);
             folder.file(&format!("masks/{id}.png"), &grey(size.0, size.1, |_, _| 255));
         }
+        // Two that look the same are on both sides only of a split that is given.
+        folder.file("splits.csv", b"id,split\na,train\nb,test\n");
         let mut params = params();
+        params.split.by = resect_params::SplitBy::Given;
         params.image_size = expected.width().max(expected.height());
         let output = folder.run(&params).unwrap();
         let image = output.images.get(0);

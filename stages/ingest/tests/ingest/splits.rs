@@ -121,6 +121,84 @@ fn a_group_on_both_sides_of_a_given_split_is_found() {
     assert_eq!(audit.groups_across_splits_listed, ["p1", "p2", "p3", "p4", "p5"]);
 }
 
+/// Sample `id` with the image of seed `of`, a little brighter.
+fn look_alike(folder: &Folder, id: &str, of: u32) {
+    let (width, height) = (40 + of % 7, 30 + of % 5);
+    let mut copy = scene(width, height, of);
+    copy.pixels_mut().for_each(|p| p.0 = p.0.map(|v| v.saturating_add(2)));
+    folder.file(&format!("images/{id}.png"), &png(&copy, width, height, image::ExtendedColorType::Rgb8));
+    folder.file(&format!("masks/{id}.png"), &square_mask(width, height));
+}
+
+#[test]
+fn no_draw_separates_near_duplicates() {
+    let folder = Folder::with_samples(20);
+    for i in 0..20 {
+        look_alike(&folder, &format!("t{i:02}"), i);
+    }
+    let mut params = params();
+    params.split.validation_share = 0.25;
+    let parts = |output: &Output| -> BTreeMap<String, Split> {
+        output.targets.rows().iter().map(|row| (row.id.clone(), row.split)).collect()
+    };
+    for seed in 0..3 {
+        params.split.seed = seed;
+        let output = folder.run(&params).unwrap();
+        let part = parts(&output);
+        assert_eq!(counts(&output), [24, 8, 8], "seed {seed}");
+        assert!((0..20).all(|i| part[&format!("s{i:02}")] == part[&format!("t{i:02}")]));
+        let audit = &output.audit;
+        assert_eq!(
+            (
+                audit.near_duplicates,
+                audit.near_duplicates_across_test,
+                audit.near_duplicates_across_validation
+            ),
+            (20, 0, 0)
+        );
+    }
+    // Whether its mask can be used makes no difference to the others.
+    let before = parts(&folder.run(&params).unwrap());
+    folder.file("masks/t07.png", b"broken");
+    let mut after = parts(&folder.run(&params).unwrap());
+    after.insert("t07".into(), before["t07"]);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_carved_part_keeps_near_duplicates_together_and_a_given_one_stays_as_given() {
+    let folder = Folder::with_samples(12);
+    look_alike(&folder, "t00", 0);
+    look_alike(&folder, "t01", 1);
+    let mut csv = "id,split\n".to_owned();
+    // s00 is trained on and its look-alike is reported; s01 and its look-alike are both to be trained on.
+    (0..12).for_each(|i| csv += &format!("s{i:02},{}\n", if i < 9 { "train" } else { "test" }));
+    folder.file("splits.csv", format!("{csv}t00,test\nt01,train\n").as_bytes());
+    let mut params = given();
+    params.split.validation_share = 0.3;
+    for seed in 0..6 {
+        params.split.seed = seed;
+        let output = folder.run(&params).unwrap();
+        assert_eq!(output.target("s01").split, output.target("t01").split, "seed {seed}");
+        assert_eq!((output.target("t00").split, count(&output, Split::Test)), (Split::Test, 4));
+        assert_eq!(output.audit.near_duplicates_across_validation, 0);
+        assert_eq!(output.audit.near_duplicates_across_test, 1);
+        assert_ne!(count(&output, Split::Validation), 0);
+    }
+}
+
+#[test]
+fn a_draw_needs_images_that_differ() {
+    let folder = Folder::new();
+    folder.sample("a", 3);
+    look_alike(&folder, "b", 3);
+    let text = error(folder.run(&params()));
+    assert!(
+        text.contains("the dataset has 1; near-duplicates (ingest.duplicate_distance) count as one"),
+        "{text}"
+    );
+}
+
 #[test]
 fn groups_are_read_from_names() {
     let folder = Folder::new();

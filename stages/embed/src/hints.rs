@@ -1,0 +1,53 @@
+//! Earlier embeddings, and what need not be encoded again because of them.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use resect_data::embeddings::{Dtype, Embeddings};
+use resect_data::images::ImageRef;
+
+/// Earlier embeddings of the same encoder.
+pub(crate) struct Hints {
+    earlier: Vec<Embeddings>,
+}
+
+impl Hints {
+    /// Opens those that can be read and fit; the others are named in the log and left aside.
+    pub(crate) fn open(dirs: &[PathBuf], shape: [usize; 3], dtype: Dtype) -> Self {
+        let fits = |dir: &PathBuf| match Embeddings::open(dir) {
+            Ok(found) if found.shape() == shape && found.dtype() == dtype => Some(found),
+            Ok(found) => {
+                let (dir, shape, dtype) = (dir.display(), found.shape(), found.dtype());
+                tracing::warn!(
+                    "the earlier embeddings in {dir} are left aside: {dtype:?} of shape {shape:?}"
+                );
+                None
+            }
+            Err(error) => {
+                let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+                tracing::warn!("earlier embeddings are left aside: {error}{cause}");
+                None
+            }
+        };
+        Self { earlier: dirs.iter().filter_map(fits).collect() }
+    }
+
+    /// Whether an image has an earlier embedding.
+    pub(crate) fn contains(&self, pixel_hash: &str) -> bool {
+        self.earlier.iter().any(|earlier| earlier.contains(pixel_hash))
+    }
+
+    /// The embeddings of `rows`: earlier ones where there are any, else the next one of `encoded`.
+    ///
+    /// Halves become singles and halves again on the way, which is exact for all that are finite, and no other is stored.
+    pub(crate) fn complete(&self, rows: &[ImageRef<'_>], encoded: &[f32], length: usize) -> Vec<f32> {
+        let mut encoded = encoded.chunks(length);
+        let mut all = Vec::with_capacity(rows.len() * length);
+        for image in rows {
+            if !self.earlier.iter().any(|earlier| earlier.append_to(image.pixel_hash, &mut all)) {
+                all.extend_from_slice(encoded.next().unwrap_or_default());
+            }
+        }
+        all
+    }
+}
