@@ -179,10 +179,9 @@ impl TapeDecoder {
         let (tape, weights, c) = (&mut run.tape, self.parameters.as_slice(), self.channels);
         tape.clear();
         let tokens = tape.stack(weights, self.layers.tokens, prompt, c);
-        let position = tape.constant(c, &self.position);
         let cells = self.grid * self.grid;
         let image = tape.filled(cells, c, |image| transpose_add(embedding, &self.no_mask, image));
-        let (tokens, image) = self.transform(tape, tokens, image, position);
+        let (tokens, image) = self.transform(tape, tokens, image);
 
         // The first token is the IoU's, the second that of the single mask.
         let mut weight = tape.row(tokens, 1);
@@ -210,8 +209,7 @@ impl TapeDecoder {
     /// Goes back through [`TapeDecoder::forward`] from the gradient by its logits.
     pub fn backward(&self, gradient: &[f32], run: &mut Run) {
         let Some(end) = run.end else { return };
-        let gradient: Vec<f32> = places(self.grid).map(|place| gradient[place]).collect();
-        run.tape.backward(&self.parameters, end, &gradient);
+        run.tape.backward(&self.parameters, end, places(self.grid).map(|place| gradient[place]));
     }
 
     /// Adds to `sums`, one for each parameter, the gradients of the runs that went back, in their order.
@@ -221,7 +219,7 @@ impl TapeDecoder {
     }
 
     /// The two-way transformer.
-    fn transform(&self, tape: &mut Tape, tokens: Value, image: Value, position: Value) -> (Value, Value) {
+    fn transform(&self, tape: &mut Tape, tokens: Value, image: Value) -> (Value, Value) {
         let weights = self.parameters.as_slice();
         let attend = |tape: &mut Tape, layer: &Attention, q, k, v| {
             let q = tape.linear(weights, layer.q, q, Activation::None);
@@ -241,7 +239,7 @@ impl TapeDecoder {
                 let attended = attend(tape, &block.self_attention, placed, placed, queries);
                 tape.norm(weights, block.norm1, queries, Some(attended), Activation::None)
             };
-            let (placed, placed_keys) = (tape.add(queries, tokens), tape.add(keys, position));
+            let (placed, placed_keys) = (tape.add(queries, tokens), tape.add_constant(keys, &self.position));
             let attended = attend(tape, &block.token_to_image, placed, placed_keys, keys);
             queries = tape.norm(weights, block.norm2, queries, Some(attended), Activation::None);
 
@@ -253,7 +251,7 @@ impl TapeDecoder {
             let attended = attend(tape, &block.image_to_token, placed_keys, placed, queries);
             keys = tape.norm(weights, block.norm4, keys, Some(attended), Activation::None);
         }
-        let (placed, placed_keys) = (tape.add(queries, tokens), tape.add(keys, position));
+        let (placed, placed_keys) = (tape.add(queries, tokens), tape.add_constant(keys, &self.position));
         let attended = attend(tape, &self.layers.final_attention, placed, placed_keys, keys);
         let queries = tape.norm(weights, self.layers.final_norm, queries, Some(attended), Activation::None);
         (queries, keys)

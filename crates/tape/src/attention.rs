@@ -8,7 +8,7 @@
 //! Scores and weights are `[many, t * h]`, heads innermost.
 
 use crate::matmul::{Into, Matrix, matmul};
-use crate::vector::{exp_negative, vectorised};
+use crate::vector::{each, each2, exp_negative, vectorised};
 
 /// Heads that have a loop of their own, compiled for exactly so many; all published models have them.
 const USUAL_HEADS: usize = 8;
@@ -62,7 +62,7 @@ pub(crate) fn softmax_columns(scores: &mut [f32], columns: usize, scratch: &mut 
             top.fill(f32::NEG_INFINITY);
             sum.fill(0.0);
             for row in scores.chunks_exact(columns) {
-                top.iter_mut().zip(row).for_each(|(top, x)| *top = if *top > *x { *top } else { *x });
+                each(top, row, |top, x| *top = if *top > x { *top } else { x });
             }
             for row in scores.chunks_exact_mut(columns) {
                 for (x, (top, sum)) in row.iter_mut().zip(top.iter().zip(sum.iter_mut())) {
@@ -70,9 +70,11 @@ pub(crate) fn softmax_columns(scores: &mut [f32], columns: usize, scratch: &mut 
                     *sum += *x;
                 }
             }
-            sum.iter_mut().for_each(|sum| *sum = 1.0 / *sum);
+            for sum in sum.iter_mut() {
+                *sum = 1.0 / *sum;
+            }
             for row in scores.chunks_exact_mut(columns) {
-                row.iter_mut().zip(sum.iter()).for_each(|(x, inverse)| *x *= inverse);
+                each(row, sum, |x, inverse| *x *= inverse);
             }
         },
     );
@@ -91,10 +93,10 @@ pub(crate) fn softmax_columns_backward(
         || {
             sum.fill(0.0);
             for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact(columns)) {
-                sum.iter_mut().zip(p.iter().zip(d)).for_each(|(sum, (p, d))| *sum = p.mul_add(*d, *sum));
+                each2(sum, p, d, |sum, p, d| *sum = p.mul_add(d, *sum));
             }
             for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns)) {
-                d.iter_mut().zip(p.iter().zip(sum.iter())).for_each(|(d, (p, sum))| *d = p * (*d - sum));
+                each2(d, p, sum, |d, p, sum| *d = p * (*d - sum));
             }
         },
     );

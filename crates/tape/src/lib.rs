@@ -15,7 +15,7 @@
 //! let x = tape.constant(2, &[1.0, 10.0]);
 //! let y = tape.linear(&parameters, Linear { weight: 0, bias: 1 }, x, Activation::None);
 //! assert_eq!(tape.value(y), [33.0]);
-//! tape.backward(&parameters, y, &[1.0]);
+//! tape.backward(&parameters, y, [1.0].into_iter());
 //! let mut sums = vec![vec![0.0; 2], vec![0.0; 1]];
 //! gradients(&[&tape], &mut sums);
 //! assert_eq!(sums, [vec![1.0, 10.0], vec![1.0]]);

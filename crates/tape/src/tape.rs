@@ -6,7 +6,7 @@ use crate::attention::{
 };
 use crate::blocks::by_rows;
 use crate::matmul::{Into, Matrix, matmul};
-use crate::vector::{dot, gelu, squares_about, sum, vectorised};
+use crate::vector::{dot, each, each2, gelu, squares_about, sum, vectorised};
 use rayon::prelude::*;
 
 /// A linear layer by the places of its parameters: a weight `[in, out]` and a bias.
@@ -69,6 +69,9 @@ enum Op {
     Add {
         a: Value,
         b: Value,
+    },
+    AddConstant {
+        x: Value,
     },
     Row {
         x: Value,
@@ -171,13 +174,17 @@ impl Tape {
     /// The sum of two matrices of one shape.
     pub fn add(&mut self, a: Value, b: Value) -> Value {
         let mut y = self.buffer(self.value(a).len());
-        let sum = self.value(a).iter().zip(self.value(b));
-        vectorised(
-            #[inline(always)]
-            || y.iter_mut().zip(sum).for_each(|(y, (a, b))| *y = a + b),
-        );
+        plus(&mut y, self.value(a), self.value(b));
         let y = self.push(self.nodes[a.0].cols, y, self.learns(a) || self.learns(b));
         self.note(Op::Add { a, b }, y)
+    }
+
+    /// The sum of a matrix and a constant of its shape.
+    pub fn add_constant(&mut self, x: Value, constant: &[f32]) -> Value {
+        let mut y = self.buffer(constant.len());
+        plus(&mut y, self.value(x), constant);
+        let y = self.push(self.nodes[x.0].cols, y, self.learns(x));
+        self.note(Op::AddConstant { x }, y)
     }
 
     /// One row of a matrix.
@@ -204,7 +211,7 @@ impl Tape {
                 #[inline(always)]
                 || {
                     for y in y.chunks_exact_mut(bias.len()) {
-                        y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+                        accumulate(y, bias);
                     }
                     activate(activation, y, slope);
                 },
@@ -237,8 +244,7 @@ impl Tape {
                 || {
                     match second {
                         Some(second) => {
-                            let sums = first[part.clone()].iter().zip(&second[part]);
-                            unit.iter_mut().zip(sums).for_each(|(unit, (a, b))| *unit = a + b);
+                            each2(unit, &first[part.clone()], &second[part], |unit, a, b| *unit = a + b);
                         }
                         None => unit.copy_from_slice(&first[part]),
                     }
@@ -303,7 +309,11 @@ impl Tape {
             let rows = &rows[range.start * cols..range.end * cols];
             vectorised(
                 #[inline(always)]
-                || y.iter_mut().zip(rows.chunks_exact(cols)).for_each(|(y, row)| *y = dot(row, w_row)),
+                || {
+                    for (y, row) in y.iter_mut().zip(rows.chunks_exact(cols)) {
+                        *y = dot(row, w_row);
+                    }
+                },
             );
         });
         let y = self.push(1, y, self.learns(x) || self.learns(w));
@@ -311,9 +321,9 @@ impl Tape {
     }
 
     /// Goes back from `y`, by whose elements the loss has the gradient `gradient`. Once for each sample.
-    pub fn backward(&mut self, weights: &[Vec<f32>], y: Value, gradient: &[f32]) {
-        let mut buffer = self.buffer(gradient.len());
-        buffer.copy_from_slice(gradient);
+    pub fn backward(&mut self, weights: &[Vec<f32>], y: Value, gradient: impl Iterator<Item = f32>) {
+        let mut buffer = self.buffer(self.value(y).len());
+        buffer.iter_mut().zip(gradient).for_each(|(d, gradient)| *d = gradient);
         self.nodes[y.0].gradient = buffer;
         for step in (0..self.ops.len()).rev() {
             let (op, y) = self.ops[step];
@@ -326,8 +336,11 @@ impl Tape {
                 Op::Stack { .. } => {}
                 Op::Add { a, b } => {
                     let d = self.taken(y);
-                    self.share(a, &d);
-                    self.give(b, d);
+                    self.give_both(a, b, d);
+                }
+                Op::AddConstant { x } => {
+                    let d = self.taken(y);
+                    self.give(x, d);
                 }
                 Op::Row { x, row } => {
                     let d = self.taken(y);
@@ -342,10 +355,10 @@ impl Tape {
                 Op::Linear { x, layer, slope } => self.linear_backward(&weights[layer.weight], x, slope, y),
                 Op::Norm { a, b, layer, unit, inverse, slope } => {
                     let d = self.norm_backward(&weights[layer.weight], unit, inverse, slope, y);
-                    if let Some(b) = b {
-                        self.share(b, &d);
+                    match b {
+                        Some(b) => self.give_both(a, b, d),
+                        None => self.give(a, d),
                     }
-                    self.give(a, d);
                 }
                 Op::Attention { q, k, v, heads, weights } => {
                     self.attention_backward([q, k, v], heads, weights, y)
@@ -393,9 +406,7 @@ impl Tape {
                 #[inline(always)]
                 || {
                     for ((dx, (d, unit)), inverse) in rows {
-                        dx.iter_mut()
-                            .zip(d.iter().zip(weight))
-                            .for_each(|(dx, (d, weight))| *dx = d * weight);
+                        each2(dx, d, weight, |dx, d, weight| *dx = d * weight);
                         let mean = sum(dx) / cols as f32;
                         let along = dot(dx, unit) / cols as f32;
                         for (dx, unit) in dx.iter_mut().zip(unit) {
@@ -483,7 +494,11 @@ impl Tape {
                 {
                     vectorised(
                         #[inline(always)]
-                        || d.chunks_exact(sum.len()).for_each(|row| accumulate(sum, row)),
+                        || {
+                            for row in d.chunks_exact(sum.len()) {
+                                accumulate(sum, row);
+                            }
+                        },
                     );
                 }
                 Op::Norm { layer, unit, .. } if layer.weight == parameter => {
@@ -493,10 +508,7 @@ impl Tape {
                         #[inline(always)]
                         || {
                             for (d, unit) in rows {
-                                let products = d.iter().zip(unit);
-                                sum.iter_mut()
-                                    .zip(products)
-                                    .for_each(|(sum, (d, u))| *sum = d.mul_add(*u, *sum));
+                                each2(sum, d, unit, |sum, d, unit| *sum = d.mul_add(unit, *sum));
                             }
                         },
                     );
@@ -555,11 +567,11 @@ impl Tape {
                 #[inline(always)]
                 || match slope {
                     Slope::One => {}
-                    Slope::Step => d.iter_mut().zip(&self.value(y)[part]).for_each(|(d, y)| {
-                        *d = if *y > 0.0 { *d } else { 0.0 };
-                    }),
+                    Slope::Step => {
+                        each(d, &self.value(y)[part], |d, y| *d = if y > 0.0 { *d } else { 0.0 });
+                    }
                     Slope::Kept(slope) => {
-                        d.iter_mut().zip(&self.value(slope)[part]).for_each(|(d, slope)| *d *= slope);
+                        each(d, &self.value(slope)[part], |d, slope| *d *= slope);
                     }
                 },
             );
@@ -586,18 +598,30 @@ impl Tape {
             node.gradient = d;
         } else {
             if node.learns {
-                accumulate(&mut node.gradient, &d);
+                vectorised(
+                    #[inline(always)]
+                    || accumulate(&mut node.gradient, &d),
+                );
             }
             self.free.push(d);
         }
     }
 
-    /// [`Tape::give`] of what is still needed.
-    fn share(&mut self, value: Value, d: &[f32]) {
-        if self.learns(value) {
-            let mut copy = self.buffer(d.len());
-            copy.copy_from_slice(d);
-            self.give(value, copy);
+    /// Adds a gradient to those of two values.
+    fn give_both(&mut self, a: Value, b: Value, d: Vec<f32>) {
+        if self.learns(a) && self.learns(b) {
+            let (mut copy, into) = self.gradient(a);
+            match into {
+                Into::Replace => copy.copy_from_slice(&d),
+                Into::Add => vectorised(
+                    #[inline(always)]
+                    || accumulate(&mut copy, &d),
+                ),
+            }
+            self.nodes[a.0].gradient = copy;
+            self.give(b, d);
+        } else {
+            self.give(if self.learns(a) { a } else { b }, d);
         }
     }
 }
@@ -616,9 +640,18 @@ fn head_scale(channels: usize, heads: usize) -> f32 {
     1.0 / ((channels / heads) as f32).sqrt()
 }
 
+/// `y = a + b`.
+fn plus(y: &mut [f32], a: &[f32], b: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || each2(y, a, b, |y, a, b| *y = a + b),
+    );
+}
+
+/// `sum += d`.
 #[inline(always)]
 fn accumulate(sum: &mut [f32], d: &[f32]) {
-    sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
+    each(sum, d, |sum, d| *sum += d);
 }
 
 /// Activates in place; the GELU's derivative goes to `slope`.
@@ -627,7 +660,15 @@ fn activate(activation: Activation, y: &mut [f32], slope: &mut [f32]) {
     match activation {
         Activation::None => {}
         // What is no number stays so.
-        Activation::Relu => y.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y }),
-        Activation::Gelu => y.iter_mut().zip(slope).for_each(|(y, slope)| (*y, *slope) = gelu(*y)),
+        Activation::Relu => {
+            for y in y {
+                *y = if *y < 0.0 { 0.0 } else { *y };
+            }
+        }
+        Activation::Gelu => {
+            for (y, slope) in y.iter_mut().zip(slope) {
+                (*y, *slope) = gelu(*y);
+            }
+        }
     }
 }

@@ -23,6 +23,23 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// Changes each element by the one beside it. (A loop, because what iterators fold is not always inlined, and what is not
+/// inlined has no wide vectors.)
+#[inline(always)]
+pub(crate) fn each(y: &mut [f32], a: &[f32], change: impl Fn(&mut f32, f32)) {
+    for (y, a) in y.iter_mut().zip(a) {
+        change(y, *a);
+    }
+}
+
+/// [`each`] with two beside it.
+#[inline(always)]
+pub(crate) fn each2(y: &mut [f32], a: &[f32], b: &[f32], change: impl Fn(&mut f32, f32, f32)) {
+    for (y, (a, b)) in y.iter_mut().zip(a.iter().zip(b)) {
+        change(y, *a, *b);
+    }
+}
+
 /// `e^x` for `x <= 0`, to about 1e-7; what would be less than `e^-87` is that. Not a number stays so.
 ///
 /// `x = n ln 2 + r`; a polynomial for `e^r` (Cephes, `expf`), and `n` goes into the exponent.

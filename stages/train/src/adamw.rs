@@ -82,7 +82,9 @@ fn squares(x: &[f32]) -> f64 {
     const LANES: usize = 16;
     let mut lanes = [0f64; LANES];
     for chunk in x.chunks(LANES) {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane += f64::from(*x) * f64::from(*x));
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(*x) * f64::from(*x);
+        }
     }
     lanes.iter().sum()
 }
