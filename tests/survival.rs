@@ -5,17 +5,22 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Starts a run and kills the runner without warning once `stage` has been at work for `pause`.
-fn kill_in(project: &Project, stage: &str, pause: Duration) {
+/// Starts a run and kills the runner without warning once `stage` is at work and has left `trace` in its work folder: a file or
+/// folder whose name begins so. How fast the stage is does not matter then.
+fn kill_in(project: &Project, stage: &str, trace: &str) {
     let mut child: Child =
         project.command("run", &["--json"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let begins = format!("{stage}: ");
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let begun = lines.any(|line| line.starts_with(&begins));
     assert!(begun, "{stage} never began");
-    std::thread::sleep(pause);
+    let work = project.store().join(".resect/work");
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !has(&work, trace) && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     // `cargo xtask` is cargo with the runner below it; the runner's lock file names its process.
     let locks = project.store().join(".resect/locks");
     let holders =
@@ -30,13 +35,26 @@ fn kill_in(project: &Project, stage: &str, pause: Duration) {
     let _ = child.wait();
 }
 
+/// Whether something below a folder has a name that begins so.
+fn has(dir: &Path, start: &str) -> bool {
+    fs::read_dir(dir).into_iter().flatten().flatten().any(|entry| {
+        entry.file_name().to_string_lossy().starts_with(start)
+            || entry.file_type().is_ok_and(|kind| kind.is_dir()) && has(&entry.path(), start)
+    })
+}
+
 #[cfg(unix)]
 #[test]
 fn a_kill_in_any_stage_changes_nothing_in_the_end() {
     let undisturbed = Project::micro().run(&[]);
     let project = Project::micro();
-    for (stage, milliseconds) in [("ingest", 5), ("embed", 900), ("train", 1500), ("evaluate", 30)] {
-        kill_in(&project, stage, Duration::from_millis(milliseconds));
+    for (stage, trace) in [
+        ("ingest", "images"),
+        ("embed", "embeddings-00000"),
+        ("train", "epoch-00001"),
+        ("evaluate", "evaluation"),
+    ] {
+        kill_in(&project, stage, trace);
     }
     let after = project.run(&[]);
     assert_eq!(after.artifacts(), undisturbed.artifacts());
