@@ -223,18 +223,42 @@ impl Embeddings {
         self.by_hash.contains_key(pixel_hash)
     }
 
+    /// The embedding of an image, where it has one.
+    pub fn get(&self, pixel_hash: &str) -> Option<Embedding<'_>> {
+        let &(shard, row) = self.by_hash.get(pixel_hash)?;
+        let length = self.shape.iter().product::<usize>();
+        let part = row * length..(row + 1) * length;
+        Some(match &self.shards[shard].values {
+            Shard::F16(values) => Embedding::F16(&values.values()[part]),
+            Shard::F32(values) => Embedding::F32(&values.values()[part]),
+        })
+    }
+
     /// Appends the embedding of an image, as f32, to `out`; `false` and nothing appended when it has none.
     pub fn append_to(&self, pixel_hash: &str, out: &mut Vec<f32>) -> bool {
-        let Some(&(shard, row)) = self.by_hash.get(pixel_hash) else { return false };
-        let length = self.shape.iter().product::<usize>();
-        let start = out.len();
-        match &self.shards[shard].values {
-            Shard::F16(values) => {
-                out.resize(start + length, 0.0);
-                values.values()[row * length..][..length].convert_to_f32_slice(&mut out[start..]);
+        self.get(pixel_hash).map(|embedding| embedding.append_to(out)).is_some()
+    }
+}
+
+/// One image's embedding, where it is mapped.
+#[derive(Clone, Copy, Debug)]
+pub enum Embedding<'a> {
+    /// In half precision.
+    F16(&'a [f16]),
+    /// In single precision.
+    F32(&'a [f32]),
+}
+
+impl Embedding<'_> {
+    /// Appends it, as f32, to `out`.
+    pub fn append_to(self, out: &mut Vec<f32>) {
+        match self {
+            Self::F16(values) => {
+                let start = out.len();
+                out.resize(start + values.len(), 0.0);
+                values.convert_to_f32_slice(&mut out[start..]);
             }
-            Shard::F32(values) => out.extend_from_slice(&values.values()[row * length..][..length]),
+            Self::F32(values) => out.extend_from_slice(values),
         }
-        true
     }
 }

@@ -22,6 +22,7 @@ mod load;
 mod mask_decoder;
 mod preprocess;
 mod prompt_encoder;
+mod tape_decoder;
 mod transformer;
 
 use burn::module::Module;
@@ -33,6 +34,7 @@ pub use image_encoder::ImageEncoder;
 pub use mask_decoder::{MaskDecoder, MaskOutput};
 pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise, pixel_tensor};
 pub use prompt_encoder::{Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
+pub use tape_decoder::{Run, TapeDecoder};
 
 /// The CPU backend. Code outside this crate names it only through this alias.
 pub type Cpu = burn_flex::Flex;

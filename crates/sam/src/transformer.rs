@@ -15,7 +15,7 @@ use crate::layers::{Mlp, layer_norm, linear};
 const BLOCK_DOWNSAMPLE_RATE: usize = 2;
 
 /// Epsilon of the last norm, which `transformers` leaves at PyTorch's default.
-const FINAL_NORM_EPS: f64 = 1e-5;
+pub(crate) const FINAL_NORM_EPS: f64 = 1e-5;
 
 /// (`SamTwoWayTransformer`)
 #[derive(Module, Debug)]

@@ -1,14 +1,12 @@
-//! From artifacts to the tensors of a batch.
+//! From artifacts to the numbers of a batch.
 
 use crate::TrainError;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::SamConfig;
-use resect_data::embeddings::Embeddings;
+use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
 use resect_geometry::PixelBox;
 use resect_params::TrainParams;
-use resect_sam::{PromptEmbeddings, PromptEncoder, Prompts};
+use resect_sam::{Cpu, PromptEncoder, Prompts};
 
 /// Embeddings and targets that are known to fit each other and the model.
 pub struct Samples<'a> {
@@ -16,16 +14,17 @@ pub struct Samples<'a> {
     embeddings: &'a Embeddings,
 }
 
-/// What the decoder and the loss take, for `n` targets.
-pub struct Batch<B: Backend> {
-    /// `[n, C, g, g]`.
-    pub embeddings: Tensor<B, 4>,
-    /// `[1, C, g, g]`.
-    pub image_position: Tensor<B, 4>,
-    /// Box tokens and the dense part.
-    pub prompts: PromptEmbeddings<B>,
-    /// 0 or 1, `[n, 1, 4g, 4g]`.
-    pub masks: Tensor<B, 4>,
+/// What a decoder learns from: an image, a box and the mask it should predict.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// The name of the target.
+    pub name: &'a str,
+    /// The image, `[C, g, g]`.
+    pub embedding: Embedding<'a>,
+    /// The box, `[t, C]`.
+    pub tokens: &'a [f32],
+    /// 0 and 1, `[4g, 4g]`.
+    pub mask: &'a [u8],
 }
 
 impl<'a> Samples<'a> {
@@ -59,24 +58,13 @@ impl<'a> Samples<'a> {
         self.targets
     }
 
-    /// Embeddings of the chosen targets, `[n, C, g, g]`.
-    pub fn embeddings<B: Backend>(&self, chosen: &[usize], device: &B::Device) -> Tensor<B, 4> {
-        let [c, h, w] = self.embeddings.shape();
-        let mut values = Vec::with_capacity(chosen.len() * c * h * w);
-        for &i in chosen {
-            // That each has one was checked in `new`.
-            self.embeddings.append_to(&self.targets.rows()[i].pixel_hash, &mut values);
-        }
-        Tensor::from_data(TensorData::new(values, [chosen.len(), c, h, w]), device)
-    }
-
-    /// Box prompts of the chosen targets, in model input pixels.
-    pub fn prompts<B: Backend>(
+    /// The tokens of the chosen targets' boxes, `[n, t, C]`: once for an epoch, as the prompt encoder does not learn.
+    pub fn tokens(
         &self,
         chosen: &[usize],
         boxes: &[PixelBox],
-        device: &B::Device,
-    ) -> Result<Prompts<B>, TrainError> {
+        encoder: &PromptEncoder<Cpu>,
+    ) -> Result<Vec<f32>, TrainError> {
         let scaled: Vec<[f32; 4]> = chosen
             .iter()
             .zip(boxes)
@@ -85,30 +73,20 @@ impl<'a> Samples<'a> {
                 b.to_model(target.original(), target.resized())
             })
             .collect();
-        Ok(Prompts::boxes(&scaled, device)?)
+        let tokens = encoder.forward(&Prompts::boxes(&scaled, &Default::default())?).sparse;
+        Ok(tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default())
     }
 
-    /// A training batch. What is frozen is computed without a graph.
-    pub fn batch<B: AutodiffBackend>(
-        &self,
-        chosen: &[usize],
-        boxes: &[PixelBox],
-        encoder: &PromptEncoder<B::InnerBackend>,
-    ) -> Result<Batch<B>, TrainError> {
-        let device = Default::default();
-        let prompts = encoder.forward(&self.prompts(chosen, boxes, &device)?);
-        let side = self.targets.low_res_size() as usize;
-        let masks: Vec<f32> =
-            chosen.iter().flat_map(|&i| self.targets.low_res(i)).map(|&m| f32::from(m)).collect();
-        Ok(Batch {
-            embeddings: Tensor::from_inner(self.embeddings(chosen, &device)),
-            image_position: Tensor::from_inner(encoder.image_positional_encoding()),
-            prompts: PromptEmbeddings {
-                sparse: prompts.sparse.map(Tensor::from_inner),
-                dense: Tensor::from_inner(prompts.dense),
-            },
-            masks: Tensor::from_data(TensorData::new(masks, [chosen.len(), 1, side, side]), &device),
-        })
+    /// The chosen targets with their tokens.
+    pub fn with_tokens(&'a self, chosen: &'a [usize], tokens: &'a [f32]) -> Vec<Sample<'a>> {
+        let length = (tokens.len() / chosen.len().max(1)).max(1);
+        let samples = chosen.iter().zip(tokens.chunks_exact(length)).filter_map(|(&i, tokens)| {
+            let target = &self.targets.rows()[i];
+            // That each has an embedding was checked in `new`.
+            let embedding = self.embeddings.get(&target.pixel_hash)?;
+            Some(Sample { name: &target.id, embedding, tokens, mask: self.targets.low_res(i) })
+        });
+        samples.collect()
     }
 }
 

@@ -6,34 +6,37 @@
 //!
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
+//!
+//! The loop is here, what learns behind [`Trainer`]: [`TapeTrainer`] on the CPU, [`TensorTrainer`] wherever burn runs.
 
+mod adamw;
 mod batch;
 mod loss;
 mod resume;
+mod tape_trainer;
+mod tensor_trainer;
+mod trainer;
 mod validate;
 
-pub use loss::{DiceCe, dice_ce};
+pub use adamw::AdamW;
+pub use batch::Sample;
+use batch::Samples;
+pub use loss::{DiceCe, SampleLoss, Values, dice_ce};
+pub use tape_trainer::TapeTrainer;
+pub use tensor_trainer::TensorTrainer;
+pub use trainer::Trainer;
 
-use batch::{Batch, Samples};
-use burn::backend::Autodiff;
-use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
-use burn::optim::{
-    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer, adaptor::OptimizerAdaptor,
+use resect_checkpoint::{
+    Checkpoint, ParameterCounts, Part, parameter_counts, part_tensors, write_safetensors,
 };
-use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{ElementConversion, Tensor};
-use resect_checkpoint::{Checkpoint, ParameterCounts, parameter_counts, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, FORMAT, SelectedBy, Step, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
 use resect_params::{Runtime, TrainParams};
-use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEncoder};
+use resect_sam::{NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
 use resume::Progress;
 use std::path::Path;
-
-/// The backend that trains.
-type Train = Autodiff<Cpu>;
 
 /// The artifacts `train` reads.
 #[derive(Clone, Copy, Debug)]
@@ -107,12 +110,26 @@ pub fn run(
     state: &Path,
     report: &Reporter,
 ) -> Result<(), TrainError> {
-    let device = Default::default();
+    run_with::<TapeTrainer>(inputs, params, runtime, out, state, report)
+}
+
+/// [`run`] with a trainer of choice.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn run_with<T: Trainer>(
+    inputs: &Inputs<'_>,
+    params: &TrainParams,
+    runtime: &Runtime,
+    out: &Path,
+    state: &Path,
+    report: &Reporter,
+) -> Result<(), TrainError> {
     let base = Checkpoint::open(inputs.base)?;
     let embeddings = Embeddings::open(inputs.embeddings)?;
     let targets = Targets::open(inputs.targets)?;
     let samples = Samples::new(&targets, &embeddings, base.config())?;
-    let prompts = PromptEncoder::<Cpu>::load(&base, &device)?;
+    let prompts = PromptEncoder::load(&base, &Default::default())?;
     let train = targets.of(Split::Train);
     let validation = targets.of(Split::Validation);
     if train.is_empty() {
@@ -120,50 +137,44 @@ pub fn run(
     }
     report.note(parameters(&parameter_counts(base.config())));
 
-    let (mut decoder, mut optimizer, mut progress) =
-        match resume::load(state, base.config(), params, &device)? {
-            Some(resumed) => {
-                report
-                    .note(format!("resumed after epoch {}", resumed.2.epochs.last().map_or(0, |e| e.epoch)));
-                resumed
-            }
-            None => {
-                let decoder = MaskDecoder::<Train>::load(&base, &device)?;
-                let score = validate::score(&decoder.valid(), &prompts, &samples, &validation, runtime)?;
-                let progress = Progress::new(score);
-                (decoder, optimizer(params), progress)
-            }
-        };
+    let (mut trainer, mut progress) = match resume::load::<T>(state, base.config(), &prompts, params)? {
+        Some(resumed) => {
+            report.note(format!("resumed after epoch {}", resumed.1.epochs.last().map_or(0, |e| e.epoch)));
+            resumed
+        }
+        None => {
+            let mut trainer = T::new(base.config(), decoder_tensors(&base)?, &prompts, params)?;
+            let score = validate::score(&mut trainer, &prompts, &samples, &validation, runtime)?;
+            (trainer, Progress::new(score))
+        }
+    };
 
     let batches = train.len().div_ceil(params.batch_size as usize);
     let total = u64::from(params.epochs) * batches as u64;
     for epoch in progress.next_epoch()..=params.epochs {
         let learning_rate = cosine(params, epoch);
         let order = batch::order(&train, &targets, params, epoch);
-        let mut group = Group::new();
+        let tokens = samples.tokens(&order, &batch::jitter(&targets, &order, params, epoch), &prompts)?;
+        let epoch_samples = samples.with_tokens(&order, &tokens);
+        let mut group = Group::default();
         let mut epoch_loss = 0.0;
-        for (number, chosen) in order.chunks(params.batch_size as usize).enumerate() {
-            let batch =
-                samples.batch::<Train>(chosen, &batch::jitter(&targets, chosen, params, epoch), &prompts)?;
-            let loss = forward(&decoder, &batch);
-            let values = loss.values();
+        for (number, batch) in epoch_samples.chunks(params.batch_size as usize).enumerate() {
+            // Divided by the full count even in an incomplete last group, as the published loop does.
+            let values = trainer.learn(batch);
             if !values.total().is_finite() {
-                let samples = chosen.iter().map(|&i| targets.rows()[i].id.clone()).collect();
                 return Err(TrainError::NotFinite {
                     epoch,
                     step: progress.step() + 1,
                     loss: values.total(),
-                    samples,
+                    samples: batch.iter().map(|sample| sample.name.to_owned()).collect(),
                 });
             }
             epoch_loss += values.total();
-            // Divided by the full count even in an incomplete last group, as the published loop does.
-            let gradients = (loss.dice + loss.ce).div_scalar(params.accumulation).backward();
-            group.add(&decoder, GradientsParams::from_grads(gradients, &decoder), values);
+            group.add(values);
 
             if group.batches == params.accumulation || number + 1 == batches {
-                let (gradients, mean) = group.take();
-                let gradient_norm = norm(&decoder, &gradients);
+                let mean = group.take();
+                let gradient_norm = trainer.step(learning_rate);
                 progress.steps.push(Step {
                     epoch,
                     step: progress.step() + 1,
@@ -173,7 +184,6 @@ pub fn run(
                     learning_rate,
                     gradient_norm,
                 });
-                decoder = optimizer.step(learning_rate, decoder, gradients);
             }
             let done = u64::from(epoch - 1) * batches as u64 + number as u64 + 1;
             let phase = match progress.best_dice() {
@@ -186,7 +196,7 @@ pub fn run(
             };
             report.progress(&phase, done, total, "batches");
         }
-        let score = validate::score(&decoder.valid(), &prompts, &samples, &validation, runtime)?;
+        let score = validate::score(&mut trainer, &prompts, &samples, &validation, runtime)?;
         let row = Epoch {
             epoch,
             train_loss: Some(epoch_loss / batches as f64),
@@ -194,26 +204,16 @@ pub fn run(
             validation_dice: score.map(|s| s.dice),
             learning_rate: Some(learning_rate),
         };
-        progress.end_epoch(row, || decoder.tensors());
-        resume::save(state, &decoder, &optimizer, &progress)?;
+        progress.end_epoch(row, || trainer.tensors());
+        resume::save(state, &trainer, &progress)?;
     }
     finish(out, progress, report)
 }
 
-/// Logits of a batch and their loss.
-fn forward<B: AutodiffBackend>(decoder: &MaskDecoder<B>, batch: &Batch<B>) -> DiceCe<B> {
-    let logits =
-        decoder.forward_single_mask(batch.embeddings.clone(), batch.image_position.clone(), &batch.prompts);
-    dice_ce(logits, batch.masks.clone())
-}
-
-fn optimizer(params: &TrainParams) -> OptimizerAdaptor<AdamW, MaskDecoder<Train>, Train> {
-    AdamWConfig::new()
-        .with_beta_1(params.beta1 as f32)
-        .with_beta_2(params.beta2 as f32)
-        .with_epsilon(params.epsilon as f32)
-        .with_weight_decay(params.weight_decay as f32)
-        .init()
+/// The decoder as it comes.
+fn decoder_tensors(base: &Checkpoint) -> Result<Vec<NamedTensor>, resect_checkpoint::Error> {
+    let specs = part_tensors(base.config(), Part::MaskDecoder);
+    specs.iter().map(|spec| base.tensor(&spec.name)).collect()
 }
 
 /// PyTorch's `CosineAnnealingLR` with `T_max` = epochs, stepped once an epoch: the first epoch has the full rate.
@@ -222,47 +222,25 @@ fn cosine(params: &TrainParams, epoch: u32) -> f64 {
     params.min_learning_rate + (params.learning_rate - params.min_learning_rate) * (1.0 + turn.cos()) / 2.0
 }
 
-/// The batches of one optimiser step.
+/// The losses of the batches of one optimiser step.
+#[derive(Default)]
 struct Group {
-    accumulator: GradientsAccumulator<MaskDecoder<Train>>,
-    sum: loss::Values,
+    sum: Values,
     batches: u32,
 }
 
 impl Group {
-    fn new() -> Self {
-        Self { accumulator: GradientsAccumulator::new(), sum: loss::Values::default(), batches: 0 }
-    }
-
-    fn add(&mut self, decoder: &MaskDecoder<Train>, gradients: GradientsParams, values: loss::Values) {
-        self.accumulator.accumulate(decoder, gradients);
+    fn add(&mut self, values: Values) {
         self.sum.dice += values.dice;
         self.sum.ce += values.ce;
         self.batches += 1;
     }
 
-    /// The summed gradients and the mean loss; empty afterwards.
-    fn take(&mut self) -> (GradientsParams, loss::Values) {
-        let n = f64::from(self.batches);
-        let mean = loss::Values { dice: self.sum.dice / n, ce: self.sum.ce / n };
-        (self.sum, self.batches) = (loss::Values::default(), 0);
-        (self.accumulator.grads(), mean)
+    /// The mean loss; empty afterwards.
+    fn take(&mut self) -> Values {
+        let Self { sum, batches } = std::mem::take(self);
+        Values { dice: sum.dice / f64::from(batches), ce: sum.ce / f64::from(batches) }
     }
-}
-
-/// Euclidean norm over all gradients (`torch.nn.utils.get_total_norm`).
-fn norm(decoder: &MaskDecoder<Train>, gradients: &GradientsParams) -> f64 {
-    struct Squares<'a>(&'a GradientsParams, f64);
-    impl ModuleVisitor<Train> for Squares<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Train, D>>) {
-            if let Some(gradient) = self.0.get::<<Train as AutodiffBackend>::InnerBackend, D>(param.id) {
-                self.1 += gradient.powi_scalar(2).sum().into_scalar().elem::<f64>();
-            }
-        }
-    }
-    let mut squares = Squares(gradients, 0.0);
-    decoder.visit(&mut squares);
-    squares.1.sqrt()
 }
 
 fn parameters(counts: &ParameterCounts) -> String {

@@ -3,6 +3,7 @@
 use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::backend::Backend;
 use burn::tensor::{ElementConversion, Tensor};
+use resect_tape::{exp_negative, ln_1p_unit, vectorised};
 
 /// MONAI's `smooth_nr` and `smooth_dr`.
 const SMOOTH: f64 = 1e-5;
@@ -19,11 +20,14 @@ pub struct DiceCe<B: Backend> {
 /// The same as numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Values {
+    /// Dice part.
     pub dice: f64,
+    /// Cross-entropy part.
     pub ce: f64,
 }
 
 impl Values {
+    /// Their sum.
     pub fn total(self) -> f64 {
         self.dice + self.ce
     }
@@ -56,17 +60,77 @@ pub fn dice_ce<B: Backend>(logits: Tensor<B, 4>, masks: Tensor<B, 4>) -> DiceCe<
     DiceCe { dice: dice.mean(), ce }
 }
 
-/// The loss of one sample on the host, in f64: what validation reports, whatever else was in its batch.
-pub(crate) fn dice_ce_of(logits: &[f32], mask: &[u8]) -> Values {
-    let (mut ce, mut overlap, mut sizes) = (0.0, 0.0, 0.0);
-    for (&x, &g) in logits.iter().zip(mask) {
-        let (x, g) = (f64::from(x), f64::from(g));
-        ce += x.max(0.0) - x * g + (-x.abs()).exp().ln_1p();
-        let p = 1.0 / (1.0 + (-x).exp());
-        overlap += p * g;
-        sizes += p * p + g * g;
+/// The sums that the loss of one sample is made of, on the host: the same whatever else is in its batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SampleLoss {
+    cells: usize,
+    ce: f64,
+    overlap: f64,
+    sizes: f64,
+}
+
+impl SampleLoss {
+    /// Of logits and a mask of 0 and 1; leaves the probabilities in `probabilities`, all three of one length.
+    pub fn of(logits: &[f32], mask: &[u8], probabilities: &mut [f32]) -> Self {
+        /// Cells summed in single precision before they go into double.
+        const CHUNK: usize = 1024;
+        /// Sums that run beside one another, as the processor likes it.
+        const LANES: usize = 16;
+        let mut loss = Self { cells: logits.len(), ..Self::default() };
+        let parts = logits.chunks(CHUNK).zip(mask.chunks(CHUNK)).zip(probabilities.chunks_mut(CHUNK));
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((logits, mask), probabilities) in parts {
+                    let (mut ce, mut overlap, mut sizes) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
+                    let cells =
+                        logits.chunks(LANES).zip(mask.chunks(LANES)).zip(probabilities.chunks_mut(LANES));
+                    for ((logits, mask), probabilities) in cells {
+                        for (i, ((&x, &g), p)) in logits.iter().zip(mask).zip(probabilities).enumerate() {
+                            let g = f32::from(g);
+                            let e = exp_negative(-x.abs());
+                            // max(x, 0) - x g + log(1 + exp(-|x|)) neither overflows nor loses digits.
+                            ce[i] += if x < 0.0 { -x * g } else { x - x * g } + ln_1p_unit(e);
+                            let large = 1.0 / (1.0 + e);
+                            *p = if x < 0.0 { e * large } else { large };
+                            overlap[i] += *p * g;
+                            sizes[i] += *p * *p + g * g;
+                        }
+                    }
+                    let sum = |lanes: [f32; LANES]| lanes.iter().map(|&x| f64::from(x)).sum::<f64>();
+                    loss.ce += sum(ce);
+                    loss.overlap += sum(overlap);
+                    loss.sizes += sum(sizes);
+                }
+            },
+        );
+        loss
     }
-    Values { dice: 1.0 - (2.0 * overlap + SMOOTH) / (sizes + SMOOTH), ce: ce / logits.len().max(1) as f64 }
+
+    /// The loss.
+    pub fn values(self) -> Values {
+        Values {
+            dice: 1.0 - (2.0 * self.overlap + SMOOTH) / (self.sizes + SMOOTH),
+            ce: self.ce / self.cells.max(1) as f64,
+        }
+    }
+
+    /// Turns the probabilities into the gradient of `share` times the loss by the logits.
+    pub fn gradient(self, mask: &[u8], share: f64, probabilities: &mut [f32]) {
+        let ce = (share / self.cells.max(1) as f64) as f32;
+        let union = self.sizes + SMOOTH;
+        let inside = (-2.0 * share / union) as f32;
+        let everywhere = (2.0 * share * (2.0 * self.overlap + SMOOTH) / (union * union)) as f32;
+        vectorised(
+            #[inline(always)]
+            || {
+                for (p, &g) in probabilities.iter_mut().zip(mask) {
+                    let g = f32::from(g);
+                    *p = ce * (*p - g) + (inside * g + everywhere * *p) * *p * (1.0 - *p);
+                }
+            },
+        );
+    }
 }
 
 #[cfg(test)]
@@ -125,15 +189,33 @@ mod tests {
     fn the_host_agrees() {
         for case in cases() {
             let cells = case.shape[2] * case.shape[3];
+            let share = 1.0 / case.shape[0] as f64;
+            let largest = case.gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
+            let mut mean = 0.0;
             let samples = case.logits.chunks(cells).zip(case.masks.chunks(cells));
-            let total: f64 = samples.map(|(x, g)| dice_ce_of(x, g).total()).sum();
-            let mean = total / case.shape[0] as f64;
+            for ((logits, mask), expected) in samples.zip(case.gradient.chunks(cells)) {
+                let mut gradient = vec![0.0; cells];
+                let loss = SampleLoss::of(logits, mask, &mut gradient);
+                mean += share * loss.values().total();
+                loss.gradient(mask, share, &mut gradient);
+                for (a, b) in gradient.iter().zip(expected) {
+                    assert!((a - b).abs() <= 1e-4 * largest.max(1e-4), "{}: {a} {b}", case.name);
+                }
+            }
             assert!(
                 (mean - case.loss).abs() <= TOLERANCE * case.loss.abs().max(0.1),
                 "{}: {mean} {}",
                 case.name,
                 case.loss
             );
+        }
+    }
+
+    #[test]
+    fn a_logit_that_is_no_number_is_a_loss_that_is_none() {
+        for x in [f32::NAN, f32::INFINITY] {
+            let loss = SampleLoss::of(&[0.0, x], &[1, 0], &mut [0.0; 2]).values().total();
+            assert!(!loss.is_finite(), "{x}: {loss}");
         }
     }
 }

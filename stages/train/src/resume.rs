@@ -4,30 +4,24 @@
 //! state/epoch-00007/
 //!   decoder.safetensors   the weights
 //!   kept.safetensors      those of the epoch that is kept so far
-//!   optimizer.bin         AdamW's moments, by the identity a parameter had in that process
+//!   moments.safetensors   AdamW's moments, or what else the trainer's optimiser remembers
 //!   history.parquet       the steps so far; a table, because JSON would not keep the last bit of every number
 //!   epochs.parquet        the epochs so far
-//!   progress.json         kept epoch, and the name behind each identity
+//!   progress.json         kept epoch
 //! ```
 //!
 //! A folder appears whole, by a rename, and the one before it goes after that.
 
+use crate::TrainError;
+use crate::trainer::Trainer;
 use crate::validate::Score;
-use crate::{Train, TrainError, optimizer};
-use burn::module::ParamId;
-use burn::optim::{AdamW, Optimizer, adaptor::OptimizerAdaptor};
-use burn::record::{BinFileRecorder, FullPrecisionSettings, Recorder};
-use burn::tensor::backend::BackendTypes;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_data::checkpoint::{Epoch, Step};
 use resect_data::{read_json, table, write_json};
 use resect_params::TrainParams;
-use resect_sam::{MaskDecoder, NamedTensor};
+use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-type Adam = OptimizerAdaptor<AdamW, MaskDecoder<Train>, Train>;
 
 /// Where training stands, between two epochs.
 pub struct Progress {
@@ -41,8 +35,6 @@ pub struct Progress {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     kept: u32,
-    /// Identity to Hugging Face name.
-    parameters: HashMap<String, String>,
 }
 
 impl Progress {
@@ -88,42 +80,25 @@ impl Progress {
     }
 }
 
-fn failed(action: &'static str, path: &Path, error: impl std::fmt::Display) -> TrainError {
+/// A file of the state that cannot be written or read.
+pub fn failed(action: &'static str, path: &Path, error: impl std::fmt::Display) -> TrainError {
     TrainError::State { action, path: path.into(), message: error.to_string() }
 }
 
 /// Saves the state after an epoch.
-pub fn save(
-    state: &Path,
-    decoder: &MaskDecoder<Train>,
-    optimizer: &Adam,
-    progress: &Progress,
-) -> Result<(), TrainError> {
+pub fn save(state: &Path, trainer: &impl Trainer, progress: &Progress) -> Result<(), TrainError> {
     let epoch = progress.next_epoch() - 1;
     let dir = state.join(format!("epoch-{epoch:05}"));
     let aside = state.join("writing");
     remove(&aside)?;
     std::fs::create_dir_all(&aside).map_err(|e| failed("write", &aside, e))?;
-    write_safetensors(&aside.join("decoder.safetensors"), decoder.tensors(), None)?;
+    write_safetensors(&aside.join("decoder.safetensors"), trainer.tensors(), None)?;
     write_safetensors(&aside.join("kept.safetensors"), progress.kept_tensors.clone(), None)?;
-    let path = aside.join("optimizer");
-    let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-    Recorder::<Train>::record(&recorder, optimizer.to_record(), path.clone())
-        .map_err(|e| failed("write", &path, e))?;
-    let parameters = decoder.parameter_names().into_iter().map(|(name, id)| (id.serialize(), name)).collect();
+    trainer.save(&aside)?;
     table::write(&aside.join("history.parquet"), &progress.steps)?;
     table::write(&aside.join("epochs.parquet"), &progress.epochs)?;
-    let saved = Saved { kept: progress.kept, parameters };
-    write_json(&aside.join("progress.json"), &saved)?;
-    for file in [
-        "decoder.safetensors",
-        "kept.safetensors",
-        "optimizer.bin",
-        "history.parquet",
-        "epochs.parquet",
-        "progress.json",
-    ] {
-        let path = aside.join(file);
+    write_json(&aside.join("progress.json"), &Saved { kept: progress.kept })?;
+    for path in entries(&aside)? {
         std::fs::File::open(&path).and_then(|f| f.sync_all()).map_err(|e| failed("write", &path, e))?;
     }
     let older = saved_epochs(state)?;
@@ -132,50 +107,38 @@ pub fn save(
 }
 
 /// The newest saved state, if there is one.
-pub fn load(
+pub fn load<T: Trainer>(
     state: &Path,
     config: &SamConfig,
+    prompts: &PromptEncoder<Cpu>,
     params: &TrainParams,
-    device: &<Train as BackendTypes>::Device,
-) -> Result<Option<(MaskDecoder<Train>, Adam, Progress)>, TrainError> {
+) -> Result<Option<(T, Progress)>, TrainError> {
     let Some(dir) = saved_epochs(state)?.pop() else { return Ok(None) };
     let saved: Saved = read_json(&dir.join("progress.json"))?;
-    let tensors = TensorFile::open(&dir.join("decoder.safetensors"))?.read_all()?;
-    let decoder = MaskDecoder::<Train>::from_tensors(config, tensors, device)?;
-    let path = dir.join("optimizer");
-    let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-    let record: <Adam as Optimizer<MaskDecoder<Train>, Train>>::Record =
-        Recorder::<Train>::load(&recorder, path.clone(), device).map_err(|e| failed("read", &path, e))?;
-    // Identities are drawn anew in each process; names stay.
-    let ids: HashMap<String, ParamId> = decoder.parameter_names().into_iter().collect();
-    let mut renamed = record.clone();
-    renamed.clear();
-    for (id, moments) in record {
-        let name = saved.parameters.get(&id.serialize());
-        let Some(id) = name.and_then(|name| ids.get(name)) else {
-            return Err(failed("read", &path, "it holds a parameter that the decoder has not"));
-        };
-        renamed.insert(*id, moments);
-    }
-    let optimizer = optimizer(params).load_record(renamed);
     let progress = Progress {
         steps: table::read(&dir.join("history.parquet"))?,
         epochs: table::read(&dir.join("epochs.parquet"))?,
         kept: saved.kept,
         kept_tensors: TensorFile::open(&dir.join("kept.safetensors"))?.read_all()?,
     };
-    Ok(Some((decoder, optimizer, progress)))
+    let tensors = TensorFile::open(&dir.join("decoder.safetensors"))?.read_all()?;
+    let mut trainer = T::new(config, tensors, prompts, params)?;
+    trainer.restore(&dir, progress.step())?;
+    Ok(Some((trainer, progress)))
 }
 
 /// Saved states, oldest first.
 fn saved_epochs(state: &Path) -> Result<Vec<PathBuf>, TrainError> {
-    let entries = std::fs::read_dir(state).map_err(|e| failed("read", state, e))?;
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("epoch-")))
-        .collect();
+    let epoch =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("epoch-"));
+    let mut found: Vec<PathBuf> = entries(state)?.into_iter().filter(epoch).collect();
     found.sort();
     Ok(found)
+}
+
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, TrainError> {
+    let entries = std::fs::read_dir(dir).map_err(|e| failed("read", dir, e))?;
+    entries.map(|entry| entry.map(|e| e.path()).map_err(|e| failed("read", dir, e))).collect()
 }
 
 fn remove(dir: &Path) -> Result<(), TrainError> {

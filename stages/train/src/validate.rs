@@ -2,10 +2,10 @@
 
 use crate::TrainError;
 use crate::batch::Samples;
-use crate::loss::dice_ce_of;
-use burn::tensor::backend::Backend;
+use crate::loss::SampleLoss;
+use crate::trainer::Trainer;
 use resect_params::Runtime;
-use resect_sam::{MaskDecoder, PromptEncoder};
+use resect_sam::{Cpu, PromptEncoder};
 
 /// Means over the validation part.
 #[derive(Clone, Copy, Debug)]
@@ -15,31 +15,28 @@ pub struct Score {
 }
 
 /// Scores a decoder; none when there is nothing to score on.
-pub fn score<B: Backend>(
-    decoder: &MaskDecoder<B>,
-    encoder: &PromptEncoder<B>,
+pub fn score(
+    trainer: &mut impl Trainer,
+    encoder: &PromptEncoder<Cpu>,
     samples: &Samples<'_>,
     chosen: &[usize],
     runtime: &Runtime,
 ) -> Result<Option<Score>, TrainError> {
-    let device = Default::default();
-    let targets = samples.targets();
-    let cells = (targets.low_res_size() * targets.low_res_size()) as usize;
-    let (mut loss, mut dice) = (0.0, 0.0);
-    for chosen in chosen.chunks(runtime.decode_batch.max(1)) {
-        let boxes: Vec<_> = chosen.iter().map(|&i| targets.rows()[i].bounding_box()).collect();
-        let prompts = encoder.forward(&samples.prompts(chosen, &boxes, &device)?);
-        let embeddings = samples.embeddings(chosen, &device);
-        let logits = decoder.forward_single_mask(embeddings, encoder.image_positional_encoding(), &prompts);
-        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        for (&i, logits) in chosen.iter().zip(logits.chunks_exact(cells)) {
-            let mask = targets.low_res(i);
-            loss += dice_ce_of(logits, mask).total();
-            dice += hard_dice(logits, mask);
+    if chosen.is_empty() {
+        return Ok(None);
+    }
+    let boxes: Vec<_> = chosen.iter().map(|&i| samples.targets().rows()[i].bounding_box()).collect();
+    let tokens = samples.tokens(chosen, &boxes, encoder)?;
+    let (mut loss, mut dice, mut probabilities) = (0.0, 0.0, Vec::new());
+    for batch in samples.with_tokens(chosen, &tokens).chunks(runtime.decode_batch.max(1)) {
+        for (logits, sample) in trainer.logits(batch).iter().zip(batch) {
+            probabilities.resize(logits.len(), 0.0);
+            loss += SampleLoss::of(logits, sample.mask, &mut probabilities).values().total();
+            dice += hard_dice(logits, sample.mask);
         }
     }
     let n = chosen.len() as f64;
-    Ok((!chosen.is_empty()).then(|| Score { loss: loss / n, dice: dice / n }))
+    Ok(Some(Score { loss: loss / n, dice: dice / n }))
 }
 
 /// Dice of the mask where logits are positive. Two empty masks agree: 1.

@@ -1,0 +1,60 @@
+//! Work on blocks of rows, on several threads when there are several blocks.
+//!
+//! Where a block begins depends on the number of rows alone, so the number of threads changes no bit.
+
+use std::ops::Range;
+
+/// Rows of a block: a few of them keep a core's cache busy, and what is smaller than one is not worth a second thread.
+const BLOCK: usize = 512;
+
+/// Calls `work` with each block's rows and its part of every buffer. A buffer has a whole number of values a row, or none.
+pub(crate) fn by_rows<const N: usize>(
+    rows: usize,
+    buffers: [&mut [f32]; N],
+    work: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
+) {
+    split(0..rows, buffers, &work);
+}
+
+fn split<const N: usize>(
+    rows: Range<usize>,
+    buffers: [&mut [f32]; N],
+    work: &(impl Fn(Range<usize>, [&mut [f32]; N]) + Sync),
+) {
+    if rows.len() <= BLOCK {
+        return work(rows, buffers);
+    }
+    let middle = rows.len().div_ceil(BLOCK) / 2 * BLOCK;
+    let mut below: [&mut [f32]; N] = std::array::from_fn(|_| Default::default());
+    let mut below_parts = below.iter_mut();
+    let above = buffers.map(|buffer| {
+        let (a, b) = buffer.split_at_mut(buffer.len() / rows.len() * middle);
+        if let Some(part) = below_parts.next() {
+            *part = b;
+        }
+        a
+    });
+    let place = rows.start + middle;
+    rayon::join(|| split(rows.start..place, above, work), || split(place..rows.end, below, work));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_visited_once_with_its_part_of_each_buffer() {
+        for rows in [1, BLOCK, BLOCK + 1, 5 * BLOCK + 7] {
+            let (mut wide, mut none, mut narrow) = (vec![0f32; 3 * rows], [], vec![0f32; rows]);
+            by_rows(rows, [&mut wide, &mut none, &mut narrow], |range, [wide, none, narrow]| {
+                assert!(none.is_empty() && range.start % BLOCK == 0 && range.len() == narrow.len());
+                for (row, (wide, narrow)) in range.zip(wide.chunks_exact_mut(3).zip(narrow)) {
+                    wide.iter_mut().for_each(|x| *x += row as f32);
+                    *narrow += row as f32;
+                }
+            });
+            assert!(narrow.iter().enumerate().all(|(row, x)| *x == row as f32));
+            assert!(wide.iter().enumerate().all(|(i, x)| *x == (i / 3) as f32));
+        }
+    }
+}

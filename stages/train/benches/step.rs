@@ -1,0 +1,88 @@
+//! How long a training step of the mask decoder takes: forward, loss, backward and AdamW, on random samples.
+//!
+//! ```text
+//! cargo bench --workspace --bench step -- [--tensors] [--steps N] tiny:4 vit-b:2    # model:batch
+//! RAYON_NUM_THREADS=1 cargo bench ...                                             # on one thread
+//! ```
+//!
+//! `--tensors` measures burn's graph of tensors, which other devices train with. `benches/decoder_step.py` is the same in
+//! PyTorch; `benches/compare.py` runs both in turn.
+
+use burn::backend::Autodiff;
+use resect_checkpoint::{Part, SamConfig, part_tensors, random};
+use resect_data::embeddings::Embedding;
+use resect_params::TrainParams;
+use resect_sam::{Cpu, Prompts, Sam};
+use resect_train::{Sample, TapeTrainer, TensorTrainer, Trainer};
+use std::error::Error;
+use std::time::Instant;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (mut tensors, mut steps, mut cases) = (false, 20, Vec::new());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--tensors" => tensors = true,
+            "--steps" => steps = args.next().ok_or("--steps wants a number")?.parse()?,
+            // What cargo hands to every benchmark.
+            "--bench" => {}
+            case => cases.push(case.to_owned()),
+        }
+    }
+    if cases.is_empty() {
+        cases = ["tiny:4".into(), "vit-b:2".into()].into();
+    }
+    for case in cases {
+        let (name, batch) = case.split_once(':').ok_or("a case is written model:batch")?;
+        let batch = batch.parse()?;
+        let times = if tensors {
+            times::<TensorTrainer<Autodiff<Cpu>>>(name, batch, steps)?
+        } else {
+            times::<TapeTrainer>(name, batch, steps)?
+        };
+        let median = times[times.len() / 2];
+        println!(
+            "{case} median {median:.2} ms a step, {:.2} ms a sample, fastest {:.2} ms",
+            median / batch as f64,
+            times[0]
+        );
+    }
+    Ok(())
+}
+
+/// Milliseconds of each step, sorted.
+fn times<T: Trainer>(name: &str, batch: usize, steps: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+    let config = SamConfig::named(name).ok_or("no model of this name")?;
+    let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
+    let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
+    let prompts = Sam::random(&config, 0, &Default::default())?.prompt_encoder;
+    let mut trainer =
+        T::new(&config, tensors, &prompts, &TrainParams { accumulation: 1, ..Default::default() })?;
+
+    let side = config.image_size() as f32;
+    let corners = [[0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side]];
+    let tokens = prompts.forward(&Prompts::boxes(&corners, &Default::default())?).sparse;
+    let tokens: Vec<f32> = tokens.map(|t| t.into_data().iter::<f32>().collect()).unwrap_or_default();
+    let places = config.embedding_channels() * config.grid() * config.grid();
+    let embedding: Vec<f32> = (0..places).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
+    let low_res = config.low_res();
+    let mask: Vec<u8> = (0..low_res * low_res).map(|i| u8::from(i % low_res > i / low_res)).collect();
+    let sample = Sample { name: "", embedding: Embedding::F32(&embedding), tokens: &tokens, mask: &mask };
+    let samples = vec![sample; batch];
+
+    let mut times = Vec::new();
+    for step in 0..steps + 2 {
+        let start = Instant::now();
+        let loss = trainer.learn(&samples).total();
+        trainer.step(1e-4);
+        // The first steps find their memory.
+        if step >= 2 {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        if !loss.is_finite() {
+            return Err("the loss is no number".into());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}

@@ -1,0 +1,147 @@
+//! Training on the CPU: each sample of a batch on a tape of its own, side by side.
+
+use crate::TrainError;
+use crate::adamw::AdamW;
+use crate::batch::Sample;
+use crate::loss::{SampleLoss, Values};
+use crate::resume::failed;
+use crate::trainer::Trainer;
+use rayon::prelude::*;
+use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
+use resect_params::TrainParams;
+use resect_sam::{Cpu, NamedTensor, PromptEncoder, Run, TapeDecoder};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// File of AdamW's moments.
+const MOMENTS: &str = "moments.safetensors";
+
+/// Trains a [`TapeDecoder`].
+///
+/// Samples of a batch meet only where their gradients are summed, in their order, so the number of threads changes no bit.
+pub struct TapeTrainer {
+    decoder: TapeDecoder,
+    optimizer: AdamW,
+    gradients: Vec<Vec<f32>>,
+    lanes: Vec<Lane>,
+    accumulation: u32,
+}
+
+/// One of the samples that are under way together, with the memory it needs.
+#[derive(Default)]
+struct Lane {
+    run: Run,
+    embedding: Vec<f32>,
+    /// First the probabilities, then the gradient by the logits.
+    gradient: Vec<f32>,
+}
+
+impl Lane {
+    fn forward(&mut self, decoder: &TapeDecoder, sample: &Sample<'_>) {
+        self.embedding.clear();
+        sample.embedding.append_to(&mut self.embedding);
+        decoder.forward(&self.embedding, sample.tokens, &mut self.run);
+    }
+}
+
+impl TapeTrainer {
+    /// So many lanes.
+    fn lanes(lanes: &mut Vec<Lane>, count: usize) -> &mut [Lane] {
+        if lanes.len() < count {
+            lanes.resize_with(count, Lane::default);
+        }
+        &mut lanes[..count]
+    }
+
+    /// The moments by the names under which they are saved.
+    fn moments(&self) -> Vec<NamedTensor> {
+        let [first, second] = self.optimizer.moments();
+        let named = |kind: &'static str, moments| {
+            self.decoder.named(moments).map(move |t| NamedTensor { name: format!("{kind}.{}", t.name), ..t })
+        };
+        named("first", first).chain(named("second", second)).collect()
+    }
+}
+
+impl Trainer for TapeTrainer {
+    fn new(
+        config: &SamConfig,
+        tensors: Vec<NamedTensor>,
+        prompts: &PromptEncoder<Cpu>,
+        params: &TrainParams,
+    ) -> Result<Self, TrainError> {
+        let decoder = TapeDecoder::from_tensors(config, tensors, prompts)?;
+        Ok(Self {
+            optimizer: AdamW::new(params, [decoder.zeros(), decoder.zeros()]),
+            gradients: decoder.zeros(),
+            lanes: Vec::new(),
+            accumulation: params.accumulation,
+            decoder,
+        })
+    }
+
+    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
+        let n = batch.len();
+        let share = 1.0 / (n as f64 * f64::from(self.accumulation));
+        let lanes = Self::lanes(&mut self.lanes, n);
+        let decoder = &self.decoder;
+        let losses: Vec<Values> = lanes
+            .par_iter_mut()
+            .zip(batch)
+            .with_max_len(1)
+            .map(|(lane, sample)| {
+                lane.forward(decoder, sample);
+                let Lane { run, gradient, .. } = lane;
+                gradient.resize(run.logits().len(), 0.0);
+                let loss = SampleLoss::of(run.logits(), sample.mask, gradient);
+                loss.gradient(sample.mask, share, gradient);
+                decoder.backward(gradient, run);
+                loss.values()
+            })
+            .collect();
+        decoder.gradients(lanes.iter().map(|lane| &lane.run), &mut self.gradients);
+        let mean = |part: fn(&Values) -> f64| losses.iter().map(part).sum::<f64>() / n as f64;
+        Values { dice: mean(|loss| loss.dice), ce: mean(|loss| loss.ce) }
+    }
+
+    fn step(&mut self, learning_rate: f64) -> f64 {
+        self.optimizer.step(learning_rate, self.decoder.parameters_mut(), &mut self.gradients)
+    }
+
+    fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
+        let together = batch.len().min(rayon::current_num_threads());
+        let lanes = Self::lanes(&mut self.lanes, together);
+        let decoder = &self.decoder;
+        let mut logits = Vec::with_capacity(batch.len());
+        for batch in batch.chunks(together.max(1)) {
+            logits.par_extend(lanes.par_iter_mut().zip(batch).map(|(lane, sample)| {
+                lane.forward(decoder, sample);
+                lane.run.logits().to_vec()
+            }));
+        }
+        logits
+    }
+
+    fn tensors(&self) -> Vec<NamedTensor> {
+        self.decoder.tensors()
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), TrainError> {
+        Ok(write_safetensors(&dir.join(MOMENTS), self.moments(), None)?)
+    }
+
+    fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError> {
+        let path = dir.join(MOMENTS);
+        let saved = TensorFile::open(&path)?.read_all()?;
+        let mut saved: HashMap<String, NamedTensor> =
+            saved.into_iter().map(|t| (t.name.clone(), t)).collect();
+        let mut taken = |kind: &str| {
+            self.decoder.unnamed(|name| saved.remove(&format!("{kind}.{name}"))).ok_or_else(|| {
+                failed("read", &path, format!("it lacks a {kind} moment, or has one of another shape"))
+            })
+        };
+        let moments = [taken("first")?, taken("second")?];
+        self.optimizer.restore(moments, steps);
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! Training with graphs of tensors, on any backend.
+
+use crate::TrainError;
+use crate::batch::Sample;
+use crate::loss::{Values, dice_ce};
+use crate::resume::failed;
+use crate::trainer::Trainer;
+use burn::module::{AutodiffModule, Module, ModuleVisitor, Param, ParamId};
+use burn::optim::{
+    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer, adaptor::OptimizerAdaptor,
+};
+use burn::record::{BinFileRecorder, FullPrecisionSettings, Recorder};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{ElementConversion, Tensor, TensorData};
+use resect_checkpoint::SamConfig;
+use resect_data::{read_json, write_json};
+use resect_params::TrainParams;
+use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// File of burn's optimiser, without the ending that burn gives it.
+const OPTIMIZER: &str = "optimizer";
+/// File of the name behind each identity in the former.
+const NAMES: &str = "optimizer.json";
+
+type Adam<B> = OptimizerAdaptor<AdamW, MaskDecoder<B>, B>;
+
+/// Trains a [`MaskDecoder`] with burn's own graph and optimiser.
+pub struct TensorTrainer<B: AutodiffBackend> {
+    decoder: MaskDecoder<B>,
+    optimizer: Adam<B>,
+    accumulator: GradientsAccumulator<MaskDecoder<B>>,
+    accumulation: u32,
+    /// `[1, C, g, g]`.
+    position: Tensor<B, 4>,
+    /// What stands for the mask prompt that is not there, `[1, C, g, g]`.
+    dense: Tensor<B, 4>,
+}
+
+/// What a decoder takes.
+struct Inputs<B: Backend> {
+    embeddings: Tensor<B, 4>,
+    prompts: PromptEmbeddings<B>,
+}
+
+impl<B: AutodiffBackend> TensorTrainer<B> {
+    fn inputs<T: Backend<Device = B::Device>>(&self, batch: &[Sample<'_>], dense: Tensor<T, 4>) -> Inputs<T> {
+        let device = dense.device();
+        let ([_, c, h, w], n) = (dense.dims(), batch.len());
+        let mut all = Vec::with_capacity(n * c * h * w);
+        batch.iter().for_each(|sample| sample.embedding.append_to(&mut all));
+        let tokens: Vec<f32> = batch.iter().flat_map(|sample| sample.tokens).copied().collect();
+        let count = tokens.len() / (n * c);
+        Inputs {
+            embeddings: Tensor::from_data(TensorData::new(all, [n, c, h, w]), &device),
+            prompts: PromptEmbeddings {
+                sparse: Some(Tensor::from_data(TensorData::new(tokens, [n, count, c]), &device)),
+                dense: dense.expand([n, c, h, w]),
+            },
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
+    fn new(
+        config: &SamConfig,
+        tensors: Vec<NamedTensor>,
+        prompts: &PromptEncoder<Cpu>,
+        params: &TrainParams,
+    ) -> Result<Self, TrainError> {
+        let device = Default::default();
+        let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), &device);
+        Ok(Self {
+            decoder: MaskDecoder::from_tensors(config, tensors, &device)?,
+            optimizer: optimizer(params),
+            accumulator: GradientsAccumulator::new(),
+            accumulation: params.accumulation,
+            position: frozen(prompts.image_positional_encoding()),
+            dense: frozen(prompts.forward(&Prompts::none(1, &Default::default())).dense),
+        })
+    }
+
+    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
+        let Inputs { embeddings, prompts } = self.inputs(batch, self.dense.clone());
+        let logits = self.decoder.forward_single_mask(embeddings, self.position.clone(), &prompts);
+        let masks: Vec<f32> =
+            batch.iter().flat_map(|sample| sample.mask).map(|&mask| f32::from(mask)).collect();
+        let masks = Tensor::from_data(TensorData::new(masks, logits.dims()), &logits.device());
+        let loss = dice_ce(logits, masks);
+        let values = loss.values();
+        let gradients = (loss.dice + loss.ce).div_scalar(self.accumulation).backward();
+        self.accumulator.accumulate(&self.decoder, GradientsParams::from_grads(gradients, &self.decoder));
+        values
+    }
+
+    fn step(&mut self, learning_rate: f64) -> f64 {
+        let gradients = self.accumulator.grads();
+        let norm = norm(&self.decoder, &gradients);
+        self.decoder = self.optimizer.step(learning_rate, self.decoder.clone(), gradients);
+        norm
+    }
+
+    fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
+        let Inputs { embeddings, prompts } = self.inputs(batch, self.dense.clone().inner());
+        let position = self.position.clone().inner();
+        let logits = self.decoder.valid().forward_single_mask(embeddings, position, &prompts);
+        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        logits.chunks_exact(logits.len() / batch.len()).map(<[f32]>::to_vec).collect()
+    }
+
+    fn tensors(&self) -> Vec<NamedTensor> {
+        self.decoder.tensors()
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), TrainError> {
+        let path = dir.join(OPTIMIZER);
+        let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
+        Recorder::<B>::record(&recorder, self.optimizer.to_record(), path.clone())
+            .map_err(|e| failed("write", &path, e))?;
+        let names = self.decoder.parameter_names().into_iter().map(|(name, id)| (id.serialize(), name));
+        Ok(write_json(&dir.join(NAMES), &names.collect::<HashMap<_, _>>())?)
+    }
+
+    fn restore(&mut self, dir: &Path, _steps: u32) -> Result<(), TrainError> {
+        let path = dir.join(OPTIMIZER);
+        let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
+        let device = self.position.device();
+        let record: <Adam<B> as Optimizer<MaskDecoder<B>, B>>::Record =
+            Recorder::<B>::load(&recorder, path.clone(), &device).map_err(|e| failed("read", &path, e))?;
+        // Identities are drawn anew in each process; names stay.
+        let saved: HashMap<String, String> = read_json(&dir.join(NAMES))?;
+        let ids: HashMap<String, ParamId> = self.decoder.parameter_names().into_iter().collect();
+        let mut renamed = record.clone();
+        renamed.clear();
+        for (id, moments) in record {
+            let name = saved.get(&id.serialize());
+            let Some(id) = name.and_then(|name| ids.get(name)) else {
+                return Err(failed("read", &path, "it holds a parameter that the decoder has not"));
+            };
+            renamed.insert(*id, moments);
+        }
+        self.optimizer = self.optimizer.clone().load_record(renamed);
+        Ok(())
+    }
+}
+
+fn optimizer<B: AutodiffBackend>(params: &TrainParams) -> Adam<B> {
+    AdamWConfig::new()
+        .with_beta_1(params.beta1 as f32)
+        .with_beta_2(params.beta2 as f32)
+        .with_epsilon(params.epsilon as f32)
+        .with_weight_decay(params.weight_decay as f32)
+        .init()
+}
+
+/// Euclidean norm over all gradients.
+fn norm<B: AutodiffBackend>(decoder: &MaskDecoder<B>, gradients: &GradientsParams) -> f64 {
+    struct Squares<'a>(&'a GradientsParams, f64);
+    impl<B: AutodiffBackend> ModuleVisitor<B> for Squares<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            if let Some(gradient) = self.0.get::<B::InnerBackend, D>(param.id) {
+                self.1 += gradient.powi_scalar(2).sum().into_scalar().elem::<f64>();
+            }
+        }
+    }
+    let mut squares = Squares(gradients, 0.0);
+    decoder.visit(&mut squares);
+    squares.1.sqrt()
+}

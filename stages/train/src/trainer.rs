@@ -1,0 +1,47 @@
+//! What learns: a decoder with its optimiser.
+
+use crate::TrainError;
+use crate::batch::Sample;
+use crate::loss::Values;
+use resect_checkpoint::SamConfig;
+use resect_params::TrainParams;
+use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use std::path::Path;
+
+/// A decoder that learns on some device.
+pub trait Trainer: Sized {
+    /// A trainer that has not taken a step.
+    ///
+    /// # Errors
+    /// Tensors that are no decoder of this configuration.
+    fn new(
+        config: &SamConfig,
+        tensors: Vec<NamedTensor>,
+        prompts: &PromptEncoder<Cpu>,
+        params: &TrainParams,
+    ) -> Result<Self, TrainError>;
+
+    /// The loss of a batch. Its gradient, divided by the count of batches that make a step, is added to those before.
+    fn learn(&mut self, batch: &[Sample<'_>]) -> Values;
+
+    /// Takes a step with the gradients since the last one, and tells their norm (`torch.nn.utils.get_total_norm`).
+    fn step(&mut self, learning_rate: f64) -> f64;
+
+    /// The logits of each sample's mask, one after the other.
+    fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>>;
+
+    /// The decoder's tensors, to be saved.
+    fn tensors(&self) -> Vec<NamedTensor>;
+
+    /// Writes what the optimiser remembers into a folder.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    fn save(&self, dir: &Path) -> Result<(), TrainError>;
+
+    /// Reads what [`Trainer::save`] wrote, after `steps` steps.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or belong to another decoder.
+    fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError>;
+}
