@@ -1,7 +1,8 @@
 //! Resizing as Pillow does it, and the planar layout.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use resect_geometry::Size;
 
@@ -11,12 +12,15 @@ use resect_geometry::Size;
 /// When the sizes do not fit the pixels: never, for a decoded image.
 pub fn resized(image: &RgbImage, to: Size) -> Result<Vec<u8>, String> {
     let fail = |e: &dyn std::fmt::Display| format!("cannot be resized to {to}: {e}");
-    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw())
         .map_err(|e| fail(&e))?;
-    let mut target = Image::new(to.width, to.height, PixelType::U8x3);
+    let mut resized = vec![0; to.width as usize * to.height as usize * 3];
+    let mut target =
+        TypedImage::<U8x3>::from_buffer(to.width, to.height, &mut resized).map_err(|e| fail(&e))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| fail(&e))?;
-    Ok(target.into_vec())
+    // The typed form: the other makes the resizer of every pixel type a part of the program, a minute of its build.
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|e| fail(&e))?;
+    Ok(resized)
 }
 
 /// `[height, width, 3]` to `[3, height, width]`.
