@@ -54,6 +54,7 @@ pub struct Outcome {
     pub reason: String,
     pub key: Option<String>,
     pub artifacts: Outputs,
+    /// Of the work itself: neither building its program nor waiting for another runner counts.
     pub seconds: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -224,7 +225,9 @@ impl Runner<'_> {
                 }
             }
         };
-        outcome.seconds = started.elapsed().as_secs_f64();
+        if outcome.status != Status::Ran {
+            outcome.seconds = started.elapsed().as_secs_f64();
+        }
         outcome.key = Some(keyed.key.to_string());
         for kind in step.outputs() {
             if let Some(id) = outcome.artifacts.get(*kind) {
@@ -349,7 +352,7 @@ impl Runner<'_> {
         })?;
         std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
         working.end(&format!("ran: {reason}"), &outputs, seconds);
-        Ok(Outcome { artifacts: outputs, notes, ..Outcome::new(step, Status::Ran, reason) })
+        Ok(Outcome { artifacts: outputs, notes, seconds, ..Outcome::new(step, Status::Ran, reason) })
     }
 
     fn write_job(
