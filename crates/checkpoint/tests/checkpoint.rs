@@ -77,7 +77,8 @@ fn random_weights_have_the_spread_they_claim() {
     };
     for (name, expected) in [
         ("vision_encoder.layers.0.attn.qkv.weight", 384f64.sqrt().recip()),
-        ("vision_encoder.layers.0.attn.proj.weight", 384f64.sqrt().recip()),
+        ("vision_encoder.layers.0.attn.proj.weight", 0.1 * 384f64.sqrt().recip()),
+        ("vision_encoder.layers.0.mlp.lin2.weight", 0.5 * 768f64.sqrt().recip()),
         ("vision_encoder.pos_embed", 0.05),
         ("mask_decoder.transformer.layers.0.mlp.lin1.weight", (3.0 * 128f64).sqrt().recip()),
         ("mask_decoder.mask_tokens.weight", 1.0),
