@@ -12,11 +12,9 @@
 
 mod alike;
 mod audit;
-mod decode;
 mod error;
 mod look;
 mod mask;
-mod pixels;
 mod readers;
 mod sample;
 mod split;

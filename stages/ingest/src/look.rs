@@ -4,9 +4,9 @@
 //! pairs near-duplicates, and 4 are. So the hash proposes, and the correlation of two thumbnails decides: about 0.995
 //! and above for those four, 0.971 and below for all other pairs.
 
-use crate::pixels::resized;
 use image::RgbImage;
 use resect_geometry::Size;
+use resect_pixels::{PixelError, resized};
 
 /// Side of the thumbnail.
 const SIDE: u32 = 32;
@@ -27,7 +27,7 @@ impl Look {
     ///
     /// # Errors
     /// As [`resized`].
-    pub fn of(image: &RgbImage) -> Result<Self, String> {
+    pub fn of(image: &RgbImage) -> Result<Self, PixelError> {
         let small = resized(image, Size::square(SIDE))?;
         let small = RgbImage::from_raw(SIDE, SIDE, small).ok_or("its thumbnail has too few pixels")?;
         let cells = resized(&small, Size::new(8, 9))?;

@@ -4,9 +4,9 @@
 //! boxes and areas fall out of them. That is why the labelling is done here, in thirty lines, and not by
 //! `imageproc`, which would add a linear algebra library to the build.
 
-use crate::decode::Grey;
 use resect_geometry::{Mask, PixelBox, Size};
 use resect_params::{MaskParams, Targets};
+use resect_pixels::Grey;
 
 /// Foreground pixels `x0..=x1` of row `y`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

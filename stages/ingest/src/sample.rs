@@ -1,14 +1,15 @@
 //! One sample, from bytes to what the artifacts hold of it.
 
 use crate::look::Look;
+use crate::mask;
 use crate::mask::{Runs, Segmented};
 use crate::readers::{Raw, Sample};
 use crate::split::Plan;
-use crate::{decode, mask, pixels};
 use resect_data::images::{Image, pixel_hash};
 use resect_data::targets::{Rejected, Split, Target};
 use resect_geometry::{PixelBox, Size};
 use resect_params::{IngestParams, Targets};
+use resect_pixels::PixelError;
 use std::sync::Arc;
 
 /// What one sample adds to the artifacts.
@@ -95,14 +96,26 @@ pub fn prepare(raw: Raw, samples: &[Sample], plan: &Plan, params: &IngestParams)
 }
 
 fn decode_image(id: &str, bytes: &[u8], params: &IngestParams) -> Result<Decoded, String> {
-    let image = decode::rgb(bytes, params.ingest.max_pixels).map_err(|e| format!("the image: {e}"))?;
+    let image = resect_pixels::rgb(bytes, params.ingest.max_pixels)
+        .map_err(|error| format!("the image: {}", reason(error)))?;
     let original = Size::new(image.pixels.height(), image.pixels.width());
     let size = original.with_longest_side(params.image_size);
-    let pixels = pixels::planar(&pixels::resized(&image.pixels, size)?);
-    let look = Arc::new(Look::of(&image.pixels)?);
+    let pixels = resect_pixels::resized(&image.pixels, size).map_err(reason)?;
+    let pixels = resect_pixels::planar(&pixels);
+    let look = Arc::new(Look::of(&image.pixels).map_err(reason)?);
     let pixel_hash = pixel_hash(size, &pixels);
     let row = Image { id: id.to_owned(), pixel_hash, original, resized: size, pixels };
     Ok(Decoded { row, look, turned: image.turned })
+}
+
+/// Why a picture cannot be used, with the setting that would accept it where there is one.
+fn reason(error: PixelError) -> String {
+    match error {
+        PixelError::TooLarge { width, height, max } => {
+            format!("it has {width}x{height} pixels, more than ingest.max_pixels = {max}")
+        }
+        other => other.to_string(),
+    }
 }
 
 fn decode_mask(
@@ -112,8 +125,8 @@ fn decode_mask(
     params: &IngestParams,
 ) -> Result<Segmented, String> {
     let as_labels = !params.mask.labels.is_empty();
-    let grey =
-        decode::grey(bytes, params.ingest.max_pixels, as_labels).map_err(|e| format!("the mask: {e}"))?;
+    let grey = resect_pixels::grey(bytes, params.ingest.max_pixels, as_labels)
+        .map_err(|error| format!("the mask: {}", reason(error)))?;
     if grey.size != image {
         let turned = if image_was_turned { " once turned by its EXIF orientation" } else { "" };
         return Err(format!("the mask has {} pixels, the image {image}{turned}", grey.size));

@@ -1,5 +1,6 @@
 //! Resizing as Pillow does it, and the planar layout.
 
+use crate::PixelError;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -10,8 +11,8 @@ use resect_geometry::Size;
 ///
 /// # Errors
 /// When the sizes do not fit the pixels: never, for a decoded image.
-pub fn resized(image: &RgbImage, to: Size) -> Result<Vec<u8>, String> {
-    let fail = |e: &dyn std::fmt::Display| format!("cannot be resized to {to}: {e}");
+pub fn resized(image: &RgbImage, to: Size) -> Result<Vec<u8>, PixelError> {
+    let fail = |e: &dyn std::fmt::Display| PixelError::from(format!("cannot be resized to {to}: {e}"));
     let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw())
         .map_err(|e| fail(&e))?;
     let mut resized = vec![0; to.width as usize * to.height as usize * 3];

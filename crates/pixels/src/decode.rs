@@ -6,6 +6,7 @@
 //! Samples of 16 bits become `value / 257`, rounded. Palettes are looked up. Alpha is dropped, as Pillow's
 //! `convert("RGB")` does; nothing is blended with it.
 
+use crate::PixelError;
 use image::codecs::bmp::BmpDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -30,7 +31,10 @@ pub struct Grey {
 }
 
 /// Decodes an image of at most `max_pixels`.
-pub fn rgb(bytes: &[u8], max_pixels: u64) -> Result<Rgb, String> {
+///
+/// # Errors
+/// Bytes that are no image, damaged, too large, or of floating-point samples.
+pub fn rgb(bytes: &[u8], max_pixels: u64) -> Result<Rgb, PixelError> {
     guarded(|| {
         let (image, turned) = open(bytes, max_pixels)?;
         if matches!(image, DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_)) {
@@ -41,7 +45,10 @@ pub fn rgb(bytes: &[u8], max_pixels: u64) -> Result<Rgb, String> {
 }
 
 /// Decodes a mask of at most `max_pixels`. `as_labels`: palette indices instead of the palette's colours.
-pub fn grey(bytes: &[u8], max_pixels: u64, as_labels: bool) -> Result<Grey, String> {
+///
+/// # Errors
+/// As [`rgb`].
+pub fn grey(bytes: &[u8], max_pixels: u64, as_labels: bool) -> Result<Grey, PixelError> {
     guarded(|| {
         let indices = if as_labels { palette_indices(bytes, max_pixels)? } else { None };
         let image = match indices {
@@ -81,14 +88,16 @@ fn narrow(values: Vec<u16>, as_labels: bool) -> Vec<u8> {
 }
 
 /// A bug that a damaged file finds in a decoder costs that file, not the run.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, String> + std::panic::UnwindSafe) -> Result<T, String> {
+fn guarded<T>(
+    decode: impl FnOnce() -> Result<T, PixelError> + std::panic::UnwindSafe,
+) -> Result<T, PixelError> {
     catch_unwind(decode).unwrap_or_else(|_| Err("the decoder gave up on it: the file is damaged".into()))
 }
 
-fn open(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, bool), String> {
+fn open(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, bool), PixelError> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(undecodable)?;
     match reader.format() {
-        None => return Err(format!("it is not an image: {}", found_instead(bytes))),
+        None => return Err(format!("it is not an image: {}", found_instead(bytes)).into()),
         Some(ImageFormat::Jpeg) if !jpeg_is_complete(bytes) => {
             return Err("cannot be decoded: the JPEG data is cut off".into());
         }
@@ -102,7 +111,7 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, bool), String> {
 }
 
 /// Decodes once the size is known to be acceptable, and applies the EXIF orientation.
-fn upright(mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<(DynamicImage, bool), String> {
+fn upright(mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<(DynamicImage, bool), PixelError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, max_pixels)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -112,7 +121,7 @@ fn upright(mut decoder: impl ImageDecoder, max_pixels: u64) -> Result<(DynamicIm
 }
 
 /// The indices of a palette PNG or BMP, which `image` would look up; `None` for everything else.
-fn palette_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>, String> {
+fn palette_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>, PixelError> {
     match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => png_indices(bytes, max_pixels),
         Ok(ImageFormat::Bmp) => {
@@ -127,7 +136,7 @@ fn palette_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>
     }
 }
 
-fn png_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>, String> {
+fn png_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>, PixelError> {
     let limits = png::Limits { bytes: usize::try_from(max_bytes(max_pixels)).unwrap_or(usize::MAX) };
     let mut reader =
         png::Decoder::new_with_limits(Cursor::new(bytes), limits).read_info().map_err(undecodable)?;
@@ -159,12 +168,12 @@ fn png_indices(bytes: &[u8], max_pixels: u64) -> Result<Option<DynamicImage>, St
     Ok(Some(image))
 }
 
-fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(), String> {
+fn check_size(width: u32, height: u32, max_pixels: u64) -> Result<(), PixelError> {
     if width == 0 || height == 0 {
         return Err("it has no pixels".into());
     }
     if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(format!("it has {width}x{height} pixels, more than ingest.max_pixels = {max_pixels}"));
+        return Err(PixelError::TooLarge { width, height, max: max_pixels });
     }
     Ok(())
 }
@@ -174,8 +183,8 @@ fn max_bytes(max_pixels: u64) -> u64 {
     max_pixels.saturating_mul(8).saturating_add(64 << 20)
 }
 
-fn undecodable(error: impl std::fmt::Display) -> String {
-    format!("cannot be decoded: {error}")
+fn undecodable(error: impl std::fmt::Display) -> PixelError {
+    format!("cannot be decoded: {error}").into()
 }
 
 /// The decoder fills what is missing of a JPEG with grey and says nothing. Within the compressed data of a scan,
