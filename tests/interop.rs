@@ -91,6 +91,36 @@ fn preprocessing_of_real_images_is_pillows() {
     assert!(said.contains("masks that differ 0, boxes 0, low-res masks 0"), "{said}");
 }
 
+#[test]
+fn pictures_of_every_kind_are_prepared_as_by_transformers() {
+    let data = tempfile::tempdir().unwrap();
+    let dir = data.path().join("data");
+    let real = real_data();
+    let mut args = vec![Path::new("--make"), &dir];
+    if let Some(real) = &real {
+        args.extend([Path::new("--real"), real]);
+    }
+    python("preprocess_parity.py", &args);
+    let file = data.path().join("pipeline.toml");
+    let text = "[dataset]\nkind = \"folder\"\n[checkpoint]\nkind = \"random\"\nsize = \"vit-b\"\n[split]\nby = \"random\"\n\
+                [ingest]\nduplicate_distance = 0\n";
+    std::fs::write(&file, text).unwrap();
+    let project = Project::new(&file);
+    for (name, setting) in
+        [("grey", "mask.threshold=128"), ("binary", "mask.threshold=1"), ("labels", "mask.labels=[2]")]
+    {
+        let dataset = dir.join(name);
+        let path = format!("dataset.path={}", dataset.display());
+        let run = project.run(&["ingest", "--set", &path, "--set", setting]);
+        let out = data.path().join("out").join(name);
+        for kind in ["images", "targets"] {
+            copy(&project.artifact(&run, kind), &out.join(kind));
+        }
+        let args = [Path::new("--check"), &dataset, Path::new("--output"), &out];
+        assert!(python("preprocess_parity.py", &args).contains("0 problems"), "{name}");
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

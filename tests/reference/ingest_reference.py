@@ -1,7 +1,7 @@
 """What Pillow, PyTorch and transformers make of images and masks, for the tests of `ingest` and `geometry`.
 
-Without arguments: writes tests/fixtures/ingest (Pillow, NumPy and PyTorch needed; `SamImageProcessorPil` is checked
-against the same rules when transformers is installed).
+Without arguments: writes tests/fixtures/ingest and tests/fixtures/geometry (Pillow, NumPy, PyTorch and transformers
+needed).
 
     python tests/reference/ingest_reference.py
 
@@ -136,6 +136,50 @@ def write_upscales():
     (FIXTURES / "upscale.f32").write_bytes(b"".join(values))
 
 
+def write_processor():
+    """Prompts and masks as `SamProcessor` carries them between the original image and the model, on many sizes."""
+    from transformers import SamProcessor
+    from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
+
+    import torch
+
+    processor = SamProcessor(SamImageProcessorPil())
+    rng = np.random.default_rng(11)
+    sizes = [(529, 622), (1072, 1920), (487, 332), (1024, 1024), (1, 700), (3, 2)]
+    sizes += [(int(h), int(w)) for h, w in rng.integers(20, 1400, (54, 2))]
+    cases = []
+    for number, (height, width) in enumerate(sizes):
+        x, y = np.sort(rng.uniform(0, width, 2)).round(3), np.sort(rng.uniform(0, height, 2)).round(3)
+        box = [float(v) for v in (x[0], y[0], x[1], y[1])]
+        if number % 2:
+            box = [float(int(v)) for v in box]
+        blank = Image.new("RGB", (width, height))
+        given = processor(images=blank, input_boxes=[[box]], input_points=[[box[:2]]], return_tensors="pt")
+        resized = preprocess_shape(height, width, 1024)
+        case = {
+            "original": [height, width], "box": box, "model_box": given["input_boxes"][0, 0].float().tolist(),
+            "model_point": given["input_points"].reshape(2).float().tolist(),
+        }  # fmt: skip
+        if number < 30:
+            waves = torch.from_numpy(waves_of(number))[None, None]
+            masks = processor.post_process_masks([waves], [[height, width]], [list(resized)])
+            bits = np.packbits(masks[0][0, 0].numpy().ravel(), bitorder="little")
+            case["mask_crc"] = zlib.crc32(bits.tobytes())
+        cases.append(case)
+    folder = FIXTURES.parent / "geometry"
+    folder.mkdir(exist_ok=True)
+    lines = ",\n".join(json.dumps(case) for case in cases)
+    (folder / "processor.json").write_text(f"[\n{lines}\n]\n")
+
+
+def waves_of(seed):
+    """Logits that Rust can make again: triangular waves, none of which is zero where it is sampled."""
+    y, x = np.mgrid[0:LOW_RES, 0:LOW_RES].astype(np.int64)
+    wave = lambda at, period: np.abs(at % period - period // 2)  # noqa: E731
+    total = wave(x * 3 + y + seed * 37, 94) - wave(y * 5 - x + 1000 + seed * 11, 122) + wave(x + y, 14)
+    return (total.astype(np.float32) + np.float32(0.37)) / np.float32(8)
+
+
 def compare_real(args):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -226,6 +270,7 @@ def main():
     write_resizes()
     write_nearest()
     write_upscales()
+    write_processor()
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 //! The orientation in EXIF data is applied, to images and to masks: Hugging Face `datasets` does so when it decodes
 //! an image column, although a bare `Image.open` does not. A mask is compared with its image after that.
 //!
-//! Samples of 16 bits become `value / 257`, rounded. Palettes are looked up. Alpha is dropped, as Pillow's
-//! `convert("RGB")` does; nothing is blended with it.
+//! Samples of 16 bits become `value / 257`, rounded. Palettes are looked up. Where an image is
+//! transparent, white shows through, as in `transformers` 5 (`image_transforms.py`, `convert_to_rgb`); of a mask, alpha is
+//! dropped.
+//!
+//! Pillow clips 16-bit grey at 255, which turns such an image white; scaling it instead is the one deliberate difference.
 
 use crate::PixelError;
 use image::codecs::bmp::BmpDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};
 use resect_geometry::Size;
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -40,7 +43,9 @@ pub fn rgb(bytes: &[u8], max_pixels: u64) -> Result<Rgb, PixelError> {
         if matches!(image, DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_)) {
             return Err("its samples are floating-point numbers of unknown range: store 8 or 16 bits".into());
         }
-        Ok(Rgb { pixels: image.into_rgb8(), turned })
+        let pixels =
+            if image.color().has_alpha() { on_white(&image.into_rgba8()) } else { image.into_rgb8() };
+        Ok(Rgb { pixels, turned })
     })
 }
 
@@ -67,6 +72,19 @@ pub fn grey(bytes: &[u8], max_pixels: u64, as_labels: bool) -> Result<Grey, Pixe
             colour => colour.into_rgb8().pixels().map(|p| luma(p.0)).collect(),
         };
         Ok(Grey { size, values })
+    })
+}
+
+/// Pillow's `alpha_composite` over opaque white (`AlphaComposite.c`), to the bit.
+fn on_white(image: &RgbaImage) -> RgbImage {
+    let over = |value: u8, alpha: u8| {
+        let (value, alpha) = (u32::from(value), u32::from(alpha));
+        let scaled = (value * alpha + 255 * (255 - alpha)) * 128 + 0x80 * 128;
+        ((((scaled >> 8) + scaled) >> 8) >> 7) as u8
+    };
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let [r, g, b, alpha] = image.get_pixel(x, y).0;
+        image::Rgb([over(r, alpha), over(g, alpha), over(b, alpha)])
     })
 }
 

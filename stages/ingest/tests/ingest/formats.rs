@@ -66,10 +66,17 @@ fn grey_alpha_and_sixteen_bits_become_eight_bit_colour() {
     check(DynamicImage::ImageLuma8(grey.clone()), grey_as_rgb.clone());
     let mut see_through = scene.to_rgba8();
     see_through.enumerate_pixels_mut().for_each(|(x, _, p)| p.0[3] = x as u8);
-    check(DynamicImage::ImageRgba8(see_through), scene.to_rgb8());
+    // White shows through.
+    let blended = RgbImage::from_fn(64, 48, |x, y| {
+        let alpha = x;
+        let over = |v: u8| ((u32::from(v) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        image::Rgb(scene.to_rgb8().get_pixel(x, y).0.map(over))
+    });
+    check(DynamicImage::ImageRgba8(see_through), blended);
     let mut grey_alpha = DynamicImage::ImageLuma8(grey).to_luma_alpha8();
     grey_alpha.pixels_mut().for_each(|p| p.0[1] = 0);
-    check(DynamicImage::ImageLumaA8(grey_alpha), grey_as_rgb);
+    let white = RgbImage::from_pixel(64, 48, image::Rgb([255; 3]));
+    check(DynamicImage::ImageLumaA8(grey_alpha), white);
     // value / 257, rounded: 129 is the first that rounds up to 1.
     let mut wide = scene.to_rgb16();
     wide.pixels_mut().zip(0..).for_each(|(p, i): (_, u16)| p.0 = [i * 20, 129, 128]);
