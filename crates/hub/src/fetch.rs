@@ -70,7 +70,8 @@ impl Hub {
                 Ok(answer) if answer.head.status == 200 => match answer.whole(LISTING_LIMIT, watch)? {
                     Ok(json) => {
                         let listing = Listing::parse(&json).map_err(malformed)?;
-                        self.cache.set_ref(repo, revision, &listing.commit)?;
+                        // For other tools alone: where it cannot be written, nothing is lost here.
+                        let _ = self.cache.set_ref(repo, revision, &listing.commit);
                         return Ok(listing);
                     }
                     Err(failure) => failure,
@@ -195,7 +196,9 @@ impl Hub {
         if let Some(dir) = blob.parent().filter(|_| cfg!(unix)) {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))?;
         }
-        self.cache.point(repo, commit, file)?;
+        if let Err(error) = self.cache.point(repo, commit, file) {
+            watch.note(&format!("{}: other tools will not find it in the cache: {error}", file.path));
+        }
         Ok(blob)
     }
 
