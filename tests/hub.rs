@@ -1,14 +1,12 @@
 //! Data and weights from the Hub, against a server that speaks as the Hub does and misbehaves as networks do.
 #![cfg(unix)]
 
-mod hub_server;
-
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field};
-use hub_server::{Content, Fault, Gate, HubServer, Request, TOKEN};
 use parquet::arrow::ArrowWriter;
 use resect_checkpoint::{SamConfig, write_random};
 use resect_phantom::PhantomParams;
+use resect_tests::hub_server::{Content, Fault, Gate, HubServer, Request, TOKEN};
 use resect_tests::{Project, Run, real_data, stderr};
 use serde_json::Value;
 use std::collections::BTreeMap;

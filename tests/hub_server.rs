@@ -43,7 +43,7 @@ impl Content {
     }
 
     /// Its length.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
@@ -52,7 +52,7 @@ impl Content {
         if !self.lfs {
             return self.bytes.to_vec();
         }
-        let (oid, size) = (self.etag(), self.len());
+        let (oid, size) = (self.etag(), self.size());
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n").into_bytes()
     }
 }
@@ -156,10 +156,13 @@ impl Gate {
 pub struct Request {
     /// "hub" or "cdn".
     pub host: &'static str,
+    /// GET or HEAD.
     pub method: String,
     /// With the query.
     pub target: String,
+    /// The header of that name.
     pub authorization: Option<String>,
+    /// The header of that name.
     pub range: Option<String>,
 }
 
@@ -415,7 +418,7 @@ impl State {
         Answer::new(302, "Found. Redirecting")
             .with("Location", location)
             .with("X-Repo-Commit", commit)
-            .with("X-Linked-Size", content.len().to_string())
+            .with("X-Linked-Size", content.size().to_string())
             .with("X-Linked-Etag", format!("\"{etag}\""))
             .with("X-Xet-Hash", xet.clone())
             .with(
@@ -459,11 +462,11 @@ fn listing(repository: &Repository, id: &str, revision: &str, query: &str) -> An
         let mut sibling = serde_json::json!({ "rfilename": path });
         if blobs {
             let in_git = content.in_git();
-            sibling["size"] = content.len().into();
+            sibling["size"] = content.size().into();
             sibling["blobId"] = git_sha1(&in_git).into();
             if content.lfs {
                 sibling["lfs"] = serde_json::json!({
-                    "sha256": content.etag(), "size": content.len(), "pointerSize": in_git.len()
+                    "sha256": content.etag(), "size": content.size(), "pointerSize": in_git.len()
                 });
             }
         }

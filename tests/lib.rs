@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: running `cargo xtask` as a user does, and reading what it says.
 
+pub mod hub_server;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
