@@ -124,7 +124,7 @@ fn too_many_rejected_samples_stop_the_run_with_their_reasons() {
 
 #[test]
 fn the_pipelines_that_ship_are_valid() {
-    for file in ["pipeline.toml", "pipelines/kvasir-local.toml"] {
+    for file in ["pipeline.toml", "pipelines/kvasir-local.toml", "pipelines/kvasir-sam-vit-b.toml"] {
         let project = Project::new(&workspace().join(file));
         let output = project.output("status", &["--set", "train.epochs=-1"]);
         let errors = stderr(&output);

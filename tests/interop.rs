@@ -1,7 +1,8 @@
 //! The tests that need Python: `cargo xtask test --interop`.
 
 use resect_checkpoint::{SamConfig, write_random};
-use resect_tests::{Project, real_data, workspace};
+use resect_tests::hub_server::{Content, HubServer};
+use resect_tests::{Project, Run, real_data, stderr, workspace};
 use std::path::Path;
 use std::process::Command;
 
@@ -127,4 +128,59 @@ fn copy(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
+}
+
+/// The client that defines what a Hub is, and the cache's layout: it takes the server of the tests for one, and either finds
+/// what the other fetched.
+#[test]
+fn huggingface_hub_shares_server_and_cache() {
+    const FILES: [&str; 3] = ["config.json", "preprocessor_config.json", "model.safetensors"];
+    let dir = tempfile::tempdir().unwrap();
+    let weights = dir.path().join("weights");
+    write_random(&weights, &SamConfig::named("tiny").unwrap(), 3).unwrap();
+    let server = HubServer::start();
+    let commit = server.repository("models", "lab/sam", |repository| {
+        let content = |name: &str| {
+            let bytes = std::fs::read(weights.join(name)).unwrap();
+            if name.ends_with(".json") { Content::git(bytes) } else { Content::lfs(bytes) }
+        };
+        repository.commit("main", &FILES.map(|name| (name, content(name))))
+    });
+    let file = dir.path().join("my.toml");
+    let text =
+        "[dataset]\nkind = \"phantom\"\nimages = 8\n[checkpoint]\nkind = \"hub\"\nrepository = \"lab/sam\"\n";
+    std::fs::write(&file, text).unwrap();
+    let project = Project::new(&file);
+    let runner = |command: &str, args: &[&str], home: &Path| {
+        let mut command = project.command(command, args);
+        command.env("HF_ENDPOINT", server.endpoint()).env("HF_HOME", home).output().unwrap()
+    };
+    let client = |home: &Path, offline: &str| {
+        let python =
+            std::env::var_os("RESECT_PYTHON").expect("cargo xtask test --interop sets RESECT_PYTHON");
+        let mut client = Command::new(python);
+        client.arg(workspace().join("tests/reference/hub_client.py")).args(["lab/sam", "main"]).args(FILES);
+        // Its Xet client talks to storage in chunks, which is no part of what is shared.
+        client.env("HF_HUB_DISABLE_XET", "1").env("HF_HUB_OFFLINE", offline).env_remove("HF_TOKEN");
+        let output = client.env("HF_ENDPOINT", server.endpoint()).env("HF_HOME", home).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    // The runner resolves, the client fetches, the runner finds.
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    assert!(runner("status", &[], &first).status.success());
+    assert!(client(&first, "0").contains(&commit));
+    let run =
+        Run::of(&runner("run", &["ingest", "--json", "--offline"], &first)).expect("all is in the cache");
+    let base = project.artifact(&run, "base");
+    assert_eq!(std::fs::read(base.join(FILES[2])).unwrap(), std::fs::read(weights.join(FILES[2])).unwrap());
+
+    // The runner fetches, the client finds: the two files that a checkpoint is.
+    std::fs::remove_dir_all(project.store()).unwrap();
+    let output = runner("run", &["ingest", "--json", "--update"], &second);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = client(&second, "1");
+    assert!(said.contains("config.json found") && said.contains("model.safetensors found"), "{said}");
+    assert!(said.contains("preprocessor_config.json missing"), "{said}");
 }

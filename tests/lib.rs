@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: running `cargo xtask` as a user does, and reading what it says.
 
+pub mod hub_server;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,6 +76,16 @@ pub fn xtask() -> Command {
     cargo.current_dir(workspace()).arg("xtask").stdin(Stdio::null());
     // Settings of the person who runs the tests must not reach the runner under test.
     cargo.env_remove("RESECT_STORE");
+    // Nor what cargo says of the package of the tests: build scripts watch it, and would make the runner be built again.
+    let foreign = |name: &str| {
+        let proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&name.to_uppercase().as_str());
+        proxy
+            || ["HF_", "HUGGING", "CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| foreign(name)) {
+        cargo.env_remove(name);
+    }
     cargo
 }
 

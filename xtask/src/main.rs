@@ -5,11 +5,14 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the stage programs).
 
+mod hub;
 mod interrupt;
+mod lockfile;
 mod pipeline;
 mod plan;
 mod program;
 mod run;
+mod select;
 mod show;
 mod sources;
 mod status;
@@ -67,6 +70,12 @@ pub struct PipelineArgs {
     /// Reuse what this stage gave on another kind of device or processor. Repeatable; recorded as above.
     #[arg(long, value_name = "STAGE")]
     pub accept_device: Vec<plan::Step>,
+    /// Ask nobody: what is needed from the Hub must be in the lock file and the cache (as HF_HUB_OFFLINE=1).
+    #[arg(long)]
+    pub offline: bool,
+    /// Resolve branches and tags on the Hub anew and move the lock file to what they are now.
+    #[arg(long, conflicts_with = "offline")]
+    pub update: bool,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]
     pub json: bool,

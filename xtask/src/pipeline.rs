@@ -41,6 +41,8 @@ pub enum Dataset {
     Parquet(ParquetSource),
     /// `images/` and `masks/`.
     Folder(FolderSource),
+    /// Parquet files of a repository on the Hugging Face Hub.
+    Hub(HubDataset),
 }
 
 /// `[dataset] kind = "parquet"`.
@@ -73,6 +75,46 @@ pub struct FolderSource {
     pub path: String,
 }
 
+/// `[dataset] kind = "hub"`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HubDataset {
+    /// `owner/name`.
+    pub repository: String,
+    /// A branch, a tag or a commit.
+    pub revision: String,
+    /// The folder of a configuration, where there are several.
+    pub config: String,
+    /// The splits to fetch; none are all.
+    pub splits: Vec<String>,
+    /// Patterns of file names; instead of `config` and `splits`.
+    pub files: Vec<String>,
+    pub image_column: String,
+    pub mask_column: String,
+    pub id_column: String,
+    pub group_column: String,
+}
+
+impl Default for HubDataset {
+    fn default() -> Self {
+        let ParquetSource { path: _, image_column, mask_column, id_column, group_column } =
+            ParquetSource::default();
+        Self {
+            repository: String::new(),
+            revision: MAIN.into(),
+            config: String::new(),
+            splits: Vec::new(),
+            files: Vec::new(),
+            image_column,
+            mask_column,
+            id_column,
+            group_column,
+        }
+    }
+}
+
+/// The branch that every repository on the Hub has.
+const MAIN: &str = "main";
+
 /// Where the base model's weights come from.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -81,6 +123,23 @@ pub enum BaseCheckpoint {
     Random(RandomCheckpoint),
     /// A Hugging Face folder: `config.json` and `model.safetensors`.
     Folder(FolderSource),
+    /// The same two files of a repository on the Hugging Face Hub.
+    Hub(HubCheckpoint),
+}
+
+/// `[checkpoint] kind = "hub"`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HubCheckpoint {
+    /// `owner/name`.
+    pub repository: String,
+    /// A branch, a tag or a commit.
+    pub revision: String,
+}
+
+impl Default for HubCheckpoint {
+    fn default() -> Self {
+        Self { repository: String::new(), revision: MAIN.into() }
+    }
 }
 
 /// `[checkpoint] kind = "random"`.
@@ -120,6 +179,12 @@ impl Pipeline {
         let layout = match &self.dataset {
             Dataset::Phantom(_) | Dataset::Folder(_) => Layout::Folder,
             Dataset::Parquet(source) => Layout::Parquet {
+                image_column: source.image_column.clone(),
+                mask_column: source.mask_column.clone(),
+                id_column: source.id_column.clone(),
+                group_column: source.group_column.clone(),
+            },
+            Dataset::Hub(source) => Layout::Parquet {
                 image_column: source.image_column.clone(),
                 mask_column: source.mask_column.clone(),
                 id_column: source.id_column.clone(),
@@ -223,12 +288,14 @@ impl<'a> Reader<'a> {
                 self.problem(&section, format!("is not a section{hint}"));
             }
         }
-        let dataset = match self.kind("dataset", "phantom", &["phantom", "parquet", "folder"]) {
+        let dataset = match self.kind("dataset", "phantom", &["phantom", "parquet", "folder", "hub"]) {
+            "hub" => Dataset::Hub(self.section("dataset")),
             "parquet" => Dataset::Parquet(self.section("dataset")),
             "folder" => Dataset::Folder(self.section("dataset")),
             _ => Dataset::Phantom(self.section("dataset")),
         };
-        let checkpoint = match self.kind("checkpoint", "random", &["random", "folder"]) {
+        let checkpoint = match self.kind("checkpoint", "random", &["random", "folder", "hub"]) {
+            "hub" => BaseCheckpoint::Hub(self.section("checkpoint")),
             "folder" => BaseCheckpoint::Folder(self.section("checkpoint")),
             _ => BaseCheckpoint::Random(self.section("checkpoint")),
         };
@@ -328,6 +395,10 @@ impl<'a> Reader<'a> {
             }
             Dataset::Parquet(source) => resolve(self, "dataset", &mut source.path),
             Dataset::Folder(source) => resolve(self, "dataset", &mut source.path),
+            Dataset::Hub(source) => {
+                self.check_hub("dataset", &source.repository, &source.revision);
+                self.check_selection(source);
+            }
         }
         match &mut pipeline.checkpoint {
             BaseCheckpoint::Random(random) => {
@@ -338,6 +409,37 @@ impl<'a> Reader<'a> {
                 }
             }
             BaseCheckpoint::Folder(source) => resolve(self, "checkpoint", &mut source.path),
+            BaseCheckpoint::Hub(source) => {
+                self.check_hub("checkpoint", &source.repository, &source.revision);
+            }
+        }
+    }
+
+    fn check_hub(&mut self, section: &str, repository: &str, revision: &str) {
+        let setting = format!("{section}.repository");
+        if repository.is_empty() {
+            let hint = format!("must be given: repository = \"owner/name\" in [{section}]");
+            self.problem(&setting, hint);
+        } else if let Err(problem) = resect_hub::check_repository(repository) {
+            self.problem(&setting, problem);
+        }
+        if let Err(problem) = resect_hub::check_revision(revision) {
+            self.problem(&format!("{section}.revision"), problem);
+        }
+    }
+
+    fn check_selection(&mut self, source: &HubDataset) {
+        for pattern in &source.files {
+            if let Err(error) = glob::Pattern::new(pattern) {
+                self.problem("dataset.files", format!("holds \"{pattern}\", which is no pattern: {error}"));
+            }
+        }
+        let by_name = !source.config.is_empty() || !source.splits.is_empty();
+        if by_name && !source.files.is_empty() {
+            self.problem("dataset.files", "takes the place of config and splits: give one or the other");
+        }
+        if source.splits.iter().any(String::is_empty) {
+            self.problem("dataset.splits", "holds an empty name");
         }
     }
 }
@@ -401,7 +503,8 @@ mod tests {
             "/p/pipeline.toml:4: train.batch_size must be at least 1",
             "/p/pipeline.toml:6: trian is not a section; did you mean train?",
             "/p/pipeline.toml:9: mask.threshold has a wrong value: invalid value: integer `300`, expected u8",
-            "/p/pipeline.toml:11: dataset.kind must be one of \"phantom\", \"parquet\", \"folder\", is \"parkett\"",
+            "/p/pipeline.toml:11: dataset.kind must be one of \"phantom\", \"parquet\", \"folder\", \
+             \"hub\", is \"parkett\"",
             "/p/pipeline.toml:13: checkpoint.size must be one of tiny, small, vit-b, vit-l, vit-h, is \"huge\"",
             "--set train.beta1=2: train.beta1 must be at least 0 and below 1, is 2",
             "--set nonsense: expected SECTION.SETTING=VALUE",
@@ -411,6 +514,33 @@ mod tests {
         }
         assert!(errors.iter().any(|e| e.starts_with("--set embed.dtype=f64: embed.dtype has a wrong value")));
         assert_eq!(errors.len(), expected.len() + 1, "{errors:#?}");
+    }
+
+    #[test]
+    fn hub_settings_are_checked_all_at_once() {
+        let text = "[dataset]\nkind = \"hub\"\nrepository = \"kvasir\"\nrevision = \"../main\"\nsplits = [\"train\"]\n\
+                    files = [\"a**b\"]\n[checkpoint]\nkind = \"hub\"\n";
+        let errors = read(text, &[]).unwrap_err();
+        let expected = [
+            "/p/pipeline.toml:3: dataset.repository must look like owner/name, is \"kvasir\"",
+            "/p/pipeline.toml:4: dataset.revision must be a branch, a tag or a commit, is \"../main\"",
+            "/p/pipeline.toml:6: dataset.files holds \"a**b\", which is no pattern",
+            "/p/pipeline.toml:6: dataset.files takes the place of config and splits",
+            "/p/pipeline.toml:7: checkpoint.repository must be given",
+        ];
+        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+        for (error, expected) in errors.iter().zip(expected) {
+            assert!(error.starts_with(expected), "{error}\n{expected}");
+        }
+        let good = "[dataset]\nkind = \"hub\"\nrepository = \"o/n\"\nsplits = [\"train\"]\n";
+        let Dataset::Hub(source) = read(good, &["dataset.revision=refs/convert/parquet"]).unwrap().dataset
+        else {
+            panic!("a dataset on the Hub")
+        };
+        assert_eq!(
+            (source.revision.as_str(), source.mask_column.as_str()),
+            ("refs/convert/parquet", "annotation")
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the steps of a pipeline are, what their keys are made of, and whether they must run.
 
+use crate::hub::Resolver;
 use crate::pipeline::Pipeline;
 use crate::sources::{Source, Sources};
 use crate::{program, workspace};
@@ -113,7 +114,8 @@ impl Plan {
         let pipeline = Pipeline::load(args.pipeline.as_deref(), &args.set)?;
         let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
         let store = Store::open(&std::path::absolute(root)?)?;
-        let sources = Sources::resolve(&pipeline, &store)?;
+        let hub = Resolver::new(&pipeline.path, args.offline, args.update)?;
+        let sources = Sources::resolve(&pipeline, &store, hub)?;
         let latest = store.latest(&pipeline.path.to_string_lossy());
         let bin_dir = args.bin_dir.as_deref().map(std::path::absolute).transpose()?;
         let accept = [("code", args.accept_code.clone()), ("numeric", args.accept_device.clone())];

@@ -18,8 +18,7 @@ fn file_name(step: Step) -> String {
 
 /// Builds all stage programs with cargo and says where they are. Cargo's own progress goes to standard error.
 pub fn build() -> anyhow::Result<BTreeMap<Step, PathBuf>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace::root());
+    let mut cargo = workspace::cargo();
     // The whole workspace, so that dependencies have the features they have in its tests and are built once.
     cargo.args(["build", "--release", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
     let mut child =

@@ -3,6 +3,7 @@
 use crate::plan::{Decision, Keyed, Known, Plan, Step};
 use crate::program::{self, Interrupted};
 use crate::show::Screen;
+use crate::sources::Source;
 use crate::{PipelineArgs, interrupt};
 use anyhow::Context;
 use clap::Args;
@@ -61,6 +62,9 @@ pub struct Outcome {
     /// Present when another key made the artifacts and the user accepted them, in this run or an earlier one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
+    /// Of a source on the Hub: repository, revision and commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<serde_json::Value>,
 }
 
 impl Outcome {
@@ -74,6 +78,7 @@ impl Outcome {
             seconds: 0.0,
             notes: Vec::new(),
             accepted: None,
+            provenance: None,
         }
     }
 }
@@ -140,7 +145,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let sources: Vec<Outcome> = sources.into_iter().map(|(_, outcome)| outcome).collect();
     let stages: Vec<Outcome> = stages.into_iter().map(|(_, outcome)| outcome).collect();
     let record = Record {
-        format: "resect-run/1.0",
+        format: "resect-run/1.1",
         run: &run,
         pipeline: plan.pipeline.path.clone(),
         settings: &plan.pipeline,
@@ -229,6 +234,7 @@ impl Runner<'_> {
             outcome.seconds = started.elapsed().as_secs_f64();
         }
         outcome.key = Some(keyed.key.to_string());
+        outcome.provenance = self.plan.sources.of(step).and_then(Source::provenance);
         for kind in step.outputs() {
             if let Some(id) = outcome.artifacts.get(*kind) {
                 self.known.insert(kind, id.clone());
@@ -297,7 +303,7 @@ impl Runner<'_> {
             Some(source) => {
                 let out = work.join("out").join(step.outputs()[0]);
                 empty_dir(&out)?;
-                source.make(&out)?;
+                source.make(&out, &mut working)?;
             }
             None => {
                 // A forced rerun is to show what the stage gives, not what it gave.

@@ -1,7 +1,7 @@
 //! What a person sees of a run: one line a step on standard output, progress and logs on standard error.
 
 use crate::plan::Step;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use resect_artifact::Outputs;
 use resect_stage::Message;
 use std::io::IsTerminal;
@@ -57,7 +57,7 @@ impl Screen {
     pub fn begin(&self, step: Step, why: &str) -> Working<'_> {
         let bar = self.terminal.then(|| {
             let bar = ProgressBar::new(0);
-            bar.set_style(style(false));
+            bar.set_style(style(WAITING));
             bar.set_prefix(step.name());
             bar.set_message(why.lines().next().unwrap_or_default().to_owned());
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -70,13 +70,13 @@ impl Screen {
     }
 }
 
-fn style(counted: bool) -> ProgressStyle {
-    let template = if counted {
-        "{prefix:<9} {bar:24} {pos}/{len} {msg}  {per_sec}, {eta} left"
-    } else {
-        "{prefix:<9} {spinner} {msg}  {elapsed}"
-    };
-    // Both templates are literals above; a wrong one would show as the default bar.
+const WAITING: &str = "{prefix:<9} {spinner} {msg}  {elapsed}";
+const COUNTED: &str = "{prefix:<9} {bar:24} {pos}/{len} {msg}  {per_sec}, {eta} left";
+const BYTES: &str =
+    "{prefix:<9} {bar:24} {decimal_bytes}/{decimal_total_bytes} {msg}  {decimal_bytes_per_sec}, {eta} left";
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are the literals above; a wrong one would show as the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -85,21 +85,39 @@ impl Working<'_> {
     pub fn message(&mut self, message: &Message) {
         match message {
             Message::Progress { phase, done, total, unit } => {
-                if let Some(bar) = &self.bar {
-                    if bar.length() != Some(*total) {
-                        bar.set_length(*total);
-                        bar.set_style(style(true));
-                        bar.reset_eta();
-                    }
-                    bar.set_position(*done);
-                    bar.set_message(format!("{unit}, {phase}"));
-                } else if self.last_line.elapsed() > PLAIN_INTERVAL {
-                    self.last_line = Instant::now();
-                    eprintln!("{}: {phase}, {done} of {total} {unit}", self.step.name());
-                }
+                let line = || format!("{phase}, {done} of {total} {unit}");
+                self.advance(*done, *total, COUNTED, &format!("{unit}, {phase}"), line);
             }
             Message::Note(line) => self.log(&format!("{:<9} {line}", "")),
             Message::Done { .. } => {}
+        }
+    }
+
+    /// Shows how much of what is being fetched is there.
+    pub fn bytes(&mut self, what: &str, done: u64, total: u64) {
+        let line = || format!("{} of {}, {what}", DecimalBytes(done), DecimalBytes(total));
+        self.advance(done, total, BYTES, what, line);
+    }
+
+    fn advance(
+        &mut self,
+        done: u64,
+        total: u64,
+        template: &str,
+        message: &str,
+        line: impl FnOnce() -> String,
+    ) {
+        if let Some(bar) = &self.bar {
+            if bar.length() != Some(total) {
+                bar.set_length(total);
+                bar.set_style(style(template));
+                bar.reset_eta();
+            }
+            bar.set_position(done);
+            bar.set_message(message.to_owned());
+        } else if self.last_line.elapsed() > PLAIN_INTERVAL {
+            self.last_line = Instant::now();
+            eprintln!("{}: {}", self.step.name(), line());
         }
     }
 

@@ -1,8 +1,10 @@
 //! Where data and weights come from: the only place that reads outside the store. What it finds becomes artifacts,
 //! so that no stage ever depends on a path, a server or a file somebody may edit.
 
+use crate::hub::{HubFiles, Resolver};
 use crate::pipeline::{BaseCheckpoint, Dataset, Pipeline};
 use crate::plan::Step;
+use crate::show::Working;
 use anyhow::{Context, bail, ensure};
 use resect_artifact::{Hash, Store, hash_file};
 use resect_checkpoint::{CONFIG_FILE, Checkpoint, SamConfig, WEIGHTS_FILE};
@@ -21,6 +23,8 @@ pub enum Source {
     Random(Box<SamConfig>, u64),
     /// Copied: path within the artifact, with the file and its hash.
     Files(BTreeMap<String, (PathBuf, Hash)>),
+    /// Fetched: files of a Hub repository at a commit.
+    Hub(HubFiles),
 }
 
 impl Source {
@@ -33,7 +37,16 @@ impl Source {
                 let hashes: BTreeMap<_, _> = files.iter().map(|(name, (_, hash))| (name, hash)).collect();
                 json!({ "files": hashes })
             }
+            Self::Hub(files) => files.document(),
         })
+    }
+
+    /// Where its content comes from, if that has a name; no key holds it.
+    pub fn provenance(&self) -> Option<Value> {
+        match self {
+            Self::Hub(files) => Some(files.provenance()),
+            _ => None,
+        }
     }
 
     /// The crate whose code makes it; none where files are copied as they are.
@@ -41,12 +54,12 @@ impl Source {
         match self {
             Self::Phantom(_) => Some("crates/phantom"),
             Self::Random(..) => Some("crates/checkpoint"),
-            Self::Files(_) => None,
+            Self::Files(_) | Self::Hub(_) => None,
         }
     }
 
     /// Puts the artifact's files into `out`, an empty folder.
-    pub fn make(&self, out: &Path) -> anyhow::Result<()> {
+    pub fn make(&self, out: &Path, working: &mut Working) -> anyhow::Result<()> {
         match self {
             Self::Phantom(params) => Ok(resect_phantom::write_dataset(params, out)?),
             Self::Random(config, seed) => Ok(resect_checkpoint::write_random(out, config, *seed)?),
@@ -66,22 +79,25 @@ impl Source {
                 }
                 Ok(())
             }
+            Self::Hub(files) => files.make(out, working),
         }
     }
 }
 
 /// The dataset of a pipeline.
-pub fn dataset(pipeline: &Pipeline, store: &Store) -> anyhow::Result<Source> {
+fn dataset(pipeline: &Pipeline, store: &Store, hub: &mut Resolver) -> anyhow::Result<Source> {
     let files = match &pipeline.dataset {
         Dataset::Phantom(params) => return Ok(Source::Phantom(params.clone())),
         Dataset::Parquet(source) => parquet_files(&source.path)?,
         Dataset::Folder(source) => folder_files(Path::new(&source.path))?,
+        Dataset::Hub(source) => return Ok(Source::Hub(hub.dataset(source)?)),
     };
     hashed(files, store)
 }
 
-/// The base checkpoint of a pipeline and its model. Its tensors are checked, all of them, before any work starts.
-pub fn base(pipeline: &Pipeline, store: &Store) -> anyhow::Result<(Source, SamConfig)> {
+/// The base checkpoint of a pipeline and its model. The tensors of a local one are checked, all of them, before any work
+/// starts; those of one on the Hub as soon as they are here.
+fn base(pipeline: &Pipeline, store: &Store, hub: &mut Resolver) -> anyhow::Result<(Source, SamConfig)> {
     match &pipeline.checkpoint {
         BaseCheckpoint::Random(random) => {
             let config = SamConfig::named(&random.size).context("the size was checked with the file")?;
@@ -92,6 +108,11 @@ pub fn base(pipeline: &Pipeline, store: &Store) -> anyhow::Result<(Source, SamCo
             let config = Checkpoint::check(dir)?;
             let files = [CONFIG_FILE, WEIGHTS_FILE].map(|name| (name.to_owned(), dir.join(name)));
             Ok((hashed(BTreeMap::from(files), store)?, config))
+        }
+        BaseCheckpoint::Hub(source) => {
+            let files = hub.checkpoint(source)?;
+            let config = files.model(store)?;
+            Ok((Source::Hub(files), config))
         }
     }
 }
@@ -251,9 +272,11 @@ pub struct Sources {
 
 impl Sources {
     /// Resolves both; nothing is copied or made yet.
-    pub fn resolve(pipeline: &Pipeline, store: &Store) -> anyhow::Result<Self> {
-        let (base, model) = base(pipeline, store)?;
-        Ok(Self { dataset: dataset(pipeline, store)?, base, model })
+    pub fn resolve(pipeline: &Pipeline, store: &Store, mut hub: Resolver) -> anyhow::Result<Self> {
+        let (base, model) = base(pipeline, store, &mut hub)?;
+        let dataset = dataset(pipeline, store, &mut hub)?;
+        hub.save()?;
+        Ok(Self { dataset, base, model })
     }
 
     /// The source behind a step, for the two steps that are sources.

@@ -4,6 +4,7 @@ use crate::PipelineArgs;
 use crate::plan::{Decision, Known, Plan, Step};
 use crate::run::Status;
 use crate::show::Screen;
+use crate::sources::Source;
 use clap::Args;
 use resect_artifact::Outputs;
 use serde::Serialize;
@@ -23,6 +24,8 @@ struct Outlook {
     reason: String,
     key: Option<String>,
     artifacts: Outputs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provenance: Option<serde_json::Value>,
 }
 
 pub fn main(args: &StatusArgs) -> anyhow::Result<ExitCode> {
@@ -51,6 +54,7 @@ pub fn print(
             reason: String::new(),
             key: None,
             artifacts: Outputs::new(),
+            provenance: plan.sources.of(step).and_then(Source::provenance),
         };
         if let Some(kind) = missing {
             outlook.reason = format!("depends on the {kind} that a step before it would make");

@@ -16,8 +16,8 @@ pub struct TestArgs {
 }
 
 pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace::root()).args(["test", "--release", "--workspace", "--no-fail-fast"]);
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]);
     if args.interop {
         let python = python()?;
         eprintln!("interop tests with {}", python.display());

@@ -2,11 +2,26 @@
 
 use resect_identity::Build;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The top of the workspace this runner was built in.
 pub fn root() -> PathBuf {
     let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().map(PathBuf::from).unwrap_or(xtask)
+}
+
+/// Cargo, in the workspace, as if it were called from a shell: without what the cargo that started this runner says of the
+/// runner's own package. Build scripts watch that (ring's does), and each kind of call would build again what the other built.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.current_dir(root());
+    cargo
 }
 
 /// How the stage programs are compiled: with the runner's own compiler and flags, in the release profile.

@@ -1,0 +1,115 @@
+//! What a repository holds at a commit, as the Hub lists it.
+
+use crate::{Digest, check_path};
+use serde::Deserialize;
+
+/// A commit and its files.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The commit, 40 hex digits.
+    pub commit: String,
+    /// Every file, by path.
+    pub files: Vec<RemoteFile>,
+}
+
+/// A file of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Path in the repository, `/` between its parts.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Hash of the content.
+    pub digest: Digest,
+}
+
+/// `/api/{models,datasets}/<repo>/revision/<revision>?blobs=true`.
+#[derive(Deserialize)]
+struct Info {
+    sha: String,
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+    blob_id: Option<String>,
+    lfs: Option<Lfs>,
+}
+
+/// For these files `blobId` is the hash of the pointer that lies in git, not of the content.
+#[derive(Deserialize)]
+struct Lfs {
+    #[serde(alias = "oid")]
+    sha256: String,
+    size: u64,
+}
+
+impl Listing {
+    /// Reads the Hub's answer.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
+        let info: Info =
+            serde_json::from_slice(json).map_err(|error| format!("not the expected JSON: {error}"))?;
+        if Digest::git_sha1(&info.sha).is_none() {
+            return Err(format!("\"{}\" is no commit", info.sha));
+        }
+        let files = info.siblings.into_iter().map(|sibling| {
+            let path = sibling.rfilename;
+            check_path(&path)?;
+            let (size, digest) = match sibling.lfs {
+                Some(lfs) => (Some(lfs.size), Digest::sha256(&lfs.sha256)),
+                None => (sibling.size, sibling.blob_id.as_deref().and_then(Digest::git_sha1)),
+            };
+            match (size, digest) {
+                (Some(size), Some(digest)) => Ok(RemoteFile { path, size, digest }),
+                _ => Err(format!("{path} has no size and hash")),
+            }
+        });
+        let mut files = files.collect::<Result<Vec<_>, String>>()?;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self { commit: info.sha, files })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_git_and_in_lfs_have_their_own_hashes() {
+        let (sha1, sha256) = ("a".repeat(40), "b".repeat(64));
+        let json = format!(
+            r#"{{"id":"o/n","sha":"{sha1}","private":false,"siblings":[
+              {{"rfilename":"model.safetensors","size":10,"blobId":"{sha1}",
+                "lfs":{{"sha256":"{sha256}","size":10,"pointerSize":134}}}},
+              {{"rfilename":"config.json","size":3,"blobId":"{sha1}"}}]}}"#
+        );
+        let listing = Listing::parse(json.as_bytes()).unwrap();
+        let files: Vec<_> =
+            listing.files.iter().map(|f| (f.path.as_str(), f.size, f.digest.to_string())).collect();
+        let expected = [
+            ("config.json", 3, format!("git-sha1:{sha1}")),
+            ("model.safetensors", 10, format!("sha256:{sha256}")),
+        ];
+        assert_eq!(files, expected);
+    }
+
+    #[test]
+    fn a_listing_that_cannot_be_relied_on_is_refused() {
+        let sha1 = "a".repeat(40);
+        let sibling = |text: &str| format!(r#"{{"sha":"{sha1}","siblings":[{text}]}}"#);
+        for (json, expected) in [
+            ("[]".to_owned(), "not the expected JSON"),
+            (r#"{"sha":"main"}"#.to_owned(), "is no commit"),
+            (sibling(r#"{"rfilename":"x.parquet"}"#), "x.parquet has no size and hash"),
+            (sibling(&format!(r#"{{"rfilename":"../x","size":1,"blobId":"{sha1}"}}"#)), "no file name below"),
+            (sibling(r#"{"rfilename":"x","size":1,"blobId":"../../etc"}"#), "x has no size and hash"),
+        ] {
+            let error = Listing::parse(json.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

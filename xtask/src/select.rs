@@ -1,0 +1,247 @@
+//! Which files of a Hub repository a pipeline means.
+
+use crate::pipeline::HubDataset;
+use anyhow::{bail, ensure};
+use resect_checkpoint::{CONFIG_FILE, WEIGHTS_FILE};
+use resect_hub::RemoteFile;
+use std::collections::BTreeSet;
+
+/// The Parquet files of a dataset that the settings select.
+pub fn parquet(files: &[RemoteFile], source: &HubDataset) -> anyhow::Result<Vec<RemoteFile>> {
+    let all: Vec<&RemoteFile> = files.iter().filter(|file| is_parquet(file)).collect();
+    let name = &source.repository;
+    if all.is_empty() {
+        let hint = if source.revision == CONVERTED {
+            ""
+        } else {
+            "\nhint: the Hub converts many datasets itself: revision = \"refs/convert/parquet\""
+        };
+        bail!("dataset.repository: {name} holds no .parquet file at revision \"{}\"{hint}", source.revision);
+    }
+    if !source.files.is_empty() {
+        return by_pattern(&all, source);
+    }
+    let of_config = by_config(&all, source)?;
+    let splits: BTreeSet<&str> = of_config.iter().map(|file| split_of(&file.path)).collect();
+    for split in &source.splits {
+        ensure!(
+            splits.contains(split.as_str()),
+            "dataset.splits: {name} has no split \"{split}\"; there are {}",
+            list(&splits)
+        );
+    }
+    let wanted = |file: &&RemoteFile| {
+        source.splits.is_empty() || source.splits.iter().any(|split| split == split_of(&file.path))
+    };
+    Ok(of_config.into_iter().filter(wanted).cloned().collect())
+}
+
+/// The branch that the Hub fills with what it converts.
+const CONVERTED: &str = "refs/convert/parquet";
+
+pub fn is_parquet(file: &RemoteFile) -> bool {
+    file.path.ends_with(".parquet")
+}
+
+fn by_pattern(all: &[&RemoteFile], source: &HubDataset) -> anyhow::Result<Vec<RemoteFile>> {
+    let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+    // Each once, in the order of the listing.
+    let mut selected = BTreeSet::new();
+    for text in &source.files {
+        let pattern = glob::Pattern::new(text)?;
+        let matches = |index: &usize| pattern.matches_with(&all[*index].path, options);
+        let matches: Vec<usize> = (0..all.len()).filter(matches).collect();
+        ensure!(
+            !matches.is_empty(),
+            "dataset.files: no .parquet file of {} matches \"{text}\"; there are {}",
+            source.repository,
+            some(&all.iter().map(|file| file.path.as_str()).collect::<Vec<_>>())
+        );
+        selected.extend(matches);
+    }
+    Ok(selected.into_iter().map(|index| all[index].clone()).collect())
+}
+
+/// The files of the configuration that is meant: the folder named, or the only one there is.
+fn by_config<'a>(all: &[&'a RemoteFile], source: &HubDataset) -> anyhow::Result<Vec<&'a RemoteFile>> {
+    let configs: BTreeSet<&str> = all.iter().map(|file| config_of(&file.path)).collect();
+    if source.config.is_empty() {
+        ensure!(
+            configs.len() == 1,
+            "dataset.config: {} has several configurations; choose one with config = \"...\" (or files by pattern): {}",
+            source.repository,
+            list(&configs)
+        );
+        return Ok(all.to_vec());
+    }
+    let config = source.config.trim_matches('/');
+    let below = |folder: &str| -> Vec<&'a RemoteFile> {
+        let inside = |file: &&&RemoteFile| {
+            file.path.strip_prefix(folder).is_some_and(|rest| folder.is_empty() || rest.starts_with('/'))
+        };
+        all.iter().filter(inside).copied().collect()
+    };
+    let named = below(config);
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    // `datasets` calls "default" what lies in `data/`, or in no folder at all.
+    if config == "default" {
+        let in_data = below("data");
+        let plain: Vec<_> = all.iter().filter(|file| config_of(&file.path).is_empty()).copied().collect();
+        if let Some(files) = [in_data, plain].into_iter().find(|files| !files.is_empty()) {
+            return Ok(files);
+        }
+    }
+    bail!(
+        "dataset.config: {} has no configuration \"{config}\"; there are {}",
+        source.repository,
+        list(&configs)
+    )
+}
+
+/// The split that `ingest` will find in a path: `train` of `data/train-00000-of-00001.parquet`, of `train/0000.parquet`
+/// and of `train.parquet`.
+fn split_of(path: &str) -> &str {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let folder = folder.rsplit('/').next().unwrap_or(folder);
+    let stem = name.trim_end_matches(".parquet");
+    match stem.split_once('-') {
+        Some((split, _)) => split,
+        None if !folder.is_empty() => folder,
+        None => stem,
+    }
+}
+
+/// The folder a file lies in, without the one that names its split.
+fn config_of(path: &str) -> &str {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if name.trim_end_matches(".parquet").contains('-') {
+        return folder;
+    }
+    folder.rsplit_once('/').map_or("", |(config, _)| config)
+}
+
+/// The two files of a checkpoint.
+pub fn checkpoint(files: &[RemoteFile], repository: &str) -> anyhow::Result<[RemoteFile; 2]> {
+    let find = |name: &str| files.iter().find(|file| file.path == name).cloned();
+    let Some(config) = find(CONFIG_FILE) else {
+        bail!(
+            "checkpoint.repository: {repository} holds no {CONFIG_FILE}: it is no checkpoint of `transformers`"
+        );
+    };
+    let Some(weights) = find(WEIGHTS_FILE) else {
+        let ends = |ends: &[&str]| files.iter().any(|file| ends.iter().any(|end| file.path.ends_with(end)));
+        let form = if ends(&["model.safetensors.index.json"]) {
+            "the weights are split into shards, which are not read"
+        } else if ends(&[".bin", ".pt", ".pth", ".ckpt"]) {
+            "the weights are a pickle, which is not read"
+        } else {
+            "there are no weights"
+        };
+        bail!(
+            "checkpoint.repository: {repository} holds no {WEIGHTS_FILE}: {form}\nhint: save it again with \
+             `SamModel.from_pretrained(...).save_pretrained(..., max_shard_size=\"100GB\")` and use it as a folder, or look \
+             for a revision that holds one"
+        );
+    };
+    Ok([config, weights])
+}
+
+fn list(names: &BTreeSet<&str>) -> String {
+    some(&names.iter().copied().collect::<Vec<_>>())
+}
+
+/// As many names as a person reads.
+fn some(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    let name = |name: &&str| if name.is_empty() { "(no folder)".to_owned() } else { (*name).to_owned() };
+    let shown = names.iter().take(MOST).map(name).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resect_hub::Digest;
+
+    fn files(paths: &[&str]) -> Vec<RemoteFile> {
+        let digest = Digest::sha256(&"0".repeat(64)).unwrap();
+        paths
+            .iter()
+            .map(|path| RemoteFile { path: (*path).into(), size: 1, digest: digest.clone() })
+            .collect()
+    }
+
+    fn select(paths: &[&str], change: impl Fn(&mut HubDataset)) -> Result<Vec<String>, String> {
+        let mut source = HubDataset { repository: "o/n".into(), ..Default::default() };
+        change(&mut source);
+        let selected = parquet(&files(paths), &source).map_err(|error| error.to_string())?;
+        Ok(selected.into_iter().map(|file| file.path).collect())
+    }
+
+    const PUSHED: [&str; 4] = [
+        "README.md",
+        "data/train-00000-of-00002.parquet",
+        "data/train-00001-of-00002.parquet",
+        "data/validation-00000-of-00001.parquet",
+    ];
+    const CONVERTED: [&str; 4] = [
+        "clinic/test/0000.parquet",
+        "kvasir/test/0000.parquet",
+        "kvasir/train/0000.parquet",
+        "kvasir/train/0001.parquet",
+    ];
+
+    #[test]
+    fn shards_splits_and_configurations_are_selected() {
+        assert_eq!(select(&PUSHED, |_| {}).unwrap(), PUSHED[1..]);
+        assert_eq!(select(&PUSHED, |s| s.splits = vec!["validation".into()]).unwrap(), PUSHED[3..]);
+        for config in ["default", "data"] {
+            assert_eq!(select(&PUSHED, |s| s.config = config.into()).unwrap(), PUSHED[1..], "{config}");
+        }
+        assert_eq!(select(&CONVERTED, |s| s.config = "kvasir".into()).unwrap(), CONVERTED[1..]);
+        let train = select(&CONVERTED, |s| {
+            s.config = "kvasir".into();
+            s.splits = vec!["train".into()];
+        });
+        assert_eq!(train.unwrap(), CONVERTED[2..]);
+        let plain = ["test.parquet", "train.parquet"];
+        assert_eq!(select(&plain, |s| s.config = "default".into()).unwrap(), plain);
+        assert_eq!(select(&["train/0000.parquet", "test/0000.parquet"], |_| {}).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn patterns_select_files() {
+        let with = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
+            select(&CONVERTED, |s| s.files = patterns.clone())
+        };
+        assert_eq!(with(&["*/test/*"]).unwrap(), CONVERTED[..2]);
+        assert_eq!(with(&["**/0001.parquet", "kvasir/train/*.parquet"]).unwrap(), CONVERTED[2..]);
+        let error = with(&["kvasir/*/*", "*.parquet"]).unwrap_err();
+        assert!(error.contains("matches \"*.parquet\"; there are clinic/test/0000.parquet"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_answered_with_what_is() {
+        let error = select(&CONVERTED, |_| {}).unwrap_err();
+        assert!(error.contains("several configurations") && error.ends_with("clinic, kvasir"), "{error}");
+        let error = select(&CONVERTED, |s| s.config = "kvas".into()).unwrap_err();
+        assert!(error.contains("no configuration \"kvas\"; there are clinic, kvasir"), "{error}");
+        let error = select(&PUSHED, |s| s.splits = vec!["test".into()]).unwrap_err();
+        assert!(error.contains("no split \"test\"; there are train, validation"), "{error}");
+        let error = select(&["README.md", "train.csv"], |_| {}).unwrap_err();
+        assert!(error.contains("no .parquet file") && error.contains("refs/convert/parquet"), "{error}");
+    }
+
+    #[test]
+    fn checkpoints_in_another_form_are_told_apart() {
+        let error = |paths: &[&str]| checkpoint(&files(paths), "o/n").unwrap_err().to_string();
+        assert!(error(&["model.safetensors"]).contains("no config.json"));
+        assert!(error(&["config.json", "model.safetensors.index.json"]).contains("split into shards"));
+        assert!(error(&["config.json", "pytorch_model.bin"]).contains("a pickle"));
+        assert!(error(&["config.json", "README.md"]).contains("there are no weights"));
+        assert!(checkpoint(&files(&["config.json", "model.safetensors"]), "o/n").is_ok());
+    }
+}
