@@ -13,6 +13,7 @@ mod run;
 mod show;
 mod sources;
 mod status;
+mod subject;
 mod test;
 mod why;
 mod workspace;
