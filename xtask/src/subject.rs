@@ -60,7 +60,8 @@ impl Subject {
                  digits of a checkpoint's id as `cargo xtask run` prints it"
             ),
             several => {
-                let names: Vec<_> = several.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
+                let names: Vec<_> =
+                    several.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
                 bail!("{name} can be any of {}; give more digits", names.join(", "))
             }
         }
@@ -73,7 +74,9 @@ impl Subject {
         let id = action.and_then(|action| action.outputs.get("checkpoint").cloned());
         let id = id.with_context(|| {
             let path = crate::workspace::display(&pipeline.path);
-            format!("{path} has given no checkpoint yet: `cargo xtask run --pipeline {path}` first, or name one")
+            format!(
+                "{path} has given no checkpoint yet: `cargo xtask run --pipeline {path}` first, or name one"
+            )
         })?;
         Self::artifact("checkpoint", &id, store)
     }
@@ -85,13 +88,16 @@ impl Subject {
             return Ok(Self { base: store.path("base", id), base_id: Some(id.clone()), tuned: None });
         }
         sound("checkpoint", id)?;
-        let made = store.actions("train").into_iter().filter(|action| action.outputs.get("checkpoint") == Some(id));
+        let made =
+            store.actions("train").into_iter().filter(|action| action.outputs.get("checkpoint") == Some(id));
         // What was only accepted says less about how it was made.
         let action = made.min_by_key(|action| action.accepted.is_some());
-        let action = action.with_context(|| format!("no record says how checkpoint {} was made", id.short()))?;
+        let action =
+            action.with_context(|| format!("no record says how checkpoint {} was made", id.short()))?;
         let base_id = action.document["inputs"]["base"].as_str().and_then(|id| id.to_owned().try_into().ok());
         let base_id: ArtifactId = base_id.context("the record of the checkpoint names no base")?;
-        sound("base", &base_id).context("the checkpoint holds the decoder alone, and its base is not in the store")?;
+        sound("base", &base_id)
+            .context("the checkpoint holds the decoder alone, and its base is not in the store")?;
         let tuned = Tuned { id: id.clone(), dir: store.path("checkpoint", id), action };
         Ok(Self { base: store.path("base", &base_id), base_id: Some(base_id), tuned: Some(tuned) })
     }
@@ -103,7 +109,9 @@ impl Subject {
             action.accepted.is_none() && action.document["inputs"]["base"].as_str() == Some(base.as_str())
         });
         let ids = actions.filter_map(|action| action.outputs.get("embeddings").cloned());
-        ids.filter(|id| store.check("embeddings", id).is_ok()).map(|id| store.path("embeddings", &id)).collect()
+        ids.filter(|id| store.check("embeddings", id).is_ok())
+            .map(|id| store.path("embeddings", &id))
+            .collect()
     }
 }
 
