@@ -103,8 +103,10 @@ pub(crate) fn overlay(picture: &RgbImage, outlined: &[Outlined], heads_trained: 
         for (number, one, colour) in coloured() {
             let corner = one.frame().map(|[left, top, ..]| (left, top));
             let first = one.prompt.points.first().map(|point| one.place(point.x, point.y));
-            let otherwise = corner.or(first).unwrap_or((0, 0));
-            badges.add(&mut drawn, &one.mask, otherwise, &number.to_string(), colour);
+            let prompt = corner.or(first).unwrap_or((0, 0));
+            // Beside what is drawn: a mask that is not outlined has no place.
+            let outlined = if one.is_scattered() { &Mask::empty(one.mask.size()) } else { &one.mask };
+            badges.add(&mut drawn, outlined, prompt, &number.to_string(), colour);
         }
     }
     let mut legend: Vec<(Option<Rgb<u8>>, String)> =
