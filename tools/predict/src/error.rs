@@ -36,6 +36,9 @@ pub enum PredictError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// Somebody wanted it to end.
+    #[error("interrupted")]
+    Stopped,
     /// Logits cannot be written.
     #[error("the logits cannot be written")]
     Logits(#[source] Box<resect_checkpoint::Error>),

@@ -41,18 +41,26 @@ use image::{ImageError, Predictor};
 /// The most pixels an image may have, as `ingest` has it by default.
 const MAX_PIXELS: u64 = 100_000_000;
 
-/// Predicts every image of a job and passes on what there is to say; whether all of them could be read.
+/// Predicts every image of a job and passes on what there is to say; whether all of them could be read. `stopped` is asked before
+/// each image.
 ///
 /// # Errors
-/// A checkpoint that cannot be used, prompts that do not fit their images, names that clash, a failing disk. An image that
-/// cannot be read is no error here: it is passed on as [`Line::Failed`].
-pub fn run<B: Backend>(job: &Job, mut say: impl FnMut(Line)) -> Result<bool, PredictError> {
+/// A checkpoint that cannot be used, prompts that do not fit their images, names that clash, a failing disk, a stop. An image
+/// that cannot be read is no error here: it is passed on as [`Line::Failed`].
+pub fn run<B: Backend>(
+    job: &Job,
+    mut say: impl FnMut(Line),
+    stopped: impl Fn() -> bool,
+) -> Result<bool, PredictError> {
     let checkpoint = model::open(&job.base)?;
     let images = plan::check(job, checkpoint.config())?;
     let mut predictor = Predictor::<B>::new(job, checkpoint, &mut say)?;
     let mut coco = Coco::new(&job.category, job.heads_trained);
     let mut failed = 0;
     for (index, planned) in images.iter().enumerate() {
+        if stopped() {
+            return Err(PredictError::Stopped);
+        }
         match predictor.predict(planned, &mut coco) {
             Ok(report) => say(Line::Image(report)),
             Err(ImageError::Unusable(reason)) => {

@@ -4,6 +4,13 @@ use anyhow::{Context, ensure};
 use resect_prompts::job::{FORMAT, Job, Line};
 use std::io::{Read, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The runner is gone, or wants this program to end.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+/// What ends soon leaves no unfinished file behind; an image of a large model takes longer than anybody waits.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let say = |line: Line| {
@@ -16,12 +23,13 @@ fn main() -> ExitCode {
     };
     let done = read_job().and_then(|job| {
         end_with_the_runner();
-        Ok(resect_predict::run::<resect_sam::Cpu>(&job, say)?)
+        Ok(resect_predict::run::<resect_sam::Cpu>(&job, say, || STOPPED.load(Ordering::SeqCst))?)
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,
         // What failed is said in the lines.
         Ok(false) => ExitCode::FAILURE,
+        Err(_) if STOPPED.load(Ordering::SeqCst) => ExitCode::from(130),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -54,6 +62,8 @@ fn end_with_the_runner() {
     std::thread::spawn(|| {
         let mut byte = [0];
         while !matches!(std::io::stdin().read(&mut byte), Ok(0) | Err(_)) {}
+        STOPPED.store(true, Ordering::SeqCst);
+        std::thread::sleep(PATIENCE);
         std::process::exit(130);
     });
 }
