@@ -1,7 +1,7 @@
 //! The tests that need Python: `cargo xtask test --interop`.
 
 use resect_checkpoint::{SamConfig, write_random};
-use resect_tests::{Project, real_data, workspace};
+use resect_tests::{Project, real_data, stderr, workspace, xtask};
 use std::path::Path;
 use std::process::Command;
 
@@ -97,4 +97,32 @@ fn copy(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
+}
+
+#[test]
+fn predictions_are_those_of_transformers() {
+    let dir = tempfile::tempdir().unwrap();
+    python("predict_reference.py", &[Path::new("--make"), dir.path()]);
+    let cases = std::fs::read(dir.path().join("cases.json")).unwrap();
+    let cases: Vec<serde_json::Value> = serde_json::from_slice(&cases).unwrap();
+    assert!(!cases.is_empty());
+    for case in &cases {
+        let text = |field: &str| case[field].as_str().unwrap();
+        let mut command = xtask();
+        command.args(["predict", "--logits", "--checkpoint"]).arg(dir.path().join("model"));
+        command.arg("--image").arg(dir.path().join(text("image")));
+        command.arg("--out").arg(dir.path().join("out").join(text("name")));
+        command.arg("--store").arg(dir.path().join("store"));
+        for argument in case["args"].as_array().unwrap() {
+            let argument = argument.as_str().unwrap();
+            // Files lie in the folder, whatever the current one is.
+            match dir.path().join(argument) {
+                file if file.is_file() => command.arg(file),
+                _ => command.arg(argument),
+            };
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{case}\n{}", stderr(&output));
+    }
+    assert!(python("predict_reference.py", &[Path::new("--check"), dir.path()]).ends_with("agree\n"));
 }

@@ -619,7 +619,7 @@ fn an_interrupted_command_ends_with_130_and_whole_files() {
     use std::process::Stdio;
     let desk = Desk::new();
     let first = desk.image("in/0.png", 400, 300);
-    (1..400).for_each(|i| drop(fs::hard_link(&first, desk.path(&format!("in/{i}.png"))).unwrap()));
+    (1..400).for_each(|i| fs::hard_link(&first, desk.path(&format!("in/{i}.png"))).unwrap());
     let images = text(&desk.path("in"));
     let mut command = desk.command(&["--image", &images, "--box", "1,2,300,200"]);
     command.arg("--checkpoint").arg(fixture()).arg("--out").arg(desk.path("out"));
