@@ -2,7 +2,7 @@
 
 use resect_checkpoint::{SamConfig, write_random};
 use resect_tests::hub_server::{Content, HubServer};
-use resect_tests::{Project, Run, real_data, stderr, workspace};
+use resect_tests::{Project, Run, real_data, stderr, workspace, xtask};
 use std::path::Path;
 use std::process::Command;
 
@@ -183,4 +183,32 @@ fn huggingface_hub_shares_server_and_cache() {
     let said = client(&second, "1");
     assert!(said.contains("config.json found") && said.contains("model.safetensors found"), "{said}");
     assert!(said.contains("preprocessor_config.json missing"), "{said}");
+}
+
+#[test]
+fn predictions_are_those_of_transformers() {
+    let dir = tempfile::tempdir().unwrap();
+    python("predict_reference.py", &[Path::new("--make"), dir.path()]);
+    let cases = std::fs::read(dir.path().join("cases.json")).unwrap();
+    let cases: Vec<serde_json::Value> = serde_json::from_slice(&cases).unwrap();
+    assert!(!cases.is_empty());
+    for case in &cases {
+        let text = |field: &str| case[field].as_str().unwrap();
+        let mut command = xtask();
+        command.args(["predict", "--logits", "--checkpoint"]).arg(dir.path().join("model"));
+        command.arg("--image").arg(dir.path().join(text("image")));
+        command.arg("--out").arg(dir.path().join("out").join(text("name")));
+        command.arg("--store").arg(dir.path().join("store"));
+        for argument in case["args"].as_array().unwrap() {
+            let argument = argument.as_str().unwrap();
+            // Files lie in the folder, whatever the current one is.
+            match dir.path().join(argument) {
+                file if file.is_file() => command.arg(file),
+                _ => command.arg(argument),
+            };
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{case}\n{}", stderr(&output));
+    }
+    assert!(python("predict_reference.py", &[Path::new("--check"), dir.path()]).ends_with("agree\n"));
 }

@@ -3,19 +3,21 @@
 //! It is light on purpose: it links no deep learning library, so a run in which nothing changed is over before a
 //! stage program would have started. One module for each command, over four that they share: [`pipeline`] (the
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
-//! made of) and [`program`] (building and spawning the stage programs).
+//! made of) and [`program`] (building and spawning the programs of stages and tools).
 
 mod hub;
 mod interrupt;
 mod lockfile;
 mod pipeline;
 mod plan;
+mod predict;
 mod program;
 mod run;
 mod select;
 mod show;
 mod sources;
 mod status;
+mod subject;
 mod test;
 mod why;
 mod workspace;
@@ -43,6 +45,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Say why a stage would run now, setting by setting.
     Why(why::WhyArgs),
+    /// Predict masks for images from boxes, points or masks.
+    Predict(predict::PredictArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
     Test(test::TestArgs),
 }
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Why(args) => why::main(&args),
+        Command::Predict(args) => predict::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match done {
@@ -97,6 +102,9 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error:#}");
+            if error.downcast_ref::<predict::Usage>().is_some() {
+                return ExitCode::from(2);
+            }
             ExitCode::FAILURE
         }
     }

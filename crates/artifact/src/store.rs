@@ -211,6 +211,22 @@ impl Store {
         write_record(&self.private("runs").join(format!("{run}.json")), record)
     }
 
+    /// The record of a run, if there is a readable one of this name.
+    pub fn run(&self, run: &str) -> Option<serde_json::Value> {
+        let plain = run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        plain.then(|| read_record(&self.private("runs").join(format!("{run}.json"))))?
+    }
+
+    /// The ids of all artifacts of a kind that begin with these digits, sorted.
+    pub fn ids(&self, kind: &str, digits: &str) -> Vec<ArtifactId> {
+        let entries = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let begins = names.filter(|name| name.starts_with(digits));
+        let mut ids: Vec<ArtifactId> = begins.filter_map(|name| Hash::try_from(name).ok()).collect();
+        ids.sort();
+        ids
+    }
+
     /// Where hashes of source files are remembered.
     pub fn source_cache_path(&self) -> PathBuf {
         self.private("sources.json")

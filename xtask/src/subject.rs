@@ -1,0 +1,149 @@
+//! What `predict` and `export` work on: a checkpoint folder as it lies on disk, or a tuned decoder in the store together with
+//! the base checkpoint it belongs to.
+
+use crate::pipeline::Pipeline;
+use crate::plan::{Step, numeric_class};
+use anyhow::{Context, bail};
+use resect_artifact::{Action, ArtifactId, Store};
+use resect_checkpoint::CONFIG_FILE;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint to work with.
+pub struct Subject {
+    /// The folder of the whole model: `config.json` and `model.safetensors`.
+    pub base: PathBuf,
+    /// Its id, where it lies in the store.
+    pub base_id: Option<ArtifactId>,
+    /// The tuned decoder that takes the place of the base's.
+    pub tuned: Option<Tuned>,
+}
+
+/// A `checkpoint` artifact and how it was made.
+pub struct Tuned {
+    /// The artifact.
+    pub id: ArtifactId,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The record of the stage that made it.
+    pub action: Action,
+}
+
+impl Subject {
+    /// Finds what `name` means: a checkpoint folder, an artifact of kind `checkpoint` or `base` (its folder, or the first digits
+    /// of its id), or a run. Without a name it is the checkpoint the pipeline gave last.
+    ///
+    /// # Errors
+    /// A name that means nothing or several things, an artifact that is damaged, a pipeline that has not been run.
+    pub fn find(name: Option<&str>, store: &Store, pipeline: &Pipeline) -> anyhow::Result<Self> {
+        match name {
+            Some(name) => Self::named(name, store),
+            None => Self::latest(store, pipeline),
+        }
+    }
+
+    /// [`Subject::find`] with a name, for which no pipeline is needed.
+    ///
+    /// # Errors
+    /// As [`Subject::find`].
+    pub fn named(name: &str, store: &Store) -> anyhow::Result<Self> {
+        let dir = Path::new(name);
+        if dir.is_dir() {
+            if let Some((kind, id)) = artifact_at(dir, store) {
+                return Self::artifact(kind, &id, store);
+            }
+            if dir.join(CONFIG_FILE).is_file() {
+                return Ok(Self { base: std::path::absolute(dir)?, base_id: None, tuned: None });
+            }
+            bail!("{name} is no checkpoint: expected config.json and model.safetensors in it");
+        }
+        if let Some(run) = store.run(name) {
+            let Some(id) = checkpoint_of_run(&run) else { bail!("run {name} made no checkpoint") };
+            return Self::artifact("checkpoint", &id, store);
+        }
+        let found: Vec<_> = ["checkpoint", "base"]
+            .into_iter()
+            .flat_map(|kind| store.ids(kind, name).into_iter().map(move |id| (kind, id)))
+            .collect();
+        match found.as_slice() {
+            [(kind, id)] => Self::artifact(kind, id, store),
+            [] => bail!(
+                "there is no folder, run or artifact {name}; expected a checkpoint folder, the name of a run, or the first \
+                 digits of a checkpoint's id as `cargo xtask run` prints it"
+            ),
+            several => {
+                let names: Vec<_> =
+                    several.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
+                bail!("{name} can be any of {}; give more digits", names.join(", "))
+            }
+        }
+    }
+
+    fn latest(store: &Store, pipeline: &Pipeline) -> anyhow::Result<Self> {
+        let path = pipeline.path.to_string_lossy();
+        let key = store.latest(&path).remove("train");
+        let action = key.and_then(|key| store.action("train", &key));
+        let id = action.and_then(|action| action.outputs.get("checkpoint").cloned());
+        let id = id.with_context(|| {
+            let path = crate::workspace::display(&pipeline.path);
+            format!(
+                "{path} has given no checkpoint yet: `cargo xtask run --pipeline {path}` first, or name one"
+            )
+        })?;
+        Self::artifact("checkpoint", &id, store)
+    }
+
+    fn artifact(kind: &str, id: &ArtifactId, store: &Store) -> anyhow::Result<Self> {
+        let sound = |kind: &str, id: &ArtifactId| store.check(kind, id).map_err(anyhow::Error::msg);
+        if kind == "base" {
+            sound("base", id)?;
+            return Ok(Self { base: store.path("base", id), base_id: Some(id.clone()), tuned: None });
+        }
+        sound("checkpoint", id)?;
+        let made =
+            store.actions("train").into_iter().filter(|action| action.outputs.get("checkpoint") == Some(id));
+        // What was only accepted says less about how it was made.
+        let action = made.min_by_key(|action| action.accepted.is_some());
+        let action =
+            action.with_context(|| format!("no record says how checkpoint {} was made", id.short()))?;
+        let base_id = action.document["inputs"]["base"].as_str().and_then(|id| id.to_owned().try_into().ok());
+        let base_id: ArtifactId = base_id.context("the record of the checkpoint names no base")?;
+        sound("base", &base_id)
+            .context("the checkpoint holds the decoder alone, and its base is not in the store")?;
+        let tuned = Tuned { id: id.clone(), dir: store.path("checkpoint", id), action };
+        Ok(Self { base: store.path("base", &base_id), base_id: Some(base_id), tuned: Some(tuned) })
+    }
+
+    /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first: those which `embed` would
+    /// give again now, with its code at hand (`code`) and on this kind of arithmetic.
+    pub fn embeddings(&self, store: &Store, code: &str) -> Vec<PathBuf> {
+        let Some(base) = &self.base_id else { return Vec::new() };
+        let numeric = numeric_class(Step::Embed);
+        let actions = store.actions("embed").into_iter().filter(|action| {
+            let says = |field: &str, value: &str| action.document[field].as_str() == Some(value);
+            action.accepted.is_none()
+                && says("code", code)
+                && says("numeric", &numeric)
+                && action.document["inputs"]["base"].as_str() == Some(base.as_str())
+        });
+        let ids = actions.filter_map(|action| action.outputs.get("embeddings").cloned());
+        ids.filter(|id| store.check("embeddings", id).is_ok())
+            .map(|id| store.path("embeddings", &id))
+            .collect()
+    }
+}
+
+/// The kind and id of an artifact whose folder in the store this is.
+fn artifact_at(dir: &Path, store: &Store) -> Option<(&'static str, ArtifactId)> {
+    let dir = dir.canonicalize().ok()?;
+    ["checkpoint", "base"].into_iter().find_map(|kind| {
+        let parent = store.root().join(kind).canonicalize().ok()?;
+        let name = dir.strip_prefix(parent).ok()?.to_str()?;
+        Some((kind, name.to_owned().try_into().ok()?))
+    })
+}
+
+fn checkpoint_of_run(run: &serde_json::Value) -> Option<ArtifactId> {
+    let stages = run["stages"].as_array()?;
+    let id = stages.iter().find_map(|stage| stage["artifacts"]["checkpoint"].as_str())?;
+    id.to_owned().try_into().ok()
+}
