@@ -381,7 +381,8 @@ impl Hub {
     fn check_room(&self, file: &RemoteFile, needed: u64, part: &Path) -> Result<(), Error> {
         let dir = part.parent().unwrap_or(part);
         match fs4::available_space(dir) {
-            Ok(free) if free < needed => {
+            // Some network file systems say that nothing is free when they do not know.
+            Ok(free @ 1..) if free < needed => {
                 let (path, dir) = (file.path.clone(), dir.to_path_buf());
                 Err(Error::DiskFull { path, needed, free: Some(free), dir })
             }
