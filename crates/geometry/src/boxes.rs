@@ -41,18 +41,27 @@ impl PixelBox {
         (self.x0..=self.x1).contains(&x) && (self.y0..=self.y1).contains(&y)
     }
 
-    /// The corners `[x0, y0, x1, y1]` in model input pixels: each axis is scaled by its own ratio of the resized
-    /// to the original size (`SamProcessor._normalize_coordinates`).
+    /// [`box_to_model`] of its corners.
     pub fn to_model(self, original: Size, resized: Size) -> [f32; 4] {
-        let x = f64::from(resized.width) / f64::from(original.width);
-        let y = f64::from(resized.height) / f64::from(original.height);
-        [
-            (f64::from(self.x0) * x) as f32,
-            (f64::from(self.y0) * y) as f32,
-            (f64::from(self.x1) * x) as f32,
-            (f64::from(self.y1) * y) as f32,
-        ]
+        box_to_model([self.x0, self.y0, self.x1, self.y1].map(f64::from), original, resized)
     }
+}
+
+/// A point `[x, y]` of the original image in model input pixels: each axis is scaled by its own ratio of the resized to
+/// the original size (`SamProcessor._normalize_coordinates`), in double precision.
+pub fn point_to_model(point: [f64; 2], original: Size, resized: Size) -> [f32; 2] {
+    let x = f64::from(resized.width) / f64::from(original.width);
+    let y = f64::from(resized.height) / f64::from(original.height);
+    [(point[0] * x) as f32, (point[1] * y) as f32]
+}
+
+/// The corners `[x0, y0, x1, y1]` of a box in model input pixels: as [`point_to_model`], but of coordinates in single
+/// precision, which `SamProcessor._check_and_preprocess_points` turns those of boxes, and only of boxes, into first.
+pub fn box_to_model(corners: [f64; 4], original: Size, resized: Size) -> [f32; 4] {
+    let [x0, y0, x1, y1] = corners.map(|corner| f64::from(corner as f32));
+    let ([x0, y0], [x1, y1]) =
+        (point_to_model([x0, y0], original, resized), point_to_model([x1, y1], original, resized));
+    [x0, y0, x1, y1]
 }
 
 #[cfg(test)]

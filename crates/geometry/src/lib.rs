@@ -12,7 +12,7 @@ mod boxes;
 mod mask;
 mod upscale;
 
-pub use boxes::PixelBox;
+pub use boxes::{PixelBox, box_to_model, point_to_model};
 pub use mask::Mask;
 pub use upscale::upscale_logits;
 

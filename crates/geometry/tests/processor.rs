@@ -1,6 +1,6 @@
 //! Against `SamProcessor` of `transformers`, on sixty sizes: fixtures made by `tests/reference/ingest_reference.py`.
 
-use resect_geometry::{Mask, PixelBox, Size, upscale_logits};
+use resect_geometry::{Mask, PixelBox, Size, box_to_model, point_to_model, upscale_logits};
 use std::path::PathBuf;
 
 /// The published models' input side, and that of their logits.
@@ -13,6 +13,7 @@ struct Case {
     #[serde(rename = "box")]
     corners: [f64; 4],
     model_box: [f32; 4],
+    model_point: [f32; 2],
     mask_crc: Option<u32>,
 }
 
@@ -28,16 +29,22 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn boxes_are_carried_into_the_model_to_the_bit() {
-    let mut seen = 0;
-    for case in cases().iter().filter(|case| case.corners.iter().all(|c| c.fract() == 0.0)) {
-        let [x0, y0, x1, y1] = case.corners.map(|corner| corner as u32);
+fn boxes_and_points_are_carried_into_the_model_to_the_bit() {
+    let (mut whole, mut all) = (0, 0);
+    for case in cases() {
         let size = case.original();
-        let found = PixelBox { x0, y0, x1, y1 }.to_model(size, size.with_longest_side(INPUT));
-        assert_eq!(found, case.model_box, "{size}");
-        seen += 1;
+        let resized = size.with_longest_side(INPUT);
+        assert_eq!(box_to_model(case.corners, size, resized), case.model_box, "{size}");
+        let [x, y, ..] = case.corners;
+        assert_eq!(point_to_model([x, y], size, resized), case.model_point, "{size}");
+        if case.corners.iter().all(|corner| corner.fract() == 0.0) {
+            let [x0, y0, x1, y1] = case.corners.map(|corner| corner as u32);
+            assert_eq!(PixelBox { x0, y0, x1, y1 }.to_model(size, resized), case.model_box, "{size}");
+            whole += 1;
+        }
+        all += 1;
     }
-    assert!(seen >= 30, "{seen}");
+    assert_eq!((whole, all), (30, 60));
 }
 
 /// The same function in the reference script.

@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::DECODER_FILE;
-use resect_geometry::Size;
-use resect_prompts::{Label, Prompt};
+use resect_geometry::{Size, box_to_model, point_to_model};
+use resect_prompts::{Label, PointPrompt, Prompt};
 use resect_sam::{
     ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, normalise, repeat_per_prompt,
 };
@@ -41,31 +41,25 @@ pub(crate) fn open(dir: &Path) -> Result<Checkpoint, PredictError> {
     Checkpoint::open(dir).map_err(|error| PredictError::Checkpoint(error.into()))
 }
 
-/// A prompt scaled as its image is, each axis by its own ratio (`SamProcessor._normalize_coordinates`).
+/// A prompt scaled as its image is.
 pub(crate) fn to_model(
     prompt: &Prompt,
     original: Size,
     resized: Size,
     mask: Option<Vec<f32>>,
 ) -> ModelPrompt {
-    let x_ratio = f64::from(resized.width) / f64::from(original.width);
-    let y_ratio = f64::from(resized.height) / f64::from(original.height);
-    let (x, y) = (|x: f64| (x * x_ratio) as f32, |y: f64| (y * y_ratio) as f32);
+    let point = |point: &PointPrompt| {
+        let [x, y] = point_to_model([point.x, point.y], original, resized);
+        let label = match point.label {
+            Label::Foreground => PointLabel::Foreground,
+            Label::Background => PointLabel::Background,
+            Label::NotAPoint => PointLabel::NotAPoint,
+        };
+        Point { x, y, label }
+    };
     ModelPrompt {
-        bounds: prompt.bounds.map(|b| [x(b.x0), y(b.y0), x(b.x1), y(b.y1)]),
-        points: prompt
-            .points
-            .iter()
-            .map(|point| Point {
-                x: x(point.x),
-                y: y(point.y),
-                label: match point.label {
-                    Label::Foreground => PointLabel::Foreground,
-                    Label::Background => PointLabel::Background,
-                    Label::NotAPoint => PointLabel::NotAPoint,
-                },
-            })
-            .collect(),
+        bounds: prompt.bounds.map(|b| box_to_model([b.x0, b.y0, b.x1, b.y1], original, resized)),
+        points: prompt.points.iter().map(point).collect(),
         mask,
     }
 }
