@@ -55,7 +55,12 @@ impl Window {
                     let weight = if sum != 0.0 { weight / sum } else { *weight };
                     (0.5 + weight * f64::from(1 << PRECISION)) as i32
                 };
-                Self { first, weights: weights.iter().map(fixed).collect() }
+                let weights: Vec<i32> = weights.iter().map(fixed).collect();
+                // A triangle's outermost pixels may weigh nothing.
+                let used = |weight: &i32| *weight != 0;
+                let skipped = weights.iter().position(used).unwrap_or(0);
+                let end = weights.iter().rposition(used).map_or(weights.len(), |last| last + 1);
+                Self { first: first + skipped, weights: weights[skipped..end].to_vec() }
             })
             .collect()
     }
@@ -74,16 +79,18 @@ fn along_rows(pixels: Vec<u8>, from: Size, width: u32) -> Vec<u8> {
         return pixels;
     }
     let windows = Window::all(from.width, width);
-    let mut out = Vec::with_capacity(3 * windows.len() * from.height as usize);
-    for row in pixels.chunks_exact(3 * from.width as usize) {
-        for Window { first, weights } in &windows {
-            let mut sums = [HALF; 3];
-            for (pixel, weight) in row[3 * first..].as_chunks::<3>().0.iter().zip(weights) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(*value) * weight;
-                }
+    let mut out = vec![0; 3 * windows.len() * from.height as usize];
+    let rows = pixels.chunks_exact(3 * from.width as usize).zip(out.chunks_exact_mut(3 * windows.len()));
+    for (row, out) in rows {
+        let (row, out) = (row.as_chunks::<3>().0, out.as_chunks_mut::<3>().0);
+        for (out, Window { first, weights }) in out.iter_mut().zip(&windows) {
+            let [mut red, mut green, mut blue] = [HALF; 3];
+            for ([r, g, b], weight) in row[*first..].iter().zip(weights) {
+                red += i32::from(*r) * weight;
+                green += i32::from(*g) * weight;
+                blue += i32::from(*b) * weight;
             }
-            out.extend(sums.map(byte));
+            *out = [byte(red), byte(green), byte(blue)];
         }
     }
     out

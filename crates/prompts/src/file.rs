@@ -283,7 +283,10 @@ mod tests {
         read(&path).map_err(|error| error.to_string())
     }
 
-    fn shape(images: &[ImagePrompts]) -> Vec<(&str, Vec<(bool, usize, bool)>)> {
+    /// Of each prompt: whether it has a box, how many points, whether it has a mask.
+    type Shape = (bool, usize, bool);
+
+    fn shape(images: &[ImagePrompts]) -> Vec<(&str, Vec<Shape>)> {
         let prompt = |p: &Prompt| (p.bounds.is_some(), p.points.len(), p.mask.is_some());
         images.iter().map(|i| (i.image.as_str(), i.prompts.iter().map(prompt).collect())).collect()
     }

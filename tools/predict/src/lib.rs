@@ -71,6 +71,6 @@ pub fn run<B: Backend>(
         }
         say(Line::Progress { done: index as u64 + 1, total: images.len() as u64 });
     }
-    say(Line::Done { files: coco.finish(&job.out)? });
+    say(Line::Done { files: coco.finish()? });
     Ok(failed == 0)
 }

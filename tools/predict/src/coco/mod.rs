@@ -110,10 +110,9 @@ impl Coco {
     }
 
     /// Completes the files, unless there was no image; their names.
-    pub(crate) fn finish(self, out: &Path) -> Result<Vec<String>, PredictError> {
+    pub(crate) fn finish(self) -> Result<Vec<String>, PredictError> {
         let Some(files) = self.files else { return Ok(Vec::new()) };
         files.into_iter().try_for_each(|file| file.finish(&self.images))?;
-        debug_assert!(out.join(names::COCO).exists());
         Ok(vec![names::COCO.into(), names::COCO_POLYGONS.into()])
     }
 }
@@ -148,10 +147,12 @@ impl Listing {
     fn finish(mut self, images: &[Image]) -> Result<(), PredictError> {
         let lines: Vec<String> = images.iter().map(|image| json!(image).to_string()).collect();
         self.write(&format!("],\n\"images\":[\n{}]}}\n", lines.join(",\n")))?;
-        let file = self.file.take();
-        let done =
-            file.map_or(Ok(()), |mut file| file.flush()).and_then(|()| fs::rename(&self.aside, &self.path));
-        done.map_err(|source| PredictError::Write { path: self.path.clone(), source })
+        let flushed = self.file.as_mut().map_or(Ok(()), |file| file.flush());
+        flushed
+            .and_then(|()| fs::rename(&self.aside, &self.path))
+            .map_err(|source| PredictError::Write { path: self.path.clone(), source })?;
+        self.file = None;
+        Ok(())
     }
 
     fn write(&mut self, text: &str) -> Result<(), PredictError> {
