@@ -79,7 +79,7 @@ pub struct FolderSource {
 pub enum BaseCheckpoint {
     /// Seeded random weights of a named size.
     Random(RandomCheckpoint),
-    /// A Hugging Face folder: `config.json` and `model.safetensors`.
+    /// A Hugging Face folder (`config.json` and `model.safetensors`), or a file or folder in the original layout.
     Folder(FolderSource),
 }
 

@@ -1,15 +1,15 @@
-//! What `predict` and `export` work on: a checkpoint folder as it lies on disk, or a tuned decoder in the store together with
+//! What `predict` and `export` work on: a checkpoint as it lies on disk, or a tuned decoder in the store together with
 //! the base checkpoint it belongs to.
 
 use crate::pipeline::Pipeline;
 use anyhow::{Context, bail};
 use resect_artifact::{Action, ArtifactId, Store};
-use resect_checkpoint::CONFIG_FILE;
+use resect_checkpoint::Checkpoint;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint to work with.
 pub struct Subject {
-    /// The folder of the whole model: `config.json` and `model.safetensors`.
+    /// The whole model: a folder with `config.json` and `model.safetensors`, or whatever else [`Checkpoint::open`] reads.
     pub base: PathBuf,
     /// Its id, where it lies in the store.
     pub base_id: Option<ArtifactId>,
@@ -28,22 +28,20 @@ pub struct Tuned {
 }
 
 impl Subject {
-    /// Finds what `name` means: a checkpoint folder, an artifact of kind `checkpoint` or `base` (its folder, or the first digits
+    /// Finds what `name` means: a checkpoint on disk, an artifact of kind `checkpoint` or `base` (its folder, or the first digits
     /// of its id), or a run. Without a name it is the checkpoint the pipeline gave last.
     ///
     /// # Errors
     /// A name that means nothing or several things, an artifact that is damaged, a pipeline that has not been run.
     pub fn find(name: Option<&str>, store: &Store, pipeline: &Pipeline) -> anyhow::Result<Self> {
         let Some(name) = name else { return Self::latest(store, pipeline) };
-        let dir = Path::new(name);
-        if dir.is_dir() {
-            if let Some((kind, id)) = artifact_at(dir, store) {
+        let path = Path::new(name);
+        if path.exists() {
+            if let Some((kind, id)) = artifact_at(path, store) {
                 return Self::artifact(kind, &id, store);
             }
-            if dir.join(CONFIG_FILE).is_file() {
-                return Ok(Self { base: std::path::absolute(dir)?, base_id: None, tuned: None });
-            }
-            bail!("{name} is no checkpoint: expected config.json and model.safetensors in it");
+            Checkpoint::check(path).with_context(|| format!("{name} is no checkpoint"))?;
+            return Ok(Self { base: std::path::absolute(path)?, base_id: None, tuned: None });
         }
         if let Some(run) = store.run(name) {
             let Some(id) = checkpoint_of_run(&run) else { bail!("run {name} made no checkpoint") };
@@ -56,11 +54,12 @@ impl Subject {
         match found.as_slice() {
             [(kind, id)] => Self::artifact(kind, id, store),
             [] => bail!(
-                "there is no folder, run or artifact {name}; expected a checkpoint folder, the name of a run, or the first \
+                "there is no folder, run or artifact {name}; expected a checkpoint, the name of a run, or the first \
                  digits of a checkpoint's id as `cargo xtask run` prints it"
             ),
             several => {
-                let names: Vec<_> = several.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
+                let names: Vec<_> =
+                    several.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
                 bail!("{name} can be any of {}; give more digits", names.join(", "))
             }
         }
@@ -73,7 +72,9 @@ impl Subject {
         let id = action.and_then(|action| action.outputs.get("checkpoint").cloned());
         let id = id.with_context(|| {
             let path = crate::workspace::display(&pipeline.path);
-            format!("{path} has given no checkpoint yet: `cargo xtask run --pipeline {path}` first, or name one")
+            format!(
+                "{path} has given no checkpoint yet: `cargo xtask run --pipeline {path}` first, or name one"
+            )
         })?;
         Self::artifact("checkpoint", &id, store)
     }
@@ -85,13 +86,16 @@ impl Subject {
             return Ok(Self { base: store.path("base", id), base_id: Some(id.clone()), tuned: None });
         }
         sound("checkpoint", id)?;
-        let made = store.actions("train").into_iter().filter(|action| action.outputs.get("checkpoint") == Some(id));
+        let made =
+            store.actions("train").into_iter().filter(|action| action.outputs.get("checkpoint") == Some(id));
         // What was only accepted says less about how it was made.
         let action = made.min_by_key(|action| action.accepted.is_some());
-        let action = action.with_context(|| format!("no record says how checkpoint {} was made", id.short()))?;
+        let action =
+            action.with_context(|| format!("no record says how checkpoint {} was made", id.short()))?;
         let base_id = action.document["inputs"]["base"].as_str().and_then(|id| id.to_owned().try_into().ok());
         let base_id: ArtifactId = base_id.context("the record of the checkpoint names no base")?;
-        sound("base", &base_id).context("the checkpoint holds the decoder alone, and its base is not in the store")?;
+        sound("base", &base_id)
+            .context("the checkpoint holds the decoder alone, and its base is not in the store")?;
         let tuned = Tuned { id: id.clone(), dir: store.path("checkpoint", id), action };
         Ok(Self { base: store.path("base", &base_id), base_id: Some(base_id), tuned: Some(tuned) })
     }
@@ -103,7 +107,9 @@ impl Subject {
             action.accepted.is_none() && action.document["inputs"]["base"].as_str() == Some(base.as_str())
         });
         let ids = actions.filter_map(|action| action.outputs.get("embeddings").cloned());
-        ids.filter(|id| store.check("embeddings", id).is_ok()).map(|id| store.path("embeddings", &id)).collect()
+        ids.filter(|id| store.check("embeddings", id).is_ok())
+            .map(|id| store.path("embeddings", &id))
+            .collect()
     }
 }
 
