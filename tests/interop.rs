@@ -1,12 +1,16 @@
 //! The tests that need Python: `cargo xtask test --interop`.
 
-use resect_checkpoint::{SamConfig, write_random};
-use resect_tests::{Project, real_data, workspace};
-use std::path::Path;
+use resect_checkpoint::{Checkpoint, SamConfig, write_random};
+use resect_tests::{Project, real_data, stderr, workspace};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Runs a script of `tests/reference`; what it printed, when it exits with 0.
-fn python(script: &str, args: &[&Path]) -> String {
+fn python<A: AsRef<OsStr>>(script: &str, args: &[A]) -> String {
     let python = std::env::var_os("RESECT_PYTHON").expect("cargo xtask test --interop sets RESECT_PYTHON");
     let script = workspace().join("tests/reference").join(script);
     let output = Command::new(python).arg(&script).args(args).output().expect("Python starts");
@@ -20,6 +24,130 @@ fn python(script: &str, args: &[&Path]) -> String {
     );
     println!("{}", text(&output.stdout));
     text(&output.stdout)
+}
+
+/// What `crates/sam/examples/parity.rs` says of a checkpoint. It is built as everything else is, so that dependencies are not built
+/// again with other features.
+fn parity(args: &[&Path]) -> Value {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(workspace()).args(["build", "--release", "--workspace", "--example", "parity"]);
+        let output = cargo.arg("--message-format=json-render-diagnostics").output().expect("cargo starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let programs = built.filter(|message| message["target"]["name"] == "parity");
+        let mut programs = programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+        programs.next().expect("cargo names the program")
+    });
+    let output = Command::new(program).args(args).output().expect("parity starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    println!("{}: {said}", args[0].display());
+    assert_eq!(said["finite"], true, "{said}");
+    said
+}
+
+/// Checks that so many tensors were compared, and that none is off by more than 1e-4 of its largest value.
+fn assert_close(said: &Value, count: usize) {
+    let errors: BTreeMap<String, f64> = serde_json::from_value(said["errors"].clone()).unwrap();
+    assert_eq!(errors.len(), count, "{said}");
+    for (name, error) in errors {
+        assert!(error <= 1e-4, "{name} is off by {error:e}");
+    }
+}
+
+#[test]
+fn a_perturbed_vit_b_gives_what_transformers_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = python("full_size_parity.py", &[Path::new("--out"), dir.path()]);
+    assert!(said.contains("93735728 parameters"), "{said}");
+    let said = parity(&[&dir.path().join("vit-b"), &dir.path().join("reference.safetensors")]);
+    assert_eq!(said["parameters"], 93_735_728);
+    // The embeddings; five kinds of prompts, single and multi, logits and scores.
+    assert_close(&said, 1 + 5 * 2 * 2);
+}
+
+/// Loads and runs random weights of a published size on one image.
+fn runs(size: &str, parameters: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    write_random(dir.path(), &SamConfig::named(size).unwrap(), 3).unwrap();
+    assert_eq!(parity(&[dir.path()])["parameters"], parameters);
+}
+
+#[test]
+fn vit_l_loads_and_runs() {
+    runs("vit-l", 312_343_088);
+}
+
+#[test]
+fn vit_h_loads_and_runs() {
+    runs("vit-h", 641_090_864);
+}
+
+#[test]
+fn what_other_programs_saved_is_the_same_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    assert!(python("original_layout.py", &[Path::new("--out"), dir.path()]).contains("188 tensors"));
+    let compared = |name: &str, reference: &str| {
+        let out = at("out.safetensors");
+        let said = parity(&[&at(name), &at(reference), &out]);
+        // The embeddings; two kinds of prompts, single and multi, logits and scores.
+        assert_close(&said, 1 + 2 * 2 * 2);
+        std::fs::read(out).unwrap()
+    };
+    let expected = compared("transformers", "reference.safetensors");
+    for name in ["original", "original/sam.safetensors", "pth", "pth/sam.pth", "pytorch_bin"] {
+        assert!(compared(name, "reference.safetensors") == expected, "{name} gives other bits");
+    }
+    compared("bfloat16", "reference-bfloat16.safetensors");
+    let half = compared("half", "reference-half.safetensors");
+    assert!(compared("half_pth", "reference-half.safetensors") == half);
+
+    // Through the pipeline and out of it again: half precision comes in, and what was tuned on it goes out in single.
+    let weights = |dir: &Path| {
+        let checkpoint = Checkpoint::open(dir).unwrap();
+        let all = resect_checkpoint::tensors(checkpoint.config()).into_iter();
+        all.map(|spec| checkpoint.tensor(&spec.name).unwrap()).collect::<Vec<_>>()
+    };
+    for name in ["half", "bfloat16", "half_pth/sam.pth"] {
+        let project = Project::micro_on(&at(name));
+        let run = project.run(&["--set", "train.epochs=1"]);
+        assert!(weights(&project.artifact(&run, "base")) == weights(&at(name)), "{name}");
+        let out = at("export");
+        let output = project.output("export", &["--out", out.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let untuned = at("untuned");
+        let base = run.artifact("base");
+        let output = project.output("export", &["--out", untuned.to_str().unwrap(), "--checkpoint", &base]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        python("check_export.py", &[out.as_path(), Path::new("--untuned"), &untuned]);
+        std::fs::remove_dir_all(out).unwrap();
+        std::fs::remove_dir_all(untuned).unwrap();
+    }
+}
+
+#[test]
+fn an_export_opens_in_transformers_and_in_pytorch() {
+    let project = Project::micro();
+    let run = project.run(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let (out, original) = (dir.path().join("model"), dir.path().join("original"));
+    for args in [
+        vec!["--out", out.to_str().unwrap()],
+        vec!["--out", original.to_str().unwrap(), "--format", "original"],
+    ] {
+        let output = project.output("export", &args);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let base = project.artifact(&run, "base");
+    let args = [out.as_path(), Path::new("--untuned"), &base, Path::new("--original"), &original];
+    let said = python("check_export.py", &args);
+    for line in ["card: 10 figures, Resect phantoms: 24 synthetic", "tuning moved a logit by", "original: "] {
+        assert!(said.contains(line), "{said}");
+    }
 }
 
 #[test]

@@ -5,7 +5,10 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the stage programs).
 
+mod card;
+mod export;
 mod interrupt;
+mod lineage;
 mod pipeline;
 mod plan;
 mod program;
@@ -41,6 +44,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Say why a stage would run now, setting by setting.
     Why(why::WhyArgs),
+    /// Write a checkpoint as a folder that `transformers` or the original code opens, with a model card.
+    Export(export::ExportArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
     Test(test::TestArgs),
 }
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Why(args) => why::main(&args),
+        Command::Export(args) => export::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match done {

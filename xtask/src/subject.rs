@@ -100,6 +100,25 @@ impl Subject {
         Ok(Self { base: store.path("base", &base_id), base_id: Some(base_id), tuned: Some(tuned) })
     }
 
+    /// The artifacts it lies in, by kind.
+    pub fn artifacts(&self) -> impl Iterator<Item = (&'static str, &ArtifactId)> {
+        let tuned = self.tuned.as_ref().map(|tuned| ("checkpoint", &tuned.id));
+        self.base_id.as_ref().map(|id| ("base", id)).into_iter().chain(tuned)
+    }
+
+    /// What it is, in a line.
+    pub fn describe(&self) -> String {
+        let base = match &self.base_id {
+            Some(id) => format!("base {}", id.short()),
+            None => crate::workspace::display(&self.base),
+        };
+        match &self.tuned {
+            Some(tuned) => format!("checkpoint {} over {base}", tuned.id.short()),
+            None => format!("{base}, not tuned"),
+        }
+    }
+
+    #[allow(dead_code)]
     /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first.
     pub fn embeddings(&self, store: &Store) -> Vec<PathBuf> {
         let Some(base) = &self.base_id else { return Vec::new() };
