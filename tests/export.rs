@@ -96,7 +96,7 @@ fn a_run_becomes_a_folder_in_either_layout_with_a_card() {
         "library_name: transformers\npipeline_tag: mask-generation\nlicense: \"unknown\"\n",
         "# polyp model\n",
         "**The base has random weights.**",
-        "Resect phantoms\\: 24 synthetic endoscopy-like images, seed 3",
+        "Resect phantoms: 24 synthetic endoscopy-like images, seed 3",
         "| `train.learning_rate` | `0.001` |",
         "| `train.epochs` | `3` |",
         "| `mask.threshold` | `128` |",

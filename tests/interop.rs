@@ -102,6 +102,8 @@ fn what_other_programs_saved_is_the_same_model() {
     for name in ["original", "original/sam.safetensors", "pth", "pth/sam.pth", "pytorch_bin"] {
         assert!(compared(name, "reference.safetensors") == expected, "{name} gives other bits");
     }
+    // And what the original code itself computes.
+    assert!(compared("pth", "reference-original.safetensors") == expected);
     compared("bfloat16", "reference-bfloat16.safetensors");
     let half = compared("half", "reference-half.safetensors");
     assert!(compared("half_pth", "reference-half.safetensors") == half);
@@ -148,6 +150,19 @@ fn an_export_opens_in_transformers_and_in_pytorch() {
     for line in ["card: 10 figures, Resect phantoms: 24 synthetic", "tuning moved a logit by", "original: "] {
         assert!(said.contains(line), "{said}");
     }
+}
+
+#[test]
+fn the_original_code_opens_an_export_of_its_own_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, out) = (dir.path().join("base"), dir.path().join("out"));
+    write_random(&base, &SamConfig::named("vit-b").unwrap(), 3).unwrap();
+    let [from, to] = [&base, &out].map(|path| path.to_str().unwrap());
+    let project = Project::micro();
+    let output = project.output("export", &["--checkpoint", from, "--out", to, "--format", "original"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = python("original_layout.py", &[Path::new("--registry"), &out]);
+    assert!(said.contains("the registry opens 93735728 parameters"), "{said}");
 }
 
 #[test]

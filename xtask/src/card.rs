@@ -71,6 +71,9 @@ impl Card<'_> {
         );
         if let Some(base) = self.base_repository() {
             let _ = writeln!(out, "base_model: {}", yaml(base));
+            if !self.manifest.tuned.is_empty() {
+                out.push_str("base_model_relation: finetune\n");
+            }
         }
         if let Some(dataset) = self.hub_dataset() {
             let _ = writeln!(out, "datasets:\n- {}", yaml(dataset));
@@ -114,9 +117,13 @@ impl Card<'_> {
             counts.total() as f64 / 1e6
         );
         if !self.manifest.tuned.is_empty() {
+            let images = match self.lineage.dataset["kind"].as_str() {
+                Some("phantom") => "synthetic images",
+                _ => "medical images",
+            };
             let _ = writeln!(
                 out,
-                "\nIts mask decoder ({:.2} M parameters) was tuned with [Resect](#lineage) on medical images; image encoder \
+                "\nIts mask decoder ({:.2} M parameters) was tuned with [Resect](#lineage) on {images}; image encoder \
                  ({:.2} M) and prompt encoder are the base's, unchanged.",
                 counts.mask_decoder as f64 / 1e6,
                 counts.vision_encoder as f64 / 1e6
@@ -145,7 +152,7 @@ impl Card<'_> {
         if self.lineage.train.is_none() {
             return String::new();
         }
-        let (audit, mut out) = (&self.lineage.audit, format!("{}.\n", text(&self.dataset_name())));
+        let (audit, mut out) = (&self.lineage.audit, format!("The data: {}.\n", text(&self.dataset_name())));
         let count = |value: &Value| value.as_u64().unwrap_or(0);
         if audit.is_object() {
             out.push_str("\n| part | samples | targets | groups | what for |\n|---|--:|--:|--:|---|\n");
@@ -204,6 +211,13 @@ impl Card<'_> {
             let cells: Vec<String> = cells.chain([&row.all["low_res_dice"]]).map(figure).collect();
             let _ = writeln!(out, "| {} | {} |", row.what, cells.join(" | "));
         }
+        let dice = |row: &Row<'_>| row.all["dice"].as_f64().unwrap_or(0.0);
+        let best = rows[1..].iter().max_by(|a, b| dice(a).total_cmp(&dice(b)));
+        if let (true, Some(best)) =
+            (rows[0].what == METHODS[0].1, best.filter(|best| dice(best) >= dice(&rows[0])))
+        {
+            let _ = writeln!(out, "\n**It is no better than {}.** Do not use it for its masks.", best.what);
+        }
         out.push_str("\nDice and IoU are at original resolution unless it says otherwise. ");
         if let [Some(small), Some(large)] = [0, 1].map(|bound| metrics["size_bounds"][bound].as_f64()) {
             let sizes = ["small", "medium", "large"]
@@ -223,7 +237,7 @@ impl Card<'_> {
         let Some(train) = &self.lineage.train else { return String::new() };
         let summary = &self.lineage.summary;
         let mut out = String::from(
-            "Box prompts, Dice plus cross-entropy (MONAI's `DiceCELoss`), AdamW, a cosine a step an epoch, the single-mask output. \
+            "Box prompts, Dice plus cross-entropy (MONAI's `DiceCELoss`), AdamW, a cosine of the learning rate with a step an epoch, the single-mask output. \
              The image encoder's output was computed once.\n",
         );
         if let (Some(epoch), Some(epochs)) = (summary["epoch"].as_u64(), summary["epochs"].as_u64()) {
@@ -331,8 +345,8 @@ impl Card<'_> {
         }
         if self.lineage.train.is_some() {
             out.push_str(
-                "- Training boxes came from the ground truth, moved outward at random; so did the boxes of the figures. Looser or \
-                 misplaced boxes give worse masks.\n\
+                "- Training boxes came from the ground truth, moved outward at random; those of the figures are tight ones. Looser \
+                 or misplaced boxes give worse masks.\n\
                  - It has seen one dataset. Other devices, clinics and kinds of tissue may look different to it.\n",
             );
         }
@@ -437,7 +451,13 @@ fn settings(section: &str, value: &Value, out: &mut String) {
         return;
     };
     for (name, value) in map {
-        let full = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+        // The name under which a pipeline file has it; what the model decides is in none.
+        let full = match (section, name.as_str()) {
+            ("", "layout") => "dataset".to_owned(),
+            ("", "image_size" | "low_res_size") => format!("model.{name}"),
+            ("", name) => name.to_owned(),
+            (section, name) => format!("{section}.{name}"),
+        };
         settings(&full, value, out);
     }
 }
@@ -462,7 +482,7 @@ fn text(text: &str) -> String {
     for c in text.chars() {
         match c {
             c if c.is_control() => out.push(' '),
-            '-' | '.' | ',' | '/' | '(' | ')' => out.push(c),
+            '-' | '.' | ',' | '/' | '(' | ')' | ':' | ';' | '\'' => out.push(c),
             c if c.is_ascii_punctuation() => out.extend(['\\', c]),
             c => out.push(c),
         }
@@ -546,7 +566,7 @@ mod tests {
         };
         let card = card_of(&lineage, "m", Format::Transformers);
         assert!(
-            card.contains("base_model: \"facebook/sam-vit-base\"\ndatasets:\n- \"owner/data\"\n"),
+            card.contains("base_model: \"facebook/sam-vit-base\"\nbase_model_relation: finetune\ndatasets:\n- \"owner/data\"\n"),
             "{card}"
         );
         lineage.dataset = json!({"kind": "folder", "path": "/home/someone/polyps/"});
@@ -555,6 +575,34 @@ mod tests {
         let card = card_of(&lineage, "m", Format::Transformers);
         assert!(card.contains("name: \"polyps (local files)\""), "{card}");
         assert!(!card.contains("/home") && !card.contains("base_model"), "{card}");
+    }
+
+    #[test]
+    fn a_model_that_is_beaten_says_by_what() {
+        let of = |tuned: f64| {
+            let method =
+                |name: &str, dice: f64| json!({"method": name, "all": {"dice": dice, "iou": dice / 2.0}});
+            let methods =
+                [method("box", 0.7), method("ellipse", 0.8), method("untuned", 0.6), method("tuned", tuned)];
+            let lineage = Lineage {
+                train: Some(serde_json::from_value(action()).unwrap()),
+                metrics: json!({"methods": methods, "samples": 3, "images": 2}),
+                ..Lineage::default()
+            };
+            card_of(&lineage, "m", Format::Transformers)
+        };
+        assert!(of(0.79).contains("**It is no better than the ellipse in the box.**"), "{}", of(0.79));
+        assert!(!of(0.81).contains("no better"), "{}", of(0.81));
+        assert!(of(0.81).contains("| `train.learning_rate` | `3e-5` |"), "{}", of(0.81));
+    }
+
+    fn action() -> Value {
+        let hash = "a".repeat(64);
+        json!({
+            "format": Action::FORMAT, "stage": "train", "key": hash, "outputs": {"checkpoint": hash}, "run": "r",
+            "document": {"params": {"learning_rate": 3e-5}, "inputs": {}, "code": hash},
+            "finished": "", "seconds": 1.0, "peak_memory": null, "notes": [],
+        })
     }
 
     #[test]
