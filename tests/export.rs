@@ -148,6 +148,29 @@ fn a_run_becomes_a_folder_in_either_layout_with_a_card() {
         assert!(card.contains("license: \"mit\"") && card.contains("epsilon of 1e-5"), "{card}");
     }
 
+    // A single file of an export is still what was exported; a file that was put in its place is not.
+    let file = original.join("sam_tiny.pth");
+    let again = place.path().join("again");
+    let manifest_of_file =
+        export(&project, &again, &["--checkpoint", file.to_str().unwrap()])["manifest"].clone();
+    assert_eq!(
+        (&manifest_of_file["lineage"], &manifest_of_file["tuned"]),
+        (&manifest["lineage"], &manifest["tuned"])
+    );
+    assert_eq!(manifest_of_file["iou_head_trained"], false);
+    let foreign = place.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::copy(out.join("resect.json"), foreign.join("resect.json")).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(project.artifact(&run, "base").join(name), foreign.join(name)).unwrap();
+    }
+    let manifest_of_foreign =
+        export(&project, &again, &["--checkpoint", foreign.to_str().unwrap()])["manifest"].clone();
+    assert_eq!(
+        (&manifest_of_foreign["checkpoint"], &manifest_of_foreign["lineage"]),
+        (&Value::Null, &serde_json::json!({}))
+    );
+
     // The pipeline takes it as its base. Its decoder is another one, its encoder is the same.
     let based = Project::micro_on(&original.join("sam_tiny.pth"));
     let first = based.run(&["embed"]);

@@ -99,6 +99,14 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(&std::fs::read(dir.join(MANIFEST_FILE)).ok()?).ok()?;
         manifest.format.starts_with("resect-export/1.").then_some(manifest)
     }
+
+    /// The manifest of the export that a checkpoint lies in, if its weights are still those that were exported.
+    pub fn of(checkpoint: &Checkpoint) -> Option<Self> {
+        let weights = checkpoint.file().path();
+        let manifest = Self::read(weights.parent()?)?;
+        let expected = manifest.files.get(weights.file_name()?.to_str()?)?;
+        (hash_file(weights).ok()? == *expected).then_some(manifest)
+    }
 }
 
 pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
@@ -126,7 +134,7 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let lineage = Lineage::of(&subject, &store)?;
     let size = size_name(checkpoint.config());
     let weights = write_model(&aside.0, args.format, &checkpoint, tuned.as_ref(), size)?;
-    let earlier = Manifest::read(&subject.base);
+    let earlier = Manifest::of(&checkpoint);
     let mut manifest = manifest(args.format, &subject, &lineage, earlier.as_ref());
     for file in std::fs::read_dir(&aside.0)? {
         let file = file?;
