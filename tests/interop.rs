@@ -1,7 +1,7 @@
 //! The tests that need Python: `cargo xtask test --interop`.
 
 use resect_checkpoint::{Checkpoint, SamConfig, write_random};
-use resect_tests::{Project, real_data, stderr, workspace};
+use resect_tests::{Project, real_data, stderr, workspace, xtask};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -153,6 +153,42 @@ fn an_export_opens_in_transformers_and_in_pytorch() {
 }
 
 #[test]
+fn predict_gives_what_an_export_gives_in_transformers() {
+    let project = Project::micro();
+    let run = project.run(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let images = project.artifact(&run, "dataset").join("images");
+    let mut images: Vec<_> = std::fs::read_dir(images).unwrap().map(|entry| entry.unwrap().path()).collect();
+    images.sort();
+    let (image, bounds) = (images[5].as_path(), "20,15,80,70");
+    let done = |command: &str, args: &[&OsStr]| {
+        let output = project.command(command, &[]).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    for format in ["transformers", "original"] {
+        let out = dir.path().join(format);
+        done("export", &["--format".as_ref(), format.as_ref(), "--out".as_ref(), out.as_os_str()]);
+        // From the export, and for the first one from the store as well: one model, one answer.
+        let from: [&[&OsStr]; 2] = [&["--checkpoint".as_ref(), out.as_os_str()], &[]];
+        for (index, from) in from.into_iter().enumerate() {
+            let to = dir.path().join(format!("{format}-{index}"));
+            let image = ["--image".as_ref(), image.as_os_str(), "--box".as_ref(), bounds.as_ref()];
+            let wanted = ["--encode".as_ref(), "--logits".as_ref(), "--out".as_ref(), to.as_os_str()];
+            done("predict", &[from, &image[..], &wanted[..]].concat());
+            let logits = to.join(images[5].file_name().unwrap()).with_extension("safetensors");
+            let export = dir.path().join("transformers");
+            let mut args: Vec<&OsStr> = vec![export.as_os_str(), "--predicted".as_ref(), logits.as_os_str()];
+            args.extend(image);
+            let said = python("check_export.py", &args);
+            assert!(
+                said.contains("logits of predict: off by") && said.contains("scores of predict: off by"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_original_code_opens_an_export_of_its_own_size() {
     let dir = tempfile::tempdir().unwrap();
     let (base, out) = (dir.path().join("base"), dir.path().join("out"));
@@ -240,4 +276,32 @@ fn copy(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
+}
+
+#[test]
+fn predictions_are_those_of_transformers() {
+    let dir = tempfile::tempdir().unwrap();
+    python("predict_reference.py", &[Path::new("--make"), dir.path()]);
+    let cases = std::fs::read(dir.path().join("cases.json")).unwrap();
+    let cases: Vec<serde_json::Value> = serde_json::from_slice(&cases).unwrap();
+    assert!(!cases.is_empty());
+    for case in &cases {
+        let text = |field: &str| case[field].as_str().unwrap();
+        let mut command = xtask();
+        command.args(["predict", "--logits", "--checkpoint"]).arg(dir.path().join("model"));
+        command.arg("--image").arg(dir.path().join(text("image")));
+        command.arg("--out").arg(dir.path().join("out").join(text("name")));
+        command.arg("--store").arg(dir.path().join("store"));
+        for argument in case["args"].as_array().unwrap() {
+            let argument = argument.as_str().unwrap();
+            // Files lie in the folder, whatever the current one is.
+            match dir.path().join(argument) {
+                file if file.is_file() => command.arg(file),
+                _ => command.arg(argument),
+            };
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{case}\n{}", stderr(&output));
+    }
+    assert!(python("predict_reference.py", &[Path::new("--check"), dir.path()]).ends_with("agree\n"));
 }

@@ -13,6 +13,7 @@
 
 use crate::card::Card;
 use crate::lineage::Lineage;
+use crate::pipeline::Pipeline;
 use crate::subject::Subject;
 use crate::workspace;
 use anyhow::{Context, bail, ensure};
@@ -110,7 +111,6 @@ impl Manifest {
 }
 
 pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let pipeline = crate::pipeline::Pipeline::load(args.pipeline.as_deref(), &[])?;
     let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
     let store = Store::open(&std::path::absolute(root)?)?;
     let out = std::path::absolute(&args.out)?;
@@ -120,7 +120,10 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     ensure!(!name.trim().is_empty(), "--name must not be empty");
     // Before anything is written, and again before anything is replaced.
     check_replaceable(&out)?;
-    let subject = Subject::find(args.checkpoint.as_deref(), &store, &pipeline)?;
+    let subject = match &args.checkpoint {
+        Some(name) => Subject::named(name, &store)?,
+        None => Subject::find(None, &store, &Pipeline::load(args.pipeline.as_deref(), &[])?)?,
+    };
     for (kind, id) in subject.artifacts() {
         store.verify(kind, id).map_err(anyhow::Error::msg)?;
     }

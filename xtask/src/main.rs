@@ -3,7 +3,7 @@
 //! It is light on purpose: it links no deep learning library, so a run in which nothing changed is over before a
 //! stage program would have started. One module for each command, over four that they share: [`pipeline`] (the
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
-//! made of) and [`program`] (building and spawning the stage programs).
+//! made of) and [`program`] (building and spawning the programs of stages and tools).
 
 mod card;
 mod export;
@@ -11,6 +11,7 @@ mod interrupt;
 mod lineage;
 mod pipeline;
 mod plan;
+mod predict;
 mod program;
 mod run;
 mod show;
@@ -46,6 +47,8 @@ enum Command {
     Why(why::WhyArgs),
     /// Write a checkpoint as a folder that `transformers` or the original code opens, with a model card.
     Export(export::ExportArgs),
+    /// Predict masks for images from boxes, points or masks.
+    Predict(predict::PredictArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
     Test(test::TestArgs),
 }
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::main(&args),
         Command::Why(args) => why::main(&args),
         Command::Export(args) => export::main(&args),
+        Command::Predict(args) => predict::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match done {
@@ -95,6 +99,9 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error:#}");
+            if error.downcast_ref::<predict::Usage>().is_some() {
+                return ExitCode::from(2);
+            }
             ExitCode::FAILURE
         }
     }

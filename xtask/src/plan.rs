@@ -155,15 +155,11 @@ impl Plan {
 
     /// The identity of the code behind a step.
     pub fn code(&self, step: Step) -> anyhow::Result<Option<String>> {
-        let dir = match (self.sources.of(step).map(Source::made_by), &self.bin_dir) {
-            (Some(None), _) => return Ok(None),
-            (Some(Some(dir)), _) => dir.to_owned(),
-            (None, Some(bin_dir)) => return program::identity(bin_dir, step).map(Some),
-            (None, None) => format!("stages/{}", step.name()),
-        };
-        let root = workspace::root();
-        let build = workspace::stage_build();
-        Ok(Some(resect_identity::of_crate(&root, &root.join(dir), &build)?.hash))
+        match self.sources.of(step).map(Source::made_by) {
+            Some(None) => Ok(None),
+            Some(Some(dir)) => code_in(dir).map(Some),
+            None => stage_code(step, self.bin_dir()).map(Some),
+        }
     }
 
     /// Whether a step must run. `run` names the present run in the record of what it accepts.
@@ -307,6 +303,19 @@ impl Plan {
     }
 }
 
+/// The identity of a stage's code: that of its program in a folder, built elsewhere, or else of the checkout.
+pub fn stage_code(step: Step, bin_dir: Option<&std::path::Path>) -> anyhow::Result<String> {
+    match bin_dir {
+        Some(bin_dir) => program::identity(bin_dir, step),
+        None => code_in(&format!("stages/{}", step.name())),
+    }
+}
+
+fn code_in(dir: &str) -> anyhow::Result<String> {
+    let root = workspace::root();
+    Ok(resect_identity::of_crate(&root, &root.join(dir), &workspace::stage_build())?.hash)
+}
+
 /// The name under which a user knows a setting of a step.
 fn setting_name(step: Step, path: &str) -> String {
     match step {
@@ -362,7 +371,7 @@ fn short(value: &Value) -> String {
 
 /// What decides how a stage's numbers are rounded: backend, precision, and the vector instructions found when it
 /// runs. `ingest` computes in integers alone.
-fn numeric_class(step: Step) -> String {
+pub fn numeric_class(step: Step) -> String {
     if step == Step::Ingest {
         return "exact".into();
     }

@@ -1,23 +1,44 @@
-//! Building and spawning the stage programs.
+//! Building and spawning the programs of stages and tools.
 
 use crate::plan::Step;
 use crate::{interrupt, workspace};
 use anyhow::{Context, bail, ensure};
 use resect_stage::Message;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-fn file_name(step: Step) -> String {
-    format!("resect-{}{}", step.name(), std::env::consts::EXE_SUFFIX)
+fn file_name(name: &str) -> String {
+    format!("resect-{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
-/// Builds all stage programs with cargo and says where they are. Cargo's own progress goes to standard error.
+/// Builds all stage programs with cargo and says where they are.
 pub fn build() -> anyhow::Result<BTreeMap<Step, PathBuf>> {
+    let mut built = build_all()?;
+    let one = |step: Step| Ok((step, take(&mut built, step.name())?));
+    Step::STAGES.into_iter().map(one).collect()
+}
+
+/// The program of a tool: that in a folder, built elsewhere, or else built with cargo.
+pub fn tool(name: &str, bin_dir: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match bin_dir {
+        Some(dir) => Ok(std::path::absolute(dir)?.join(file_name(name))),
+        None => take(&mut build_all()?, name),
+    }
+}
+
+fn take(built: &mut BTreeMap<String, PathBuf>, name: &str) -> anyhow::Result<PathBuf> {
+    let name = file_name(name);
+    built.remove(&name).with_context(|| format!("cargo built no {name}"))
+}
+
+/// Builds all programs of the workspace; file name to path. Cargo's own progress goes to standard error.
+fn build_all() -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace::root());
     // The whole workspace, so that dependencies have the features they have in its tests and are built once.
@@ -28,32 +49,24 @@ pub fn build() -> anyhow::Result<BTreeMap<Step, PathBuf>> {
     if let Some(mut stdout) = child.stdout.take() {
         stdout.read_to_string(&mut output)?;
     }
-    ensure!(child.wait()?.success(), "the stage programs do not build");
+    ensure!(child.wait()?.success(), "the programs do not build");
 
     #[derive(Deserialize)]
     struct Built {
         executable: Option<PathBuf>,
     }
     let built = output.lines().filter_map(|line| serde_json::from_str::<Built>(line).ok()?.executable);
-    let by_name: BTreeMap<_, _> =
-        built.filter_map(|path| Some((path.file_name()?.to_string_lossy().into_owned(), path))).collect();
-    Step::STAGES
-        .into_iter()
-        .map(|step| {
-            let path = by_name.get(&file_name(step)).cloned();
-            Ok((step, path.with_context(|| format!("cargo built no {}", file_name(step)))?))
-        })
-        .collect()
+    Ok(built.filter_map(|path| Some((path.file_name()?.to_string_lossy().into_owned(), path))).collect())
 }
 
 /// The stage programs in a folder, built elsewhere.
 pub fn in_dir(bin_dir: &Path) -> BTreeMap<Step, PathBuf> {
-    Step::STAGES.into_iter().map(|step| (step, bin_dir.join(file_name(step)))).collect()
+    Step::STAGES.into_iter().map(|step| (step, bin_dir.join(file_name(step.name())))).collect()
 }
 
 /// Asks a stage program in a folder for the identity of its code.
 pub fn identity(bin_dir: &Path, step: Step) -> anyhow::Result<String> {
-    let path = bin_dir.join(file_name(step));
+    let path = bin_dir.join(file_name(step.name()));
     let output = Command::new(&path)
         .arg("--identity")
         .output()
@@ -74,8 +87,8 @@ pub struct Finished {
 #[error("interrupted")]
 pub struct Interrupted;
 
-enum Event {
-    Message(Message),
+enum Event<M> {
+    Message(M),
     Log(String),
     Closed,
 }
@@ -86,14 +99,54 @@ pub fn run(
     job: &Path,
     threads: usize,
     mut on: impl FnMut(&Message),
-    mut log: impl FnMut(&str),
+    log: impl FnMut(&str),
 ) -> anyhow::Result<Finished> {
     let mut command = Command::new(program);
     command.arg("--job").arg(job).arg("--watch-stdin");
+    let (mut notes, mut done) = (Vec::new(), None);
+    let take = |message: Message| {
+        match &message {
+            Message::Note(line) => notes.push(line.clone()),
+            Message::Done { peak_memory } => done = Some(*peak_memory),
+            Message::Progress { .. } => {}
+        }
+        on(&message);
+    };
+    let status = converse(command, &[], threads, take, log)?;
+    match done {
+        Some(peak_memory) if status.success() => Ok(Finished { peak_memory, notes }),
+        _ => bail!("{} ended without a word ({status})", workspace::display(program)),
+    }
+}
+
+/// Runs the program of a tool: `job` becomes one line of JSON on its standard input, and each line of JSON that it prints a
+/// message. How it ended, where it printed no error.
+pub fn run_tool<M: DeserializeOwned + Send + 'static>(
+    program: &Path,
+    job: &impl Serialize,
+    threads: usize,
+    on: impl FnMut(M),
+    log: impl FnMut(&str),
+) -> anyhow::Result<ExitStatus> {
+    let mut job = serde_json::to_vec(job).context("the job cannot be written as JSON")?;
+    job.push(b'\n');
+    converse(Command::new(program), &job, threads, on, log)
+}
+
+/// Starts a program, writes `input` to it and handles what it says until it ends. An error that it printed is returned; its
+/// standard input stays open as long as the runner lives and the user does not stop it.
+fn converse<M: DeserializeOwned + Send + 'static>(
+    mut command: Command,
+    input: &[u8],
+    threads: usize,
+    mut on: impl FnMut(M),
+    mut log: impl FnMut(&str),
+) -> anyhow::Result<ExitStatus> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if threads > 0 {
         command.env("RAYON_NUM_THREADS", threads.to_string());
     }
+    let program = command.get_program().to_owned();
     let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
     let (sender, events) = channel();
     if let Some(stdout) = child.stdout.take() {
@@ -106,36 +159,34 @@ pub fn run(
     if let Some(stderr) = child.stderr.take() {
         forward(stderr, sender, Event::Log);
     }
-    let mut notes = Vec::new();
-    let mut done = None;
+    if let Some(stdin) = &mut child.stdin {
+        // A program that ends before it has read this says why on its other pipes.
+        let _ = stdin.write_all(input).and_then(|()| stdin.flush());
+    }
     let mut last_words: Vec<String> = Vec::new();
     let mut take = |event| match event {
-        Event::Message(message) => {
-            match &message {
-                Message::Note(line) => notes.push(line.clone()),
-                Message::Done { peak_memory } => done = Some(*peak_memory),
-                Message::Progress { .. } => {}
-            }
-            on(&message);
-        }
+        Event::Message(message) => on(message),
         Event::Log(line) if line.starts_with("error: ") || !last_words.is_empty() => last_words.push(line),
         Event::Log(line) => log(&line),
         Event::Closed => {}
     };
     pump(&events, &mut child, &mut take)?;
     let status = child.wait()?;
-    match done {
-        Some(peak_memory) if status.success() => Ok(Finished { peak_memory, notes }),
-        _ if interrupt::requested() => Err(Interrupted.into()),
-        _ if !last_words.is_empty() => {
-            bail!("{}", last_words.join("\n").trim_start_matches("error: ").to_owned())
-        }
-        _ => bail!("{} ended without a word ({status})", workspace::display(program)),
+    if !status.success() && interrupt::requested() {
+        return Err(Interrupted.into());
     }
+    if !status.success() && !last_words.is_empty() {
+        bail!("{}", last_words.join("\n").trim_start_matches("error: ").to_owned())
+    }
+    Ok(status)
 }
 
 /// Handles events until both pipes are closed; ends the program when the user stops the run.
-fn pump(events: &Receiver<Event>, child: &mut Child, take: &mut impl FnMut(Event)) -> anyhow::Result<()> {
+fn pump<M>(
+    events: &Receiver<Event<M>>,
+    child: &mut Child,
+    take: &mut impl FnMut(Event<M>),
+) -> anyhow::Result<()> {
     let mut open = 2;
     while open > 0 {
         match events.recv_timeout(Duration::from_millis(100)) {
@@ -160,7 +211,11 @@ fn pump(events: &Receiver<Event>, child: &mut Child, take: &mut impl FnMut(Event
     Ok(())
 }
 
-fn forward(pipe: impl Read + Send + 'static, sender: Sender<Event>, wrap: fn(String) -> Event) {
+fn forward<M: Send + 'static>(
+    pipe: impl Read + Send + 'static,
+    sender: Sender<Event<M>>,
+    wrap: fn(String) -> Event<M>,
+) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             if sender.send(wrap(line)).is_err() {

@@ -289,7 +289,7 @@ impl Runner<'_> {
     /// Runs a step, publishes what it made and records it.
     fn execute(&self, step: Step, keyed: &Keyed, forced: bool, reason: &str) -> anyhow::Result<Outcome> {
         let started = Instant::now();
-        let mut working = self.screen.begin(step, reason);
+        let mut working = self.screen.begin(step.name(), reason);
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
         let mut notes = Vec::new();
         let mut peak_memory = None;

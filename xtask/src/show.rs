@@ -13,10 +13,10 @@ pub struct Screen {
     terminal: bool,
 }
 
-/// A step at work.
+/// A step or a tool at work.
 pub struct Working<'a> {
     screen: &'a Screen,
-    step: Step,
+    name: &'static str,
     bar: Option<ProgressBar>,
     last_line: Instant,
 }
@@ -29,6 +29,11 @@ impl Screen {
         Self { json, terminal: std::io::stderr().is_terminal() }
     }
 
+    /// Whether standard output belongs to a JSON object.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A line of the result. With `--json` standard output belongs to the JSON object.
     pub fn line(&self, text: &str) {
         if self.json { eprintln!("{text}") } else { println!("{text}") }
@@ -36,6 +41,10 @@ impl Screen {
 
     /// The one line of a step that is over.
     pub fn step(&self, step: Step, what: &str, outputs: &Outputs, seconds: Option<f64>) {
+        self.row(step.name(), what, outputs, seconds);
+    }
+
+    fn row(&self, name: &str, what: &str, outputs: &Outputs, seconds: Option<f64>) {
         let artifacts: Vec<String> =
             outputs.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
         let time = seconds.map(duration).unwrap_or_default();
@@ -43,9 +52,7 @@ impl Screen {
         // The reason's first line stands with the artifacts; further ones below it.
         for line in what.lines() {
             if first {
-                self.line(
-                    format!("{:<9} {line:<34} {:>7}  {}", step.name(), time, artifacts.join("  ")).trim_end(),
-                );
+                self.line(format!("{name:<9} {line:<34} {time:>7}  {}", artifacts.join("  ")).trim_end());
             } else {
                 self.line(&format!("{:<9} {line}", ""));
             }
@@ -53,20 +60,20 @@ impl Screen {
         }
     }
 
-    /// Begins to show a step at work.
-    pub fn begin(&self, step: Step, why: &str) -> Working<'_> {
+    /// Begins to show a step or a tool at work.
+    pub fn begin(&self, name: &'static str, why: &str) -> Working<'_> {
         let bar = self.terminal.then(|| {
             let bar = ProgressBar::new(0);
             bar.set_style(style(false));
-            bar.set_prefix(step.name());
+            bar.set_prefix(name);
             bar.set_message(why.lines().next().unwrap_or_default().to_owned());
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
         if bar.is_none() {
-            eprintln!("{}: {}", step.name(), why.replace('\n', "; "));
+            eprintln!("{name}: {}", why.replace('\n', "; "));
         }
-        Working { screen: self, step, bar, last_line: Instant::now() }
+        Working { screen: self, name, bar, last_line: Instant::now() }
     }
 }
 
@@ -95,7 +102,7 @@ impl Working<'_> {
                     bar.set_message(format!("{unit}, {phase}"));
                 } else if self.last_line.elapsed() > PLAIN_INTERVAL {
                     self.last_line = Instant::now();
-                    eprintln!("{}: {phase}, {done} of {total} {unit}", self.step.name());
+                    eprintln!("{}: {phase}, {done} of {total} {unit}", self.name);
                 }
             }
             Message::Note(line) => self.log(&format!("{:<9} {line}", "")),
@@ -113,10 +120,23 @@ impl Working<'_> {
 
     /// Ends with the step's line.
     pub fn end(self, what: &str, outputs: &Outputs, seconds: f64) {
-        if let Some(bar) = self.bar {
+        self.screen.row(self.clear(), what, outputs, Some(seconds));
+    }
+
+    /// A line of the result that does not tear the progress line.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.screen.line(text)),
+            None => self.screen.line(text),
+        }
+    }
+
+    /// Ends without a line; the name.
+    pub fn clear(&self) -> &'static str {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.screen.step(self.step, what, outputs, Some(seconds));
+        self.name
     }
 }
 

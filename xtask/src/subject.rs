@@ -2,6 +2,7 @@
 //! the base checkpoint it belongs to.
 
 use crate::pipeline::Pipeline;
+use crate::plan::{Step, numeric_class};
 use anyhow::{Context, bail};
 use resect_artifact::{Action, ArtifactId, Store};
 use resect_checkpoint::Checkpoint;
@@ -34,7 +35,17 @@ impl Subject {
     /// # Errors
     /// A name that means nothing or several things, an artifact that is damaged, a pipeline that has not been run.
     pub fn find(name: Option<&str>, store: &Store, pipeline: &Pipeline) -> anyhow::Result<Self> {
-        let Some(name) = name else { return Self::latest(store, pipeline) };
+        match name {
+            Some(name) => Self::named(name, store),
+            None => Self::latest(store, pipeline),
+        }
+    }
+
+    /// [`Subject::find`] with a name, for which no pipeline is needed.
+    ///
+    /// # Errors
+    /// As [`Subject::find`].
+    pub fn named(name: &str, store: &Store) -> anyhow::Result<Self> {
         let path = Path::new(name);
         if path.exists() {
             if let Some((kind, id)) = artifact_at(path, store) {
@@ -118,12 +129,17 @@ impl Subject {
         }
     }
 
-    #[allow(dead_code)]
-    /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first.
-    pub fn embeddings(&self, store: &Store) -> Vec<PathBuf> {
+    /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first: those which `embed` would
+    /// give again now, with its code at hand (`code`) and on this kind of arithmetic.
+    pub fn embeddings(&self, store: &Store, code: &str) -> Vec<PathBuf> {
         let Some(base) = &self.base_id else { return Vec::new() };
+        let numeric = numeric_class(Step::Embed);
         let actions = store.actions("embed").into_iter().filter(|action| {
-            action.accepted.is_none() && action.document["inputs"]["base"].as_str() == Some(base.as_str())
+            let says = |field: &str, value: &str| action.document[field].as_str() == Some(value);
+            action.accepted.is_none()
+                && says("code", code)
+                && says("numeric", &numeric)
+                && action.document["inputs"]["base"].as_str() == Some(base.as_str())
         });
         let ids = actions.filter_map(|action| action.outputs.get("embeddings").cloned());
         ids.filter(|id| store.check("embeddings", id).is_ok())

@@ -33,7 +33,8 @@ pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
 fn python() -> anyhow::Result<PathBuf> {
     let python = std::env::var_os("RESECT_PYTHON")
         .map_or_else(|| workspace::root().join(".venv/bin/python"), PathBuf::from);
-    let modules = "torch, torchvision, transformers, segment_anything, monai, pyarrow, PIL, numpy, scipy";
+    let modules =
+        "torch, torchvision, transformers, segment_anything, monai, pyarrow, pycocotools, PIL, numpy, scipy";
     let works = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     ensure!(
         works.as_ref().is_ok_and(|output| output.status.success()),

@@ -11,8 +11,8 @@ use image::codecs::bmp::BmpDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use resect_geometry::Size;
-use std::io::Cursor;
-use std::panic::catch_unwind;
+use std::io::{BufRead, Cursor, Read, Seek};
+use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 
 /// A decoded, upright image.
 pub struct Rgb {
@@ -42,6 +42,37 @@ pub fn rgb(bytes: &[u8], max_pixels: u64) -> Result<Rgb, PixelError> {
         }
         Ok(Rgb { pixels: image.into_rgb8(), turned })
     })
+}
+
+/// Height and width of an image of at most `max_pixels`, upright as [`rgb`] gives it; reads its header alone where the format has
+/// one.
+///
+/// # Errors
+/// What is no image, has no or too many pixels, or a damaged header. An image that is damaged further on has a size.
+pub fn upright_size(file: impl BufRead + Seek, max_pixels: u64) -> Result<Size, PixelError> {
+    guarded(AssertUnwindSafe(|| {
+        let mut reader = ImageReader::new(file).with_guessed_format().map_err(undecodable)?;
+        if reader.format().is_none() {
+            let mut head = Vec::new();
+            let mut file = reader.into_inner();
+            file.rewind().and_then(|()| file.take(64).read_to_end(&mut head)).map_err(undecodable)?;
+            return Err(format!("it is not an image: {}", found_instead(&head)).into());
+        }
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(max_bytes(max_pixels));
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(undecodable)?;
+        let (width, height) = decoder.dimensions();
+        check_size(width, height, max_pixels)?;
+        let turned = matches!(
+            decoder.orientation().unwrap_or(Orientation::NoTransforms),
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        );
+        Ok(if turned { Size::new(width, height) } else { Size::new(height, width) })
+    }))
 }
 
 /// Decodes a mask of at most `max_pixels`. `as_labels`: palette indices instead of the palette's colours.
@@ -88,9 +119,7 @@ fn narrow(values: Vec<u16>, as_labels: bool) -> Vec<u8> {
 }
 
 /// A bug that a damaged file finds in a decoder costs that file, not the run.
-fn guarded<T>(
-    decode: impl FnOnce() -> Result<T, PixelError> + std::panic::UnwindSafe,
-) -> Result<T, PixelError> {
+fn guarded<T>(decode: impl FnOnce() -> Result<T, PixelError> + UnwindSafe) -> Result<T, PixelError> {
     catch_unwind(decode).unwrap_or_else(|_| Err("the decoder gave up on it: the file is damaged".into()))
 }
 
@@ -203,5 +232,51 @@ fn found_instead(bytes: &[u8]) -> &'static str {
         }
         b if b.starts_with(b"<") => "it holds HTML or XML text",
         _ => "none of PNG, JPEG, TIFF, BMP and WebP",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        let image = RgbImage::from_fn(7, 4, |x, y| image::Rgb([x as u8 * 30, y as u8 * 50, 9]));
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// The JPEG with an EXIF block that says how it is turned.
+    fn turned(orientation: u8) -> Vec<u8> {
+        let tiff =
+            [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(), &[orientation, 0, 0, 0, 0, 0, 0]]
+                .concat();
+        let exif = [b"Exif\0\0".as_slice(), &tiff].concat();
+        let length = (exif.len() as u16 + 2).to_be_bytes();
+        let jpeg = bytes(ImageFormat::Jpeg);
+        [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn the_size_is_that_of_the_decoded_image() {
+        let formats =
+            [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP];
+        let files = formats.map(bytes).into_iter().chain((1..=8).map(turned));
+        for (index, file) in files.enumerate() {
+            let image = rgb(&file, 100).unwrap().pixels;
+            let size = upright_size(Cursor::new(&file), 100).unwrap();
+            assert_eq!((size.width, size.height), image.dimensions(), "file {index}");
+            let on_its_side = index >= 5 && index - 5 >= 4;
+            assert_eq!(size.width == 4, on_its_side, "file {index}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_or_too_large_has_no_size() {
+        let error = |bytes: &[u8]| upright_size(Cursor::new(bytes), 20).unwrap_err().to_string();
+        assert!(error(b"no image").contains("it is not an image: none of PNG"));
+        assert!(error(b"").contains("the file is empty"));
+        assert!(error(&bytes(ImageFormat::Png)).contains("7x4 pixels, more than the 20"));
+        assert!(error(&bytes(ImageFormat::Png)[..20]).contains("cannot be decoded"));
     }
 }

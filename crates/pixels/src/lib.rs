@@ -4,7 +4,7 @@
 mod decode;
 mod resize;
 
-pub use decode::{Grey, Rgb, grey, rgb};
+pub use decode::{Grey, Rgb, grey, rgb, upright_size};
 pub use resize::{planar, resized};
 
 /// Why a file's bytes do not become pixels, as the end of a sentence about the file: "it has no pixels".

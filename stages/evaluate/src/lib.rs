@@ -18,7 +18,6 @@ mod baselines;
 mod decode;
 mod error;
 mod evaluation;
-mod font;
 mod metrics;
 mod notes;
 mod overlay;

@@ -50,7 +50,8 @@ pub(crate) fn draw<B: Backend>(
         batch.par_iter().zip(&logits).enumerate().try_for_each(|(index, ((sample, scores), logits))| {
             let path = dir.join(overlay::file_name(done + index + 1, &sample.target.id));
             let [untuned, tuned] = predictions(sample, scores, logits, grids);
-            overlay::save(&overlay::draw(sample, &untuned, &tuned), &path).map_err(failed(&path))
+            let drawn = resect_overlay::png(&overlay::draw(sample, &untuned, &tuned));
+            drawn.and_then(|bytes| std::fs::write(&path, bytes)).map_err(failed(&path))
         })?;
         done += batch.len();
         report.progress("drawing", done as u64, worst.len() as u64, "overlays");

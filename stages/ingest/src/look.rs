@@ -26,11 +26,11 @@ impl Look {
     /// Looks at an image.
     ///
     /// # Errors
-    /// As [`resized`].
+    /// When the thumbnail lacks pixels: never, for a decoded image.
     pub fn of(image: &RgbImage) -> Result<Self, PixelError> {
-        let small = resized(image, Size::square(SIDE))?;
+        let small = resized(image, Size::square(SIDE));
         let small = RgbImage::from_raw(SIDE, SIDE, small).ok_or("its thumbnail has too few pixels")?;
-        let cells = resized(&small, Size::new(8, 9))?;
+        let cells = resized(&small, Size::new(8, 9));
         let grey = |pixel: &[u8]| {
             (299 * u32::from(pixel[0]) + 587 * u32::from(pixel[1]) + 114 * u32::from(pixel[2])) / 1000
         };

@@ -100,7 +100,7 @@ fn decode_image(id: &str, bytes: &[u8], params: &IngestParams) -> Result<Decoded
         .map_err(|error| format!("the image: {}", reason(error)))?;
     let original = Size::new(image.pixels.height(), image.pixels.width());
     let size = original.with_longest_side(params.image_size);
-    let pixels = resect_pixels::resized(&image.pixels, size).map_err(reason)?;
+    let pixels = resect_pixels::resized(&image.pixels, size);
     let pixels = resect_pixels::planar(&pixels);
     let look = Arc::new(Look::of(&image.pixels).map_err(reason)?);
     let pixel_hash = pixel_hash(size, &pixels);

@@ -36,7 +36,7 @@ fn images_are_resized_as_pillow_resizes_them() {
             .enumerate()
             .flat_map(|(i, p)| [0, 1, 2].map(|c| p.0[c].abs_diff(image.pixels[c * n + i])))
             .max();
-        assert!(worst <= Some(1), "case {number}: {worst:?} of 255 off");
+        assert_eq!(worst, Some(0), "case {number}: {worst:?} of 255 off");
     }
 }
 

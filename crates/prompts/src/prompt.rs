@@ -1,0 +1,322 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use resect_geometry::Size;
+use serde::{Deserialize, Serialize};
+
+/// A box in pixels of the original image. The maxima are those of the last pixel inside, so that a box of one pixel is
+/// `3, 4, 3, 4`; coordinates may be fractional.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "[f64; 4]", into = "[f64; 4]")]
+pub struct BoxPrompt {
+    /// Left edge.
+    pub x0: f64,
+    /// Top edge.
+    pub y0: f64,
+    /// Right edge, not left of `x0`.
+    pub x1: f64,
+    /// Bottom edge, not above `y0`.
+    pub y1: f64,
+}
+
+/// What a point says of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// 1: the object is here.
+    Foreground,
+    /// 0: the object is not here.
+    Background,
+    /// -1: no point at all, which the model has learned to ignore.
+    NotAPoint,
+}
+
+/// A point in pixels of the original image; coordinates may be fractional.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "[f64; 3]", into = "[f64; 3]")]
+pub struct PointPrompt {
+    /// Distance from the left edge.
+    pub x: f64,
+    /// Distance from the top edge.
+    pub y: f64,
+    /// What it says.
+    pub label: Label,
+}
+
+/// One prompt: it makes one set of masks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The box, if any.
+    #[serde(rename = "box", default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<BoxPrompt>,
+    /// The points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<PointPrompt>,
+    /// A file with a mask to start from, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<PathBuf>,
+    /// Where the prompt was written, for messages: "--box 1,2,3,4", "prompts.csv, line 3".
+    pub from: String,
+}
+
+/// What is wrong with a box or a point.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PromptError {
+    /// The text is not so many numbers.
+    #[error("expected {expected}, numbers separated by commas")]
+    Form {
+        /// The form, such as `x0,y0,x1,y1`.
+        expected: &'static str,
+    },
+    /// A coordinate that is infinite or not a number.
+    #[error("{0} is no finite number")]
+    NotFinite(f64),
+    /// A box without pixels.
+    #[error("the box {bounds} is empty: {upper} must not be less than {lower}")]
+    Empty {
+        /// The box.
+        bounds: String,
+        /// The maximum's name.
+        upper: &'static str,
+        /// The minimum's name.
+        lower: &'static str,
+    },
+    /// A label that is none.
+    #[error("the label {0} is none: expected 1 (the object is here), 0 (it is not) or -1 (no point at all)")]
+    Label(f64),
+    /// A box that leaves the image.
+    #[error("the box {bounds} lies outside the image, which is {} pixels wide and {} high", size.width, size.height)]
+    BoxOutside {
+        /// The box.
+        bounds: BoxPrompt,
+        /// The image's size.
+        size: Size,
+    },
+    /// A point that is not in the image.
+    #[error(
+        "the point {x},{y} lies outside the image, which is {} pixels wide and {} high", size.width, size.height
+    )]
+    PointOutside {
+        /// Distance from the left edge.
+        x: f64,
+        /// Distance from the top edge.
+        y: f64,
+        /// The image's size.
+        size: Size,
+    },
+}
+
+impl BoxPrompt {
+    /// A box from its corners.
+    ///
+    /// # Errors
+    /// A coordinate that is not finite, or a box without pixels.
+    pub fn new([x0, y0, x1, y1]: [f64; 4]) -> Result<Self, PromptError> {
+        finite(&[x0, y0, x1, y1])?;
+        let bounds = Self { x0, y0, x1, y1 };
+        for (least, most, lower, upper) in [(x0, x1, "x0", "x1"), (y0, y1, "y0", "y1")] {
+            if most < least {
+                return Err(PromptError::Empty { bounds: bounds.to_string(), upper, lower });
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// The box must begin in the image and not reach beyond it. Maxima may equal the width and the height, as tools write them
+    /// that count the first pixel outside.
+    fn check(&self, size: Size) -> Result<(), PromptError> {
+        let (width, height) = (f64::from(size.width), f64::from(size.height));
+        let begins = (0.0..width).contains(&self.x0) && (0.0..height).contains(&self.y0);
+        if begins && self.x1 <= width && self.y1 <= height {
+            Ok(())
+        } else {
+            Err(PromptError::BoxOutside { bounds: *self, size })
+        }
+    }
+}
+
+impl PointPrompt {
+    /// A point from its coordinates and the number of its label.
+    ///
+    /// # Errors
+    /// A coordinate that is not finite, or a label other than 1, 0 and -1.
+    pub fn new([x, y, label]: [f64; 3]) -> Result<Self, PromptError> {
+        finite(&[x, y])?;
+        let label = match label {
+            1.0 => Label::Foreground,
+            0.0 => Label::Background,
+            -1.0 => Label::NotAPoint,
+            other => return Err(PromptError::Label(other)),
+        };
+        Ok(Self { x, y, label })
+    }
+
+    fn check(&self, size: Size) -> Result<(), PromptError> {
+        let inside =
+            (0.0..f64::from(size.width)).contains(&self.x) && (0.0..f64::from(size.height)).contains(&self.y);
+        if inside { Ok(()) } else { Err(PromptError::PointOutside { x: self.x, y: self.y, size }) }
+    }
+}
+
+impl Prompt {
+    /// Whether box and points lie in an image of this size.
+    ///
+    /// # Errors
+    /// The first part that does not.
+    pub fn check(&self, size: Size) -> Result<(), PromptError> {
+        self.bounds.iter().try_for_each(|bounds| bounds.check(size))?;
+        self.points.iter().try_for_each(|point| point.check(size))
+    }
+}
+
+impl Label {
+    fn number(self) -> f64 {
+        match self {
+            Self::Foreground => 1.0,
+            Self::Background => 0.0,
+            Self::NotAPoint => -1.0,
+        }
+    }
+}
+
+fn finite(numbers: &[f64]) -> Result<(), PromptError> {
+    match numbers.iter().find(|number| !number.is_finite()) {
+        Some(number) => Err(PromptError::NotFinite(*number)),
+        None => Ok(()),
+    }
+}
+
+fn numbers<const N: usize>(text: &str, expected: &'static str) -> Result<[f64; N], PromptError> {
+    let parsed: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    parsed.and_then(|parsed| parsed.try_into().ok()).ok_or(PromptError::Form { expected })
+}
+
+impl FromStr for BoxPrompt {
+    type Err = PromptError;
+
+    fn from_str(text: &str) -> Result<Self, PromptError> {
+        Self::new(numbers(text, "x0,y0,x1,y1")?)
+    }
+}
+
+impl FromStr for PointPrompt {
+    type Err = PromptError;
+
+    fn from_str(text: &str) -> Result<Self, PromptError> {
+        Self::new(numbers(text, "x,y,label")?)
+    }
+}
+
+impl TryFrom<[f64; 4]> for BoxPrompt {
+    type Error = PromptError;
+
+    fn try_from(corners: [f64; 4]) -> Result<Self, PromptError> {
+        Self::new(corners)
+    }
+}
+
+impl TryFrom<[f64; 3]> for PointPrompt {
+    type Error = PromptError;
+
+    fn try_from(point: [f64; 3]) -> Result<Self, PromptError> {
+        Self::new(point)
+    }
+}
+
+impl From<BoxPrompt> for [f64; 4] {
+    fn from(b: BoxPrompt) -> Self {
+        [b.x0, b.y0, b.x1, b.y1]
+    }
+}
+
+impl From<PointPrompt> for [f64; 3] {
+    fn from(point: PointPrompt) -> Self {
+        [point.x, point.y, point.label.number()]
+    }
+}
+
+impl fmt::Display for BoxPrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{},{},{}", self.x0, self.y0, self.x1, self.y1)
+    }
+}
+
+impl fmt::Display for PointPrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{},{}", self.x, self.y, self.label.number())
+    }
+}
+
+impl fmt::Display for Prompt {
+    /// What it consists of: "box 1,2,3,4 and 2 points".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let points = match self.points.as_slice() {
+            [] => None,
+            [point] => Some(format!("point {point}")),
+            several => Some(format!("{} points", several.len())),
+        };
+        let parts = [
+            self.bounds.map(|bounds| format!("box {bounds}")),
+            points,
+            self.mask.as_ref().map(|_| "mask".to_owned()),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" and "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size::new(50, 100);
+
+    fn error<T: FromStr<Err = PromptError> + fmt::Debug>(text: &str) -> String {
+        text.parse::<T>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn boxes_are_four_finite_numbers_that_hold_a_pixel() {
+        assert_eq!("1, 2.5,3,4".parse(), Ok(BoxPrompt { x0: 1.0, y0: 2.5, x1: 3.0, y1: 4.0 }));
+        assert!("3,4,3,4".parse::<BoxPrompt>().is_ok(), "one pixel");
+        for text in ["1,2,3", "1,2,3,4,5", "1,2,3,x", "", "1;2;3;4"] {
+            assert!(error::<BoxPrompt>(text).contains("expected x0,y0,x1,y1"), "{text}");
+        }
+        assert!(error::<BoxPrompt>("1,2,inf,4").contains("inf is no finite number"));
+        assert!(error::<BoxPrompt>("1,2,nan,4").contains("NaN is no finite number"));
+        assert!(
+            error::<BoxPrompt>("9,2,3,4").contains("the box 9,2,3,4 is empty: x1 must not be less than x0")
+        );
+        assert!(error::<BoxPrompt>("1,9,3,4").contains("y1 must not be less than y0"));
+    }
+
+    #[test]
+    fn a_label_is_one_of_three() {
+        for (text, label) in [("1", Label::Foreground), ("0", Label::Background), ("-1", Label::NotAPoint)] {
+            assert_eq!(format!("5,6,{text}").parse::<PointPrompt>().unwrap().label, label);
+        }
+        for label in ["7", "-10", "0.5", "2"] {
+            assert!(
+                error::<PointPrompt>(&format!("5,6,{label}")).contains(&format!("the label {label} is none"))
+            );
+        }
+    }
+
+    #[test]
+    fn prompts_lie_in_the_image_and_maxima_may_be_exclusive() {
+        let check = |bounds: &str| {
+            let bounds = Some(bounds.parse().unwrap());
+            Prompt { bounds, points: vec![], mask: None, from: String::new() }.check(SIZE)
+        };
+        for inside in ["0,0,99,49", "0,0,100,50", "99,49,99,49", "99.5,0,100,1"] {
+            assert_eq!(check(inside), Ok(()), "{inside}");
+        }
+        for outside in ["-1,0,5,5", "0,-0.5,5,5", "0,0,100.5,5", "0,0,5,51", "100,0,100,5", "0,50,5,50"] {
+            assert!(matches!(check(outside), Err(PromptError::BoxOutside { .. })), "{outside}");
+        }
+        for (point, inside) in [("0,0,1", true), ("99.9,49.9,0", true), ("100,0,1", false), ("0,-1,1", false)]
+        {
+            let point: PointPrompt = point.parse().unwrap();
+            assert_eq!(point.check(SIZE).is_ok(), inside, "{point}");
+        }
+    }
+}

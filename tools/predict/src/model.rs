@@ -1,0 +1,232 @@
+//! The model: pixels to an embedding, an embedding and prompts to logits.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
+use resect_data::checkpoint::DECODER_FILE;
+use resect_geometry::Size;
+use resect_prompts::{Label, Prompt};
+use resect_sam::{
+    ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, normalise, repeat_per_prompt,
+};
+
+use crate::PredictError;
+
+/// Prompts that pass the decoder together; it bounds memory and changes no number.
+const BATCH: usize = 8;
+
+/// A prompt in the model's frame.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ModelPrompt {
+    /// `[x0, y0, x1, y1]` in pixels of the model input.
+    pub bounds: Option<[f32; 4]>,
+    /// Points in pixels of the model input.
+    pub points: Vec<Point>,
+    /// Logits on the low-res grid.
+    pub mask: Option<Vec<f32>>,
+}
+
+/// What the decoder makes of one prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Decoded {
+    /// Logits of each mask, `masks * low_res * low_res`.
+    pub logits: Vec<f32>,
+    /// Predicted IoU of each mask.
+    pub iou_scores: Vec<f32>,
+}
+
+/// Opens a checkpoint and checks it whole.
+pub(crate) fn open(dir: &Path) -> Result<Checkpoint, PredictError> {
+    Checkpoint::open(dir).map_err(|error| PredictError::Checkpoint(error.into()))
+}
+
+/// A prompt scaled as its image is, each axis by its own ratio (`SamProcessor._normalize_coordinates`).
+pub(crate) fn to_model(
+    prompt: &Prompt,
+    original: Size,
+    resized: Size,
+    mask: Option<Vec<f32>>,
+) -> ModelPrompt {
+    let x_ratio = f64::from(resized.width) / f64::from(original.width);
+    let y_ratio = f64::from(resized.height) / f64::from(original.height);
+    let (x, y) = (|x: f64| (x * x_ratio) as f32, |y: f64| (y * y_ratio) as f32);
+    ModelPrompt {
+        bounds: prompt.bounds.map(|b| [x(b.x0), y(b.y0), x(b.x1), y(b.y1)]),
+        points: prompt
+            .points
+            .iter()
+            .map(|point| Point {
+                x: x(point.x),
+                y: y(point.y),
+                label: match point.label {
+                    Label::Foreground => PointLabel::Foreground,
+                    Label::Background => PointLabel::Background,
+                    Label::NotAPoint => PointLabel::NotAPoint,
+                },
+            })
+            .collect(),
+        mask,
+    }
+}
+
+/// A SAM whose image encoder is loaded when it is first needed.
+pub(crate) struct Model<B: Backend> {
+    checkpoint: Checkpoint,
+    encoder: Option<ImageEncoder<B>>,
+    prompts: PromptEncoder<B>,
+    /// The encoding of every place of the grid, `[1, C, g, g]`.
+    position: Tensor<B, 4>,
+    decoder: MaskDecoder<B>,
+    device: B::Device,
+}
+
+impl<B: Backend> Model<B> {
+    /// Loads prompt encoder and decoder, the latter from a `checkpoint` artifact where one is given.
+    pub(crate) fn load(checkpoint: Checkpoint, tuned: Option<&Path>) -> Result<Self, PredictError> {
+        let device = B::Device::default();
+        let failed = |error: resect_sam::Error| PredictError::Model(error.into());
+        let decoder = match tuned {
+            None => MaskDecoder::load(&checkpoint, &device).map_err(failed)?,
+            Some(dir) => {
+                let path = dir.join(DECODER_FILE);
+                let tensors = TensorFile::open(&path)
+                    .and_then(|file| file.read_all())
+                    .map_err(|error| PredictError::Tuned(error.into()))?;
+                MaskDecoder::from_tensors(checkpoint.config(), tensors, &device)
+                    .map_err(|error| PredictError::TunedModel { path, source: error.into() })?
+            }
+        };
+        let prompts = PromptEncoder::load(&checkpoint, &device).map_err(failed)?;
+        let position = prompts.image_positional_encoding();
+        Ok(Self { checkpoint, encoder: None, prompts, position, decoder, device })
+    }
+
+    /// The model's sizes.
+    pub(crate) fn config(&self) -> &SamConfig {
+        self.checkpoint.config()
+    }
+
+    /// Resized pixels, `[3, height, width]`, to an embedding, `[1, C, g, g]`.
+    pub(crate) fn encode(&mut self, pixels: &[u8], size: Size) -> Result<Tensor<B, 4>, PredictError> {
+        let failed = |error: resect_sam::Error| PredictError::Model(error.into());
+        let side = self.config().image_size();
+        let pixels = normalise(pixels, size.height as usize, size.width as usize, side).map_err(failed)?;
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => none.insert(ImageEncoder::load(&self.checkpoint, &self.device).map_err(failed)?),
+        };
+        let pixels = TensorData::new(pixels, [1, 3, side, side]);
+        Ok(encoder.forward(Tensor::from_data(pixels, &self.device)))
+    }
+
+    /// An embedding from its numbers, `C * g * g`.
+    pub(crate) fn embedding(&self, values: Vec<f32>) -> Tensor<B, 4> {
+        let (channels, grid) = (self.config().embedding_channels(), self.config().grid());
+        Tensor::from_data(TensorData::new(values, [1, channels, grid, grid]), &self.device)
+    }
+
+    /// Decodes prompts on one image's embedding.
+    ///
+    /// Prompts of one form (as many points, a box or none, a mask or none) pass together, so none is padded: a padded point is
+    /// a token that attention sees, and a prompt's masks would depend on what else was asked of the image.
+    pub(crate) fn decode(
+        &self,
+        embedding: &Tensor<B, 4>,
+        prompts: &[ModelPrompt],
+        multimask: bool,
+    ) -> Result<Vec<Decoded>, PredictError> {
+        let form =
+            |prompt: &ModelPrompt| (prompt.bounds.is_some(), prompt.points.len(), prompt.mask.is_some());
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        order.sort_by_key(|index| form(&prompts[*index]));
+        let mut decoded: Vec<Option<Decoded>> = vec![None; prompts.len()];
+        for alike in order.chunk_by(|a, b| form(&prompts[*a]) == form(&prompts[*b])) {
+            for batch in alike.chunks(BATCH) {
+                let chosen: Vec<&ModelPrompt> = batch.iter().map(|index| &prompts[*index]).collect();
+                let results = self.decode_alike(embedding, &chosen, multimask)?;
+                batch.iter().zip(results).for_each(|(index, result)| decoded[*index] = Some(result));
+            }
+        }
+        Ok(decoded.into_iter().flatten().collect())
+    }
+
+    fn decode_alike(
+        &self,
+        embedding: &Tensor<B, 4>,
+        prompts: &[&ModelPrompt],
+        multimask: bool,
+    ) -> Result<Vec<Decoded>, PredictError> {
+        let tokens = self.tokens(prompts).map_err(|error| PredictError::Model(error.into()))?;
+        let embeddings = repeat_per_prompt(embedding.clone(), prompts.len());
+        let tokens = self.prompts.forward(&tokens);
+        let output = self.decoder.forward(embeddings, self.position.clone(), &tokens, multimask);
+        let numbers = |data: TensorData| -> Vec<f32> { data.convert::<f32>().iter().collect() };
+        let [_, masks, height, width] = output.low_res_logits.dims();
+        let logits = numbers(output.low_res_logits.into_data());
+        let scores = numbers(output.iou_scores.into_data());
+        let per_prompt = logits.chunks_exact(masks * height * width).zip(scores.chunks_exact(masks));
+        Ok(per_prompt.map(|(l, s)| Decoded { logits: l.to_vec(), iou_scores: s.to_vec() }).collect())
+    }
+
+    fn tokens(&self, prompts: &[&ModelPrompt]) -> Result<Prompts<B>, resect_sam::Error> {
+        let mut all = Prompts::none(prompts.len(), &self.device);
+        let boxes: Vec<[f32; 4]> = prompts.iter().filter_map(|prompt| prompt.bounds).collect();
+        if !boxes.is_empty() {
+            all = all.with_boxes(&boxes)?;
+        }
+        let points: Vec<Vec<Point>> = prompts.iter().map(|prompt| prompt.points.clone()).collect();
+        all = all.with_points(&points)?;
+        let masks: Vec<f32> =
+            prompts.iter().filter_map(|prompt| prompt.mask.as_deref()).flatten().copied().collect();
+        if !masks.is_empty() {
+            let side = self.config().low_res();
+            let masks = TensorData::new(masks, [prompts.len(), 1, side, side]);
+            all = all.with_masks(Tensor::from_data(masks, &self.device))?;
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resect_sam::Cpu;
+
+    #[test]
+    fn what_a_prompt_gives_does_not_depend_on_its_neighbours() {
+        let dir = tempfile::tempdir().unwrap();
+        resect_checkpoint::write_random(dir.path(), &SamConfig::named("tiny").unwrap(), 5).unwrap();
+        let mut model = Model::<Cpu>::load(open(dir.path()).unwrap(), None).unwrap();
+        let size = Size::new(200, 256);
+        let pixels: Vec<u8> = (0..3 * size.pixels()).map(|i| (i * 7919 % 251) as u8).collect();
+        let embedding = model.encode(&pixels, size).unwrap();
+        let point = |x: f32, label| Point { x, y: 40.0, label };
+        let bounds = |x: f32| Some([x, 10.0, x + 60.0, 90.0]);
+        let grid: Vec<f32> = (0..model.config().low_res().pow(2)).map(|i| (i % 17) as f32 - 8.0).collect();
+        let mut prompts = Vec::new();
+        // More of one form than pass together, and all other forms among them.
+        for i in 0..10 {
+            let x = 11.0 * i as f32;
+            prompts.push(ModelPrompt { bounds: bounds(x), points: vec![], mask: None });
+            let points = vec![point(x, PointLabel::Foreground); 1 + i % 3];
+            prompts.push(ModelPrompt { bounds: None, points: points.clone(), mask: None });
+            prompts.push(ModelPrompt { bounds: bounds(x), points, mask: (i % 2 == 0).then(|| grid.clone()) });
+        }
+        prompts.push(ModelPrompt { bounds: None, points: vec![], mask: Some(grid) });
+        for multimask in [false, true] {
+            let together = model.decode(&embedding, &prompts, multimask).unwrap();
+            assert_eq!(together.len(), prompts.len());
+            for (prompt, among_others) in prompts.iter().zip(&together) {
+                let [alone] = model
+                    .decode(&embedding, std::slice::from_ref(prompt), multimask)
+                    .unwrap()
+                    .try_into()
+                    .unwrap();
+                assert_eq!(&alone, among_others);
+            }
+            assert_ne!(together[0], together[3], "prompts matter");
+            assert_ne!(together[0], together[2]);
+        }
+    }
+}
