@@ -1,13 +1,17 @@
 //! The tests that need Python: `cargo xtask test --interop`.
 
-use resect_checkpoint::{SamConfig, write_random};
+use resect_checkpoint::{Checkpoint, SamConfig, write_random};
 use resect_tests::hub_server::{Content, HubServer};
 use resect_tests::{Project, Run, real_data, stderr, workspace, xtask};
-use std::path::Path;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Runs a script of `tests/reference`; what it printed, when it exits with 0.
-fn python(script: &str, args: &[&Path]) -> String {
+fn python<A: AsRef<OsStr>>(script: &str, args: &[A]) -> String {
     let python = std::env::var_os("RESECT_PYTHON").expect("cargo xtask test --interop sets RESECT_PYTHON");
     let script = workspace().join("tests/reference").join(script);
     let output = Command::new(python).arg(&script).args(args).output().expect("Python starts");
@@ -21,6 +25,181 @@ fn python(script: &str, args: &[&Path]) -> String {
     );
     println!("{}", text(&output.stdout));
     text(&output.stdout)
+}
+
+/// What `crates/sam/examples/parity.rs` says of a checkpoint. It is built as everything else is, so that dependencies are not built
+/// again with other features.
+fn parity(args: &[&Path]) -> Value {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(workspace()).args(["build", "--release", "--workspace", "--example", "parity"]);
+        let output = cargo.arg("--message-format=json-render-diagnostics").output().expect("cargo starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let programs = built.filter(|message| message["target"]["name"] == "parity");
+        let mut programs = programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+        programs.next().expect("cargo names the program")
+    });
+    let output = Command::new(program).args(args).output().expect("parity starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    println!("{}: {said}", args[0].display());
+    assert_eq!(said["finite"], true, "{said}");
+    said
+}
+
+/// Checks that so many tensors were compared, and that none is off by more than 1e-4 of its largest value.
+fn assert_close(said: &Value, count: usize) {
+    let errors: BTreeMap<String, f64> = serde_json::from_value(said["errors"].clone()).unwrap();
+    assert_eq!(errors.len(), count, "{said}");
+    for (name, error) in errors {
+        assert!(error <= 1e-4, "{name} is off by {error:e}");
+    }
+}
+
+#[test]
+fn a_perturbed_vit_b_gives_what_transformers_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = python("full_size_parity.py", &[Path::new("--out"), dir.path()]);
+    assert!(said.contains("93735728 parameters"), "{said}");
+    let said = parity(&[&dir.path().join("vit-b"), &dir.path().join("reference.safetensors")]);
+    assert_eq!(said["parameters"], 93_735_728);
+    // The embeddings; five kinds of prompts, single and multi, logits and scores.
+    assert_close(&said, 1 + 5 * 2 * 2);
+}
+
+/// Loads and runs random weights of a published size on one image.
+fn runs(size: &str, parameters: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    write_random(dir.path(), &SamConfig::named(size).unwrap(), 3).unwrap();
+    assert_eq!(parity(&[dir.path()])["parameters"], parameters);
+}
+
+#[test]
+fn vit_l_loads_and_runs() {
+    runs("vit-l", 312_343_088);
+}
+
+#[test]
+fn vit_h_loads_and_runs() {
+    runs("vit-h", 641_090_864);
+}
+
+#[test]
+fn what_other_programs_saved_is_the_same_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    assert!(python("original_layout.py", &[Path::new("--out"), dir.path()]).contains("188 tensors"));
+    let compared = |name: &str, reference: &str| {
+        let out = at("out.safetensors");
+        let said = parity(&[&at(name), &at(reference), &out]);
+        // The embeddings; two kinds of prompts, single and multi, logits and scores.
+        assert_close(&said, 1 + 2 * 2 * 2);
+        std::fs::read(out).unwrap()
+    };
+    let expected = compared("transformers", "reference.safetensors");
+    for name in ["original", "original/sam.safetensors", "pth", "pth/sam.pth", "pytorch_bin"] {
+        assert!(compared(name, "reference.safetensors") == expected, "{name} gives other bits");
+    }
+    // And what the original code itself computes.
+    assert!(compared("pth", "reference-original.safetensors") == expected);
+    compared("bfloat16", "reference-bfloat16.safetensors");
+    let half = compared("half", "reference-half.safetensors");
+    assert!(compared("half_pth", "reference-half.safetensors") == half);
+
+    // Through the pipeline and out of it again: half precision comes in, and what was tuned on it goes out in single.
+    let weights = |dir: &Path| {
+        let checkpoint = Checkpoint::open(dir).unwrap();
+        let all = resect_checkpoint::tensors(checkpoint.config()).into_iter();
+        all.map(|spec| checkpoint.tensor(&spec.name).unwrap()).collect::<Vec<_>>()
+    };
+    for name in ["half", "bfloat16", "half_pth/sam.pth"] {
+        let project = Project::micro_on(&at(name));
+        let run = project.run(&["--set", "train.epochs=1"]);
+        assert!(weights(&project.artifact(&run, "base")) == weights(&at(name)), "{name}");
+        let out = at("export");
+        let output = project.output("export", &["--out", out.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let untuned = at("untuned");
+        let base = run.artifact("base");
+        let output = project.output("export", &["--out", untuned.to_str().unwrap(), "--checkpoint", &base]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        python("check_export.py", &[out.as_path(), Path::new("--untuned"), &untuned]);
+        std::fs::remove_dir_all(out).unwrap();
+        std::fs::remove_dir_all(untuned).unwrap();
+    }
+}
+
+#[test]
+fn an_export_opens_in_transformers_and_in_pytorch() {
+    let project = Project::micro();
+    let run = project.run(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let (out, original) = (dir.path().join("model"), dir.path().join("original"));
+    for args in [
+        vec!["--out", out.to_str().unwrap()],
+        vec!["--out", original.to_str().unwrap(), "--format", "original"],
+    ] {
+        let output = project.output("export", &args);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let base = project.artifact(&run, "base");
+    let args = [out.as_path(), Path::new("--untuned"), &base, Path::new("--original"), &original];
+    let said = python("check_export.py", &args);
+    for line in ["card: 10 figures, Resect phantoms: 24 synthetic", "tuning moved a logit by", "original: "] {
+        assert!(said.contains(line), "{said}");
+    }
+}
+
+#[test]
+fn predict_gives_what_an_export_gives_in_transformers() {
+    let project = Project::micro();
+    let run = project.run(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let images = project.artifact(&run, "dataset").join("images");
+    let mut images: Vec<_> = std::fs::read_dir(images).unwrap().map(|entry| entry.unwrap().path()).collect();
+    images.sort();
+    let (image, bounds) = (images[5].as_path(), "20,15,80,70");
+    let done = |command: &str, args: &[&OsStr]| {
+        let output = project.command(command, &[]).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    for format in ["transformers", "original"] {
+        let out = dir.path().join(format);
+        done("export", &["--format".as_ref(), format.as_ref(), "--out".as_ref(), out.as_os_str()]);
+        // From the export, and for the first one from the store as well: one model, one answer.
+        let from: [&[&OsStr]; 2] = [&["--checkpoint".as_ref(), out.as_os_str()], &[]];
+        for (index, from) in from.into_iter().enumerate() {
+            let to = dir.path().join(format!("{format}-{index}"));
+            let image = ["--image".as_ref(), image.as_os_str(), "--box".as_ref(), bounds.as_ref()];
+            let wanted = ["--encode".as_ref(), "--logits".as_ref(), "--out".as_ref(), to.as_os_str()];
+            done("predict", &[from, &image[..], &wanted[..]].concat());
+            let logits = to.join(images[5].file_name().unwrap()).with_extension("safetensors");
+            let export = dir.path().join("transformers");
+            let mut args: Vec<&OsStr> = vec![export.as_os_str(), "--predicted".as_ref(), logits.as_os_str()];
+            args.extend(image);
+            let said = python("check_export.py", &args);
+            assert!(
+                said.contains("logits of predict: off by") && said.contains("scores of predict: off by"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_original_code_opens_an_export_of_its_own_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, out) = (dir.path().join("base"), dir.path().join("out"));
+    write_random(&base, &SamConfig::named("vit-b").unwrap(), 3).unwrap();
+    let [from, to] = [&base, &out].map(|path| path.to_str().unwrap());
+    let project = Project::micro();
+    let output = project.output("export", &["--checkpoint", from, "--out", to, "--format", "original"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = python("original_layout.py", &[Path::new("--registry"), &out]);
+    assert!(said.contains("the registry opens 93735728 parameters"), "{said}");
 }
 
 #[test]

@@ -35,6 +35,21 @@ impl Project {
         Self::new(&workspace().join("tests/pipelines/micro.toml"))
     }
 
+    /// The small pipeline on another base checkpoint, in an empty store.
+    pub fn micro_on(checkpoint: &Path) -> Self {
+        let micro = workspace().join("tests/pipelines/micro.toml");
+        let text = std::fs::read_to_string(&micro).expect("the small pipeline");
+        let random = "kind = \"random\"\nsize = \"tiny\"\nseed = 1\n";
+        assert!(text.contains(random), "{} is another one", micro.display());
+        let mut project = Self::new(&micro);
+        project.pipeline = project.dir.path().join("pipeline.toml");
+        // A path as JSON is a path as TOML.
+        let path = Value::from(checkpoint.to_str().expect("a path in UTF-8"));
+        let text = text.replace(random, &format!("kind = \"folder\"\npath = {path}\n"));
+        std::fs::write(&project.pipeline, text).expect("a temporary file");
+        project
+    }
+
     /// A pipeline file in an empty store.
     pub fn new(pipeline: &Path) -> Self {
         Self { dir: tempfile::tempdir().expect("a temporary folder"), pipeline: pipeline.to_path_buf() }

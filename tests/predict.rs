@@ -568,7 +568,7 @@ fn every_bad_checkpoint_is_one_clear_error() {
     config("impossible", "\"patch_size\": 8", "\"patch_size\": 7");
     config("unfit", "\"iou_head_hidden_dim\": 20", "\"iou_head_hidden_dim\": 24");
     for (name, want) in [
-        ("nothing", "is no checkpoint: expected config.json and model.safetensors"),
+        ("nothing", "a folder with config.json and model.safetensors is expected"),
         ("nowhere", "there is no folder, run or artifact"),
         ("truncated", "the file is truncated or damaged"),
         ("impossible", "vision_config.image_size"),

@@ -66,6 +66,12 @@ def small_model() -> SamModel:
         vision_config=vision.to_dict(), prompt_encoder_config=prompt.to_dict(), mask_decoder_config=decoder.to_dict(),
     )
     model = SamModel._from_config(config, attn_implementation="eager").eval()
+    perturb(model)
+    return model
+
+
+def perturb(model: SamModel) -> None:
+    """Draws every parameter so that it matters and that activations keep their size."""
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -80,7 +86,6 @@ def small_model() -> SamModel:
                 parameter.copy_(0.5 * draw)
             else:
                 parameter.copy_(draw / parameter[0].numel() ** 0.5)
-    return model
 
 
 def images() -> list[Image.Image]:

@@ -5,8 +5,11 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
+mod card;
+mod export;
 mod hub;
 mod interrupt;
+mod lineage;
 mod lockfile;
 mod pipeline;
 mod plan;
@@ -45,6 +48,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Say why a stage would run now, setting by setting.
     Why(why::WhyArgs),
+    /// Write a checkpoint as a folder that `transformers` or the original code opens, with a model card.
+    Export(export::ExportArgs),
     /// Predict masks for images from boxes, points or masks.
     Predict(predict::PredictArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
@@ -91,6 +96,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Why(args) => why::main(&args),
+        Command::Export(args) => export::main(&args),
         Command::Predict(args) => predict::main(&args),
         Command::Test(args) => test::main(&args),
     };

@@ -121,7 +121,7 @@ const MAIN: &str = "main";
 pub enum BaseCheckpoint {
     /// Seeded random weights of a named size.
     Random(RandomCheckpoint),
-    /// A Hugging Face folder: `config.json` and `model.safetensors`.
+    /// A Hugging Face folder (`config.json` and `model.safetensors`), or a file or folder in the original layout.
     Folder(FolderSource),
     /// The same two files of a repository on the Hugging Face Hub.
     Hub(HubCheckpoint),

@@ -250,7 +250,9 @@ fn heads_trained(subject: &Subject) -> anyhow::Result<bool> {
     if subject.tuned.is_some() {
         return Ok(false);
     }
-    let path = subject.base.join("resect.json");
+    // A single file of weights has it beside it.
+    let file = subject.base.is_file().then(|| subject.base.parent()).flatten();
+    let path = file.unwrap_or(&subject.base).join("resect.json");
     let Ok(text) = std::fs::read(&path) else { return Ok(true) };
     let export: Value =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;

@@ -7,7 +7,7 @@ use crate::plan::Step;
 use crate::show::Working;
 use anyhow::{Context, bail, ensure};
 use resect_artifact::{Hash, Store, hash_file};
-use resect_checkpoint::{CONFIG_FILE, Checkpoint, SamConfig, WEIGHTS_FILE};
+use resect_checkpoint::{CONFIG_FILE, Checkpoint, Layout, SamConfig, WEIGHTS_FILE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,6 +25,13 @@ pub enum Source {
     Files(BTreeMap<String, (PathBuf, Hash)>),
     /// Fetched: files of a Hub repository at a commit.
     Hub(HubFiles),
+    /// A checkpoint in another layout or format than the stages read: converted on its way into the store, numbers as they are.
+    Converted {
+        /// What to open.
+        path: PathBuf,
+        /// The files that are read, by what they are, with their hashes.
+        files: BTreeMap<String, (PathBuf, Hash)>,
+    },
 }
 
 impl Source {
@@ -33,7 +40,7 @@ impl Source {
         Ok(match self {
             Self::Phantom(params) => json!({ "params": params }),
             Self::Random(..) => json!({ "params": pipeline.checkpoint }),
-            Self::Files(files) => {
+            Self::Files(files) | Self::Converted { files, .. } => {
                 let hashes: BTreeMap<_, _> = files.iter().map(|(name, (_, hash))| (name, hash)).collect();
                 json!({ "files": hashes })
             }
@@ -53,7 +60,7 @@ impl Source {
     pub fn made_by(&self) -> Option<&'static str> {
         match self {
             Self::Phantom(_) => Some("crates/phantom"),
-            Self::Random(..) => Some("crates/checkpoint"),
+            Self::Random(..) | Self::Converted { .. } => Some("crates/checkpoint"),
             Self::Files(_) | Self::Hub(_) => None,
         }
     }
@@ -71,17 +78,27 @@ impl Source {
                     }
                     let copied = reflink_copy::reflink_or_copy(from, &to);
                     copied.with_context(|| format!("cannot copy {} into the store", from.display()))?;
-                    ensure!(
-                        hash_file(&to)? == *hash,
-                        "{} changed while it was being copied; run again when it is at rest",
-                        from.display()
-                    );
+                    at_rest(&to, from, hash)?;
                 }
                 Ok(())
             }
             Self::Hub(files) => files.make(out, working),
+            Self::Converted { path, files } => {
+                Checkpoint::open(path)?.convert(out)?;
+                files.values().try_for_each(|(from, hash)| at_rest(from, from, hash))
+            }
         }
     }
+}
+
+/// Checks that what was read of `from` is what its hash was taken of.
+fn at_rest(read: &Path, from: &Path, hash: &Hash) -> anyhow::Result<()> {
+    ensure!(
+        hash_file(read)? == *hash,
+        "{} changed while it was being copied; run again when it is at rest",
+        from.display()
+    );
+    Ok(())
 }
 
 /// The dataset of a pipeline.
@@ -103,18 +120,30 @@ fn base(pipeline: &Pipeline, store: &Store, hub: &mut Resolver) -> anyhow::Resul
             let config = SamConfig::named(&random.size).context("the size was checked with the file")?;
             Ok((Source::Random(Box::new(config.clone()), random.seed), config))
         }
-        BaseCheckpoint::Folder(source) => {
-            let dir = Path::new(&source.path);
-            let config = Checkpoint::check(dir)?;
-            let files = [CONFIG_FILE, WEIGHTS_FILE].map(|name| (name.to_owned(), dir.join(name)));
-            Ok((hashed(BTreeMap::from(files), store)?, config))
-        }
+        BaseCheckpoint::Folder(source) => checkpoint_files(Path::new(&source.path), store),
         BaseCheckpoint::Hub(source) => {
             let files = hub.checkpoint(source)?;
             let config = files.model(store)?;
             Ok((Source::Hub(files), config))
         }
     }
+}
+
+/// A checkpoint on disk: copied where it is what the stages read, else converted.
+fn checkpoint_files(path: &Path, store: &Store) -> anyhow::Result<(Source, SamConfig)> {
+    let checkpoint = Checkpoint::open(path)?;
+    let weights = checkpoint.file().path();
+    let config = checkpoint.config_file();
+    let as_read = checkpoint.layout() == Layout::Transformers
+        && weights.file_name().is_some_and(|name| name == WEIGHTS_FILE);
+    let weights_name = if as_read { WEIGHTS_FILE } else { "weights" };
+    let files = [(weights_name, Some(weights)), (CONFIG_FILE, config)];
+    let files = files.into_iter().filter_map(|(name, path)| Some((name.to_owned(), path?.to_path_buf())));
+    let mut source = hashed(files.collect(), store)?;
+    if let (false, Source::Files(files)) = (as_read, &source) {
+        source = Source::Converted { path: path.to_path_buf(), files: files.clone() };
+    }
+    Ok((source, checkpoint.config().clone()))
 }
 
 /// The Parquet files a path means, by the name they get in the artifact.

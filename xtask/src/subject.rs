@@ -1,16 +1,16 @@
-//! What `predict` and `export` work on: a checkpoint folder as it lies on disk, or a tuned decoder in the store together with
+//! What `predict` and `export` work on: a checkpoint as it lies on disk, or a tuned decoder in the store together with
 //! the base checkpoint it belongs to.
 
 use crate::pipeline::Pipeline;
 use crate::plan::{Step, numeric_class};
 use anyhow::{Context, bail};
 use resect_artifact::{Action, ArtifactId, Store};
-use resect_checkpoint::CONFIG_FILE;
+use resect_checkpoint::Checkpoint;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint to work with.
 pub struct Subject {
-    /// The folder of the whole model: `config.json` and `model.safetensors`.
+    /// The whole model: a folder with `config.json` and `model.safetensors`, or whatever else [`Checkpoint::open`] reads.
     pub base: PathBuf,
     /// Its id, where it lies in the store.
     pub base_id: Option<ArtifactId>,
@@ -29,7 +29,7 @@ pub struct Tuned {
 }
 
 impl Subject {
-    /// Finds what `name` means: a checkpoint folder, an artifact of kind `checkpoint` or `base` (its folder, or the first digits
+    /// Finds what `name` means: a checkpoint on disk, an artifact of kind `checkpoint` or `base` (its folder, or the first digits
     /// of its id), or a run. Without a name it is the checkpoint the pipeline gave last.
     ///
     /// # Errors
@@ -46,15 +46,13 @@ impl Subject {
     /// # Errors
     /// As [`Subject::find`].
     pub fn named(name: &str, store: &Store) -> anyhow::Result<Self> {
-        let dir = Path::new(name);
-        if dir.is_dir() {
-            if let Some((kind, id)) = artifact_at(dir, store) {
+        let path = Path::new(name);
+        if path.exists() {
+            if let Some((kind, id)) = artifact_at(path, store) {
                 return Self::artifact(kind, &id, store);
             }
-            if dir.join(CONFIG_FILE).is_file() {
-                return Ok(Self { base: std::path::absolute(dir)?, base_id: None, tuned: None });
-            }
-            bail!("{name} is no checkpoint: expected config.json and model.safetensors in it");
+            Checkpoint::check(path).with_context(|| format!("{name} is no checkpoint"))?;
+            return Ok(Self { base: std::path::absolute(path)?, base_id: None, tuned: None });
         }
         if let Some(run) = store.run(name) {
             let Some(id) = checkpoint_of_run(&run) else { bail!("run {name} made no checkpoint") };
@@ -67,7 +65,7 @@ impl Subject {
         match found.as_slice() {
             [(kind, id)] => Self::artifact(kind, id, store),
             [] => bail!(
-                "there is no folder, run or artifact {name}; expected a checkpoint folder, the name of a run, or the first \
+                "there is no folder, run or artifact {name}; expected a checkpoint, the name of a run, or the first \
                  digits of a checkpoint's id as `cargo xtask run` prints it"
             ),
             several => {
@@ -111,6 +109,24 @@ impl Subject {
             .context("the checkpoint holds the decoder alone, and its base is not in the store")?;
         let tuned = Tuned { id: id.clone(), dir: store.path("checkpoint", id), action };
         Ok(Self { base: store.path("base", &base_id), base_id: Some(base_id), tuned: Some(tuned) })
+    }
+
+    /// The artifacts it lies in, by kind.
+    pub fn artifacts(&self) -> impl Iterator<Item = (&'static str, &ArtifactId)> {
+        let tuned = self.tuned.as_ref().map(|tuned| ("checkpoint", &tuned.id));
+        self.base_id.as_ref().map(|id| ("base", id)).into_iter().chain(tuned)
+    }
+
+    /// What it is, in a line.
+    pub fn describe(&self) -> String {
+        let base = match &self.base_id {
+            Some(id) => format!("base {}", id.short()),
+            None => crate::workspace::display(&self.base),
+        };
+        match &self.tuned {
+            Some(tuned) => format!("checkpoint {} over {base}", tuned.id.short()),
+            None => format!("{base}, not tuned"),
+        }
     }
 
     /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first: those which `embed` would

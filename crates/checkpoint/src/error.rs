@@ -55,6 +55,48 @@ pub enum Error {
         /// What the reader met.
         message: String,
     },
+    /// The file is no readable PyTorch state dict.
+    #[error("{}: not a readable PyTorch state dict", path.display())]
+    StateDict {
+        /// The weights file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: crate::state_dict::StateDictError,
+    },
+    /// A folder holds several files that could be the weights.
+    #[error(
+        "{} holds several files of weights: {}\nhint: name one of them instead of the folder",
+        dir.display(), names.join(", ")
+    )]
+    SeveralWeights {
+        /// The folder.
+        dir: PathBuf,
+        /// The files in it.
+        names: Vec<String>,
+    },
+    /// There is no `config.json`, and the tensors do not tell the model's sizes.
+    #[error(
+        "{}: its tensors do not tell the model's sizes: {message}\nhint: put the model's config.json beside it",
+        path.display()
+    )]
+    Sizes {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor and what is wrong with it, or the size that no model can have.
+        message: String,
+    },
+    /// Of a file without a `config.json`, whose sizes its own tensors told, others are missing, unused or misshapen.
+    #[error(
+        "{}: {mismatch}\nhint: there is no config.json beside it, and the sizes were read off its own tensors; it is not a \
+         whole SAM, or an altered one",
+        path.display()
+    )]
+    NoWholeModel {
+        /// The weights file.
+        path: PathBuf,
+        /// Every tensor that does not fit.
+        mismatch: Mismatch,
+    },
     /// Tensors are missing, unused or misshapen.
     #[error(
         "{}: {mismatch}\nhint: {} and the config.json beside it must come from the same SAM checkpoint",

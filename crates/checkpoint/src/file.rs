@@ -1,7 +1,8 @@
-//! One safetensors file: reading it without trusting it, writing it with the same bytes every time.
+//! One file of weights: reading it without trusting it, writing it with the same bytes every time.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,10 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Mismatch, Misshapen};
+use crate::state_dict;
 use crate::table::TensorSpec;
 
 /// A tensor with its name, its shape and its numbers in row-major order.
@@ -25,7 +28,8 @@ pub struct NamedTensor {
     pub data: Vec<f32>,
 }
 
-/// An open safetensors file. Opening reads the header alone; numbers are read, and converted to f32, on demand.
+/// An open file of tensors, safetensors or PyTorch's. Opening reads the header alone; numbers are read, and converted to f32, on
+/// demand.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
@@ -35,11 +39,11 @@ pub struct TensorFile {
 }
 
 #[derive(Debug)]
-struct Entry {
-    dtype: Dtype,
-    shape: Vec<usize>,
+pub(crate) struct Entry {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
     /// Where the numbers lie in the file, in bytes.
-    range: std::ops::Range<usize>,
+    pub(crate) range: std::ops::Range<usize>,
 }
 
 /// The header, read leniently: enough to say how long the file should be.
@@ -51,10 +55,10 @@ struct Offsets {
 const LENGTH_BYTES: usize = 8;
 
 impl TensorFile {
-    /// Opens a file and checks its header.
+    /// Opens a file and checks its header. What the file is, its first bytes say, not its name.
     ///
     /// # Errors
-    /// No such file, a truncated one, or one that is not in the safetensors format.
+    /// No such file, a truncated one, or one that is neither in the safetensors format nor a PyTorch state dict.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { action: "read", path: path.into(), source };
         let malformed = |message: String| Error::Malformed { path: path.into(), message };
@@ -69,10 +73,18 @@ impl TensorFile {
             });
         }
         let bytes = map(&file).map_err(failed)?;
+        if bytes.starts_with(state_dict::MAGIC) {
+            let entries = state_dict::entries(&bytes)
+                .map_err(|source| Error::StateDict { path: path.into(), source })?;
+            return Ok(Self { path: path.into(), bytes, entries, metadata: BTreeMap::new() });
+        }
         if let Some(expected) = implied_length(&bytes)
             && expected != u128::from(length)
         {
             return Err(Error::Truncated { path: path.into(), expected, found: length });
+        }
+        if let Some(name) = twice(&bytes) {
+            return Err(malformed(format!("its header has `{name}` twice")));
         }
         let (header, parsed) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
         let start = LENGTH_BYTES + header;
@@ -120,6 +132,14 @@ impl TensorFile {
             other => return Err(self.unread_dtype(name, other)),
         };
         Ok(NamedTensor { name: name.into(), shape: entry.shape.clone(), data })
+    }
+
+    /// The same file with other names; those that are not in the list stay.
+    pub(crate) fn renamed(mut self, names: &BTreeMap<String, String>) -> Self {
+        let entries = std::mem::take(&mut self.entries).into_iter();
+        self.entries =
+            entries.map(|(name, entry)| (names.get(&name).cloned().unwrap_or(name), entry)).collect();
+        self
     }
 
     /// Reads every tensor, sorted by name.
@@ -266,6 +286,42 @@ pub(crate) fn write_views<V: View>(
         other => failed(io::Error::other(other.to_string())),
     })?;
     std::fs::set_permissions(path, permissions).map_err(failed)
+}
+
+/// The length of one number.
+pub(crate) fn bytes_of(dtype: Dtype) -> usize {
+    dtype.bitsize() / 8
+}
+
+/// The first name that the header has twice: JSON's readers keep the later one in silence.
+fn twice(bytes: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+    impl<'de> Deserialize<'de> for Names {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(NamesVisitor)
+        }
+    }
+    struct NamesVisitor;
+    impl<'de> Visitor<'de> for NamesVisitor {
+        type Value = Names;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+            let (mut seen, mut twice) = (BTreeSet::new(), None);
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                if !seen.insert(name.clone()) {
+                    twice.get_or_insert(name);
+                }
+            }
+            Ok(Names(twice))
+        }
+    }
+    let length = u64::from_le_bytes(bytes.get(..LENGTH_BYTES)?.try_into().ok()?);
+    let end = usize::try_from(length).ok()?.checked_add(LENGTH_BYTES)?;
+    serde_json::from_slice::<Names>(bytes.get(LENGTH_BYTES..end)?).ok()?.0
 }
 
 /// The length a file should have according to its header, if there is a header to be read.

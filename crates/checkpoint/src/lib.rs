@@ -1,4 +1,4 @@
-//! SAM checkpoints as Hugging Face's `transformers` lays them out on disk.
+//! SAM checkpoints on disk, as Hugging Face's `transformers` lays them out:
 //!
 //! ```text
 //! checkpoint/
@@ -6,6 +6,9 @@
 //!   model.safetensors          every weight, by the names of `SamModel.state_dict()`: [`tensors`]
 //!   preprocessor_config.json   how images are resized and normalised; written, never needed here
 //! ```
+//!
+//! and as the original code does: one file, safetensors or PyTorch's `.pth`, with names of its own ([`original_names`]) and no
+//! `config.json`, whose sizes are read off the shapes. Whatever was read, tensors go by the names of `transformers` from there on.
 //!
 //! The crate knows names, shapes and bytes. It does not know burn, devices or what a layer computes; `resect-sam` builds
 //! the model out of what is read here.
@@ -19,14 +22,20 @@ mod checkpoint;
 mod config;
 mod error;
 mod file;
+mod original;
+mod pickle;
 mod random;
+mod state_dict;
 mod table;
 
-pub use checkpoint::{CONFIG_FILE, Checkpoint, PREPROCESSOR_FILE, WEIGHTS_FILE};
+pub use checkpoint::{CONFIG_FILE, Checkpoint, Layout, PREPROCESSOR_FILE, WEIGHTS_FILE};
 pub use config::{Activation, DecoderConfig, NAMED_CONFIGS, PromptConfig, SamConfig, VisionConfig};
 pub use error::{ConfigError, Error, Mismatch, Misshapen};
 pub use file::{NamedTensor, TensorFile, check_tensors, write_safetensors};
+pub use original::original_names;
+pub use pickle::PickleError;
 pub use random::{random, write_random};
+pub use state_dict::StateDictError;
 pub use table::{
     POSITIONAL_EMBEDDING, POSITIONAL_EMBEDDING_ALIAS, ParameterCounts, Part, TensorSpec, parameter_counts,
     part_tensors, tensors,

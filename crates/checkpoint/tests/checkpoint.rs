@@ -239,6 +239,31 @@ fn a_hostile_header_is_an_error_and_never_a_panic() {
     }
     fs::write(&path, [0xff; 64]).unwrap();
     assert!(matches!(TensorFile::open(&path), Err(Error::Malformed { .. })));
+
+    // Headers that agree with the length of the file, and still describe no tensors.
+    let entry = |name: &str, dtype: &str, shape: &str, start: usize, end: usize| {
+        format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{start},{end}]}}"#)
+    };
+    let x = entry("x", "F32", "[2]", 0, 8);
+    for (entries, data, want) in [
+        (vec![x.clone(), entry("y", "F32", "[2]", 4, 12)], 12, "y"),
+        (vec![x.clone(), entry("y", "F32", "[2]", 0, 8)], 8, "y"),
+        (vec![x.clone(), entry("y", "F32", "[2]", 12, 20)], 20, "y"),
+        (vec![entry("x", "F32", "[4294967296,4294967297]", 0, 8)], 8, ""),
+        (vec![entry("x", "F32", "[9223372036854775807,2]", 0, 8)], 8, ""),
+        (vec![entry("x", "F16", "[2]", 0, 8)], 8, "data type"),
+        (vec![x.clone(), x.clone()], 8, "its header has `x` twice"),
+        (vec![x.clone(), entry("x", "F32", "[1]", 8, 12)], 12, "its header has `x` twice"),
+    ] {
+        let header = format!("{{{}}}", entries.join(","));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(vec![0; data]);
+        fs::write(&path, bytes).unwrap();
+        let error = TensorFile::open(&path).unwrap_err();
+        assert!(matches!(error, Error::Malformed { .. }), "{header}: {error}");
+        assert!(error.to_string().contains(want), "{header}: {error}");
+    }
 }
 
 #[test]
@@ -246,12 +271,14 @@ fn a_folder_without_a_checkpoint_says_what_is_expected() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("config.json");
     let system = fs::read(&path).unwrap_err();
-    let hint = "hint: a folder with config.json and model.safetensors is expected";
+    let hint = "hint: a folder with config.json and model.safetensors is expected, or a file of weights in the original layout";
     assert_eq!(chain(&refused(&dir)), format!("cannot read {}: {system}\n{hint}", path.display()));
 
     fs::write(dir.path().join("config.json"), "{}").unwrap();
-    fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
-    assert!(chain(&refused(&dir)).contains("hint: the weights are a pickle"));
+    fs::write(dir.path().join("pytorch_model.bin"), "PK\u{3}\u{4} and no more").unwrap();
+    assert!(chain(&refused(&dir)).contains("pytorch_model.bin: not a readable PyTorch state dict"));
+    fs::write(dir.path().join("model.safetensors.index.json"), "").unwrap();
+    assert!(chain(&refused(&dir)).contains("hint: the weights are split into shards"));
 
     fs::write(dir.path().join("config.json"), r#"{"vision_config": {"patch_size": 15}}"#).unwrap();
     let message = chain(&refused(&dir));

@@ -12,6 +12,7 @@
 mod adamw;
 mod batch;
 mod loss;
+mod parameters;
 mod resume;
 mod tape_trainer;
 mod tensor_trainer;
@@ -26,9 +27,7 @@ pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
 pub use trainer::Trainer;
 
-use resect_checkpoint::{
-    Checkpoint, ParameterCounts, Part, parameter_counts, part_tensors, write_safetensors,
-};
+use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, FORMAT, SelectedBy, Step, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
@@ -135,7 +134,7 @@ pub fn run_with<T: Trainer>(
     if train.is_empty() {
         return Err(TrainError::NothingToTrain);
     }
-    report.note(parameters(&parameter_counts(base.config())));
+    parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
 
     let (mut trainer, mut progress) = match resume::load::<T>(state, base.config(), &prompts, params)? {
         Some(resumed) => {
@@ -243,25 +242,6 @@ impl Group {
     }
 }
 
-fn parameters(counts: &ParameterCounts) -> String {
-    format!(
-        "parameters: mask decoder {} trained; image encoder {}, prompt encoder {} frozen",
-        count(counts.mask_decoder),
-        count(counts.vision_encoder),
-        count(counts.prompt_encoder)
-    )
-}
-
-/// `4.06 M`, `6.2 K`, `93`.
-fn count(n: usize) -> String {
-    match n {
-        n if n >= 10_000_000 => format!("{:.1} M", n as f64 / 1e6),
-        n if n >= 1_000_000 => format!("{:.2} M", n as f64 / 1e6),
-        n if n >= 1_000 => format!("{:.1} K", n as f64 / 1e3),
-        n => n.to_string(),
-    }
-}
-
 /// Writes the kept weights and the history.
 fn finish(out: &Path, progress: Progress, report: &Reporter) -> Result<(), TrainError> {
     let epochs = progress.epochs.last().map_or(0, |e| e.epoch);
@@ -305,10 +285,5 @@ mod tests {
                 cosine(&params, epoch)
             );
         }
-    }
-
-    #[test]
-    fn counts_read_as_the_papers_do() {
-        assert_eq!([count(89_670_912), count(4_058_340), count(6_220)], ["89.7 M", "4.06 M", "6.2 K"]);
     }
 }

@@ -1,0 +1,618 @@
+//! The model card: `README.md` with the Hub's metadata block, made from what the store recorded.
+//!
+//! Whatever came from data or a person (names of datasets, splits, files) is escaped for the place it stands in. Nothing in a card
+//! names a time, a host or a path.
+
+use crate::export::{Format, Manifest};
+use crate::lineage::Lineage;
+use resect_artifact::{Action, canonical_json};
+use resect_checkpoint::{CONFIG_FILE, SamConfig, parameter_counts};
+use serde_json::Value;
+use std::fmt::Write;
+
+/// What a card is made from.
+pub struct Card<'a> {
+    pub name: &'a str,
+    pub license: &'a str,
+    pub format: Format,
+    /// The weights files.
+    pub weights: &'a [String],
+    pub size: &'a str,
+    pub config: &'a SamConfig,
+    pub manifest: &'a Manifest,
+    pub lineage: &'a Lineage,
+    /// Whether it was an export that was exported: its records are elsewhere.
+    pub exported_again: bool,
+}
+
+/// The rows of an evaluation, with the words a reader knows.
+const METHODS: [(&str, &str); 5] = [
+    ("tuned", "this model"),
+    ("untuned", "the base, not tuned"),
+    ("box", "the box, filled"),
+    ("ellipse", "the ellipse in the box"),
+    ("otsu", "Otsu's threshold in the box"),
+];
+
+impl Card<'_> {
+    /// The whole file.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        self.metadata(&mut out);
+        let sections = [
+            ("Data", self.data()),
+            ("Figures", self.figures()),
+            ("Recipe", self.recipe()),
+            ("Use", self.usage()),
+            ("Intended use and limits", self.limits()),
+            ("Lineage", self.hashes()),
+            ("Sharing it", self.sharing()),
+        ];
+        let _ = write!(out, "\n# {}\n\n{}", text(self.name), self.introduction());
+        for (title, body) in sections {
+            if !body.is_empty() {
+                let _ = write!(out, "\n## {title}\n\n{body}");
+            }
+        }
+        out
+    }
+
+    /// The block between `---`: YAML, as the Hub reads it.
+    fn metadata(&self, out: &mut String) {
+        let library = match self.format {
+            Format::Transformers => "transformers",
+            Format::Original => "segment-anything",
+        };
+        let _ = writeln!(
+            out,
+            "---\nlibrary_name: {library}\npipeline_tag: mask-generation\nlicense: {}\ntags:\n- sam\n- medical\n\
+             - image-segmentation\n- resect",
+            yaml(self.license)
+        );
+        if let Some(base) = self.base_repository() {
+            let _ = writeln!(out, "base_model: {}", yaml(base));
+            if !self.manifest.tuned.is_empty() {
+                out.push_str("base_model_relation: finetune\n");
+            }
+        }
+        if let Some(dataset) = self.hub_dataset() {
+            let _ = writeln!(out, "datasets:\n- {}", yaml(dataset));
+        }
+        let rows = self.rows();
+        if !rows.is_empty() {
+            out.push_str("metrics:\n- dice\n- iou\n");
+            let (kind, name) = (self.hub_dataset().unwrap_or("local"), self.dataset_name());
+            let _ = writeln!(
+                out,
+                "model-index:\n- name: {}\n  results:\n  - task:\n      type: mask-generation\n      \
+                 name: \"Mask generation from a ground-truth box\"\n    dataset:\n      type: {}\n      name: {}\n      \
+                 split: test\n    metrics:",
+                yaml(self.name),
+                yaml(kind),
+                yaml(&name)
+            );
+            for row in &rows {
+                for (metric, label) in [("dice", "Dice"), ("iou", "IoU")] {
+                    let Some(value) = row.all[metric].as_f64() else { continue };
+                    let name = format!("{label} at original resolution, {}", row.what);
+                    let _ = writeln!(
+                        out,
+                        "    - type: {metric}\n      name: {}\n      value: {value:.4}",
+                        yaml(&name)
+                    );
+                }
+            }
+        }
+        out.push_str("---\n");
+    }
+
+    fn introduction(&self) -> String {
+        let counts = parameter_counts(self.config);
+        let size = match self.size {
+            "custom" => "of a size of its own".to_owned(),
+            size => format!("of the size `{size}`"),
+        };
+        let mut out = format!(
+            "A Segment Anything Model (SAM) {size}, {:.2} M parameters: an image and a prompt, such as a box, give a mask.\n",
+            counts.total() as f64 / 1e6
+        );
+        if !self.manifest.tuned.is_empty() {
+            let images = match self.lineage.dataset["kind"].as_str() {
+                Some("phantom") => "synthetic images",
+                _ => "medical images",
+            };
+            let _ = writeln!(
+                out,
+                "\nIts mask decoder ({:.2} M parameters) was tuned with [Resect](#lineage) on {images}; image encoder \
+                 ({:.2} M) and prompt encoder are the base's, unchanged.",
+                counts.mask_decoder as f64 / 1e6,
+                counts.vision_encoder as f64 / 1e6
+            );
+        } else {
+            out.push_str("\nNothing in it was tuned: it is the base checkpoint as it came.\n");
+        }
+        if let Some(base) = self.base_repository() {
+            let _ = writeln!(out, "\nThe base is {} on the Hugging Face Hub.", code(base));
+        }
+        if self.lineage.base_is_random {
+            out.push_str(
+                "\n**The base has random weights.** They were made from a seed and never trained: this model shows that the \
+                 pipeline works, and is of no use beyond that.\n",
+            );
+        }
+        if self.exported_again {
+            out.push_str(
+                "\nIt was exported from an earlier export: settings and figures stand in that one's card, its hashes below.\n",
+            );
+        }
+        out
+    }
+
+    fn data(&self) -> String {
+        if self.lineage.train.is_none() {
+            return String::new();
+        }
+        let (audit, mut out) = (&self.lineage.audit, format!("The data: {}.\n", text(&self.dataset_name())));
+        let count = |value: &Value| value.as_u64().unwrap_or(0);
+        if audit.is_object() {
+            out.push_str("\n| part | samples | targets | groups | what for |\n|---|--:|--:|--:|---|\n");
+            for (part, purpose) in [
+                ("train", "the decoder is tuned on it"),
+                ("validation", "selects the epoch"),
+                ("test", "is reported"),
+            ] {
+                let part_audit = &audit["splits"][part];
+                let _ = writeln!(
+                    out,
+                    "| {part} | {} | {} | {} | {purpose} |",
+                    count(&part_audit["samples"]),
+                    count(&part_audit["targets"]),
+                    count(&part_audit["groups"])
+                );
+            }
+            let _ = writeln!(
+                out,
+                "\nOf {} samples {} were rejected and {} belong to no part. {} pairs of images look the same, {} of them \
+                 across the border of the test part; {} groups lie in more than one part.",
+                count(&audit["samples"]),
+                count(&audit["rejected"]),
+                count(&audit["unused"]),
+                count(&audit["near_duplicates"]),
+                count(&audit["near_duplicates_across_test"]),
+                count(&audit["groups_across_splits"])
+            );
+        } else {
+            out.push_str("\nThe audit of the data is not in the store any more.\n");
+        }
+        out
+    }
+
+    fn figures(&self) -> String {
+        if self.lineage.train.is_none() {
+            return String::new();
+        }
+        let rows = self.rows();
+        if rows.is_empty() {
+            return "No evaluation of this checkpoint was made, so nothing is claimed. `cargo xtask run` makes one; export \
+                    again after it.\n"
+                .into();
+        }
+        let metrics = &self.lineage.metrics;
+        let mut out = format!(
+            "On the test part ({} targets on {} images), means over targets. Each is prompted with the tight box around its \
+             *ground truth*: compare with other prompted methods only.\n\n\
+             | masks of | Dice | IoU | Dice, small | medium | large | Dice, low-res grid |\n|---|--:|--:|--:|--:|--:|--:|\n",
+            metrics["samples"], metrics["images"]
+        );
+        let figure = |value: &Value| value.as_f64().map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+        for row in &rows {
+            let cells = [&row.all["dice"], &row.all["iou"]].into_iter();
+            let cells = cells.chain(["small", "medium", "large"].map(|class| &row.metrics[class]["dice"]));
+            let cells: Vec<String> = cells.chain([&row.all["low_res_dice"]]).map(figure).collect();
+            let _ = writeln!(out, "| {} | {} |", row.what, cells.join(" | "));
+        }
+        let dice = |row: &Row<'_>| row.all["dice"].as_f64().unwrap_or(0.0);
+        let best = rows[1..].iter().max_by(|a, b| dice(a).total_cmp(&dice(b)));
+        if let (true, Some(best)) =
+            (rows[0].what == METHODS[0].1, best.filter(|best| dice(best) >= dice(&rows[0])))
+        {
+            let _ = writeln!(out, "\n**It is no better than {}.** Do not use it for its masks.", best.what);
+        }
+        out.push_str("\nDice and IoU are at original resolution unless it says otherwise. ");
+        if let [Some(small), Some(large)] = [0, 1].map(|bound| metrics["size_bounds"][bound].as_f64()) {
+            let sizes = ["small", "medium", "large"]
+                .map(|class| rows[0].metrics[class]["samples"].as_u64().unwrap_or(0));
+            let _ = write!(
+                out,
+                "Small targets cover less than {small} of their image ({} of them), large ones {large} or more ({}), medium \
+                 ones lie between ({}).",
+                sizes[0], sizes[2], sizes[1]
+            );
+        }
+        out.push('\n');
+        out
+    }
+
+    fn recipe(&self) -> String {
+        let Some(train) = &self.lineage.train else { return String::new() };
+        let summary = &self.lineage.summary;
+        let mut out = String::from(
+            "Box prompts, Dice plus cross-entropy (MONAI's `DiceCELoss`), AdamW, a cosine of the learning rate with a step an epoch, the single-mask output. \
+             The image encoder's output was computed once.\n",
+        );
+        if let (Some(epoch), Some(epochs)) = (summary["epoch"].as_u64(), summary["epochs"].as_u64()) {
+            let chosen = match (summary["selected_by"].as_str(), summary["validation_dice"].as_f64()) {
+                (Some("validation_dice"), Some(dice)) => {
+                    format!("the best on the validation part (Dice {dice:.4} on the low-res grid)")
+                }
+                _ => "the last: there was no validation part to choose by".into(),
+            };
+            let _ = writeln!(out, "\nKept: epoch {epoch} of {epochs}, {chosen}.");
+        }
+        out.push_str("\n| setting | value |\n|---|---|\n");
+        let stages = [
+            ("train", Some(train)),
+            ("embed", self.lineage.embed.as_ref()),
+            ("", self.lineage.ingest.as_ref()),
+        ];
+        for (section, action) in stages.into_iter().filter_map(|(section, action)| Some((section, action?))) {
+            settings(section, &action.document["params"], &mut out);
+        }
+        out
+    }
+
+    fn usage(&self) -> String {
+        let mut out = String::new();
+        match self.format {
+            Format::Transformers => out.push_str(
+                "```python\n\
+                 import torch\n\
+                 from PIL import Image\n\
+                 from transformers import SamModel, SamProcessor\n\n\
+                 folder = \".\"  # or OWNER/NAME on the Hub\n\
+                 model = SamModel.from_pretrained(folder).eval()\n\
+                 processor = SamProcessor.from_pretrained(folder)\n\
+                 image = Image.open(\"image.png\").convert(\"RGB\")\n\
+                 box = [10.0, 20.0, 200.0, 180.0]  # x0, y0, x1, y1 in pixels of the image\n\
+                 inputs = processor(images=image, input_boxes=[[box]], return_tensors=\"pt\")\n\
+                 with torch.no_grad():\n    \
+                 outputs = model(**inputs, multimask_output=False)\n\
+                 masks = processor.image_processor.post_process_masks(\n    \
+                 outputs.pred_masks, inputs[\"original_sizes\"], inputs[\"reshaped_input_sizes\"]\n\
+                 )\n\
+                 ```\n",
+            ),
+            Format::Original => {
+                let find = |end: &str| {
+                    self.weights.iter().find(|name| name.ends_with(end)).map_or("", String::as_str)
+                };
+                let (safetensors, pth) = (find(".safetensors"), find(".pth"));
+                if self.size.starts_with("vit_") {
+                    let _ = writeln!(
+                        out,
+                        "```python\n\
+                         from segment_anything import SamPredictor, sam_model_registry\n\n\
+                         sam = sam_model_registry[\"{}\"](checkpoint=\"{pth}\")\n\
+                         predictor = SamPredictor(sam)\n\
+                         ```",
+                        self.size
+                    );
+                } else {
+                    let _ = writeln!(
+                        out,
+                        "The original code builds the published sizes alone, and this is none of them. Build a `Sam` of the \
+                         sizes in `{CONFIG_FILE}`, then:\n\n\
+                         ```python\n\
+                         from safetensors.torch import load_file\n\n\
+                         sam.load_state_dict(load_file(\"{safetensors}\"))\n\
+                         ```"
+                    );
+                }
+                let _ = write!(
+                    out,
+                    "\n`{pth}` and `{safetensors}` hold the same weights; `{pth}` is a pickle of tensors alone, "
+                );
+                out.push_str("which `torch.load(..., weights_only=True)` opens, too.\n");
+            }
+        }
+        let eps = self.config.decoder.layer_norm_eps;
+        if self.format == Format::Original && eps != 1e-5 {
+            let _ = writeln!(
+                out,
+                "\nThe two codes differ in one number: the layer norms of the decoder's blocks have an epsilon of 1e-5 in the \
+                 original code, and this model was made with {eps:e}, as `{CONFIG_FILE}` says (Resect reads it). Logits of the \
+                 original code differ by that; masks hardly do."
+            );
+        }
+        out.push_str(
+            "\nWith Resect, from its workspace: `cargo xtask predict --checkpoint DIR --image IMAGE --box X0,Y0,X1,Y1 --out OUT`.\n",
+        );
+        out
+    }
+
+    fn limits(&self) -> String {
+        let mut out = String::from(
+            "For research on prompted segmentation: a person, or another program, says where the object is, and the model draws \
+             its outline.\n\n\
+             - **Not a medical device.** It was not validated for any diagnosis or treatment, and must not be used for one.\n",
+        );
+        if !self.manifest.iou_head_trained {
+            out.push_str(
+                "- **IoU scores mean nothing, and neither do the masks 1 to 3.** Tuning used the single-mask output, which gives the \
+                 IoU head and hypernetworks 1 to 3 no gradient: they do not know the decoder beside them. Call it with \
+                 `multimask_output=False` and leave `iou_scores` alone.\n",
+            );
+        }
+        if self.lineage.train.is_some() {
+            out.push_str(
+                "- Training boxes came from the ground truth, moved outward at random; those of the figures are tight ones. Looser \
+                 or misplaced boxes give worse masks.\n\
+                 - It has seen one dataset. Other devices, clinics and kinds of tissue may look different to it.\n",
+            );
+        }
+        if self.lineage.base_is_random {
+            out.push_str("- Its image encoder has random weights.\n");
+        }
+        out
+    }
+
+    fn hashes(&self) -> String {
+        let mut out = String::from(
+            "Made with Resect, a pipeline whose artifacts are named by the BLAKE3 of their content.\n\n| artifact | id |\n|---|---|\n",
+        );
+        for (kind, id) in &self.manifest.lineage {
+            let _ = writeln!(out, "| {kind} | `{id}` |");
+        }
+        for name in self.weights {
+            if let Some(hash) = self.manifest.files.get(name) {
+                let _ = writeln!(out, "| `{name}` (BLAKE3) | `{hash}` |");
+            }
+        }
+        let stages: Vec<&Action> = self.lineage.stages().collect();
+        if !stages.is_empty() {
+            out.push_str("\n| stage | key | code | arithmetic |\n|---|---|---|---|\n");
+        }
+        for action in stages {
+            let field = |name: &str| action.document[name].as_str().map_or_else(|| "–".into(), code);
+            let key = action.accepted.as_ref().map_or(&action.key, |accepted| &accepted.key);
+            let _ =
+                writeln!(out, "| {} | `{key}` | {} | {} |", action.stage, field("code"), field("numeric"));
+        }
+        out
+    }
+
+    fn sharing(&self) -> String {
+        "Resect uploads nothing. This does, from within this folder:\n\n    hf upload OWNER/NAME . .\n\n\
+         A new repository is public unless you add `--private`.\n"
+            .into()
+    }
+
+    fn base_repository(&self) -> Option<&str> {
+        repository(&self.lineage.base)
+    }
+
+    fn hub_dataset(&self) -> Option<&str> {
+        repository(&self.lineage.dataset)
+    }
+
+    /// What a person calls the dataset. Of a local one only the last part of its path is told.
+    fn dataset_name(&self) -> String {
+        let dataset = &self.lineage.dataset;
+        let local = |path: &Value| {
+            let path = path.as_str().unwrap_or_default();
+            let name = path.split(['/', '\\']).rfind(|part| !part.is_empty()).unwrap_or("unnamed");
+            format!("{name} (local files)")
+        };
+        match dataset["kind"].as_str() {
+            Some("hub") => self.hub_dataset().unwrap_or("a dataset on the Hub").to_owned(),
+            Some("phantom") => format!(
+                "Resect phantoms: {} synthetic endoscopy-like images, seed {}",
+                dataset["images"], dataset["seed"]
+            ),
+            Some(_) => local(&dataset["path"]),
+            None => "a dataset of which no record is left".into(),
+        }
+    }
+
+    /// The methods of the evaluation, this model first.
+    fn rows(&self) -> Vec<Row<'_>> {
+        let methods = self.lineage.metrics["methods"].as_array();
+        let methods = methods.map_or(&[][..], Vec::as_slice);
+        let rows = METHODS.into_iter().filter_map(|(method, what)| {
+            let metrics = methods.iter().find(|metrics| metrics["method"] == method)?;
+            Some(Row { what, all: &metrics["all"], metrics })
+        });
+        rows.collect()
+    }
+}
+
+struct Row<'a> {
+    what: &'static str,
+    all: &'a Value,
+    metrics: &'a Value,
+}
+
+/// The repository of a section of settings whose kind is `hub`.
+fn repository(section: &Value) -> Option<&str> {
+    section["repository"].as_str().filter(|name| section["kind"] == "hub" && !name.is_empty())
+}
+
+/// One row for each setting, by its full name.
+fn settings(section: &str, value: &Value, out: &mut String) {
+    let Some(map) = value.as_object() else {
+        let shown = match value {
+            Value::Number(number) => match number.as_f64() {
+                Some(x) if number.is_f64() && x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
+                _ => number.to_string(),
+            },
+            other => canonical_json(other),
+        };
+        let _ = writeln!(out, "| {} | {} |", code(section), code(&shown));
+        return;
+    };
+    for (name, value) in map {
+        // The name under which a pipeline file has it; what the model decides is in none.
+        let full = match (section, name.as_str()) {
+            ("", "layout") => "dataset".to_owned(),
+            ("", "image_size" | "low_res_size") => format!("model.{name}"),
+            ("", name) => name.to_owned(),
+            (section, name) => format!("{section}.{name}"),
+        };
+        settings(&full, value, out);
+    }
+}
+
+/// A string as YAML takes it, in every version of it: double-quoted, ASCII alone.
+fn yaml(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        let _ = match c {
+            '"' | '\\' => write!(out, "\\{c}"),
+            ' '..='~' => write!(out, "{c}"),
+            c => write!(out, "\\U{:08x}", u32::from(c)),
+        };
+    }
+    out.push('"');
+    out
+}
+
+/// A string as plain text in Markdown, in a line or a cell of a table.
+fn text(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            c if c.is_control() => out.push(' '),
+            '-' | '.' | ',' | '/' | '(' | ')' | ':' | ';' | '\'' => out.push(c),
+            c if c.is_ascii_punctuation() => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A string as code in Markdown, in a line or a cell of a table.
+fn code(text: &str) -> String {
+    // Within code nothing is escaped but the cell's border; what would end the code is replaced.
+    let inner: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let inner = inner.replace('`', "'").replace('|', "\\|");
+    format!("`{}`", if inner.trim().is_empty() { "\"\"" } else { &inner })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resect_checkpoint::SamConfig;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn card_of(lineage: &Lineage, name: &str, format: Format) -> String {
+        let config = SamConfig::named("vit-b").unwrap();
+        let manifest = Manifest {
+            format: "resect-export/1.0".into(),
+            layout: format,
+            checkpoint: None,
+            base: None,
+            tuned: vec!["mask_decoder".into()],
+            iou_head_trained: false,
+            lineage: BTreeMap::new(),
+            files: BTreeMap::new(),
+        };
+        let weights = ["sam_vit_b.safetensors".to_owned(), "sam_vit_b.pth".to_owned()];
+        let card = Card {
+            name,
+            license: "apache-2.0",
+            format,
+            weights: &weights,
+            size: "vit_b",
+            config: &config,
+            manifest: &manifest,
+            lineage,
+            exported_again: false,
+        };
+        card.render()
+    }
+
+    #[test]
+    fn what_came_from_data_cannot_leave_its_place() {
+        assert_eq!(yaml("a\"b\\c: é\n---"), r#""a\"b\\c: \U000000e9\U0000000a---""#);
+        assert_eq!(yaml("\u{85}\u{1f9e0}"), r#""\U00000085\U0001f9e0""#);
+        assert_eq!(
+            text("a|b<script>\n# *x* [y](z) `q` é"),
+            "a\\|b\\<script\\> \\# \\*x\\* \\[y\\](z) \\`q\\` é"
+        );
+        assert_eq!(code("a`b|c\nd"), "`a'b\\|c d`");
+        assert_eq!(code(""), "`\"\"`");
+        let lineage = Lineage {
+            dataset: json!({"kind": "hub", "repository": "o/n\"\nlicense: mit"}),
+            metrics: json!({"methods": [{"method": "tuned", "all": {"dice": 0.5}}]}),
+            ..Lineage::default()
+        };
+        let card = card_of(&lineage, "x\n---\n# y", Format::Transformers);
+        let head = card.split("\n---\n").next().unwrap();
+        assert_eq!(
+            head.matches("license: ").count() - head.matches("\\U0000000alicense: ").count(),
+            1,
+            "{head}"
+        );
+        assert!(card.contains("\n# x --- \\# y\n"), "{card}");
+    }
+
+    #[test]
+    fn repositories_on_the_hub_are_named_and_paths_are_not() {
+        let mut lineage = Lineage {
+            dataset: json!({"kind": "hub", "repository": "owner/data"}),
+            base: json!({"kind": "hub", "repository": "facebook/sam-vit-base"}),
+            ..Lineage::default()
+        };
+        let card = card_of(&lineage, "m", Format::Transformers);
+        assert!(
+            card.contains("base_model: \"facebook/sam-vit-base\"\nbase_model_relation: finetune\ndatasets:\n- \"owner/data\"\n"),
+            "{card}"
+        );
+        lineage.dataset = json!({"kind": "folder", "path": "/home/someone/polyps/"});
+        lineage.base = json!({"kind": "folder", "path": "/home/someone/sam"});
+        lineage.metrics = json!({"methods": [{"method": "tuned", "all": {"dice": 0.5, "iou": 0.25}}]});
+        let card = card_of(&lineage, "m", Format::Transformers);
+        assert!(card.contains("name: \"polyps (local files)\""), "{card}");
+        assert!(!card.contains("/home") && !card.contains("base_model"), "{card}");
+    }
+
+    #[test]
+    fn a_model_that_is_beaten_says_by_what() {
+        let of = |tuned: f64| {
+            let method =
+                |name: &str, dice: f64| json!({"method": name, "all": {"dice": dice, "iou": dice / 2.0}});
+            let methods =
+                [method("box", 0.7), method("ellipse", 0.8), method("untuned", 0.6), method("tuned", tuned)];
+            let lineage = Lineage {
+                train: Some(serde_json::from_value(action()).unwrap()),
+                metrics: json!({"methods": methods, "samples": 3, "images": 2}),
+                ..Lineage::default()
+            };
+            card_of(&lineage, "m", Format::Transformers)
+        };
+        assert!(of(0.79).contains("**It is no better than the ellipse in the box.**"), "{}", of(0.79));
+        assert!(!of(0.81).contains("no better"), "{}", of(0.81));
+        assert!(of(0.81).contains("| `train.learning_rate` | `3e-5` |"), "{}", of(0.81));
+    }
+
+    fn action() -> Value {
+        let hash = "a".repeat(64);
+        json!({
+            "format": Action::FORMAT, "stage": "train", "key": hash, "outputs": {"checkpoint": hash}, "run": "r",
+            "document": {"params": {"learning_rate": 3e-5}, "inputs": {}, "code": hash},
+            "finished": "", "seconds": 1.0, "peak_memory": null, "notes": [],
+        })
+    }
+
+    #[test]
+    fn the_original_codes_epsilon_is_told() {
+        let card = card_of(&Lineage::default(), "m", Format::Original);
+        assert!(
+            card.contains("epsilon of 1e-5 in the original code, and this model was made with 1e-6"),
+            "{card}"
+        );
+        assert!(card.contains("sam_model_registry[\"vit_b\"](checkpoint=\"sam_vit_b.pth\")"), "{card}");
+        assert!(!card_of(&Lineage::default(), "m", Format::Transformers).contains("epsilon"));
+    }
+}
