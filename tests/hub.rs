@@ -747,31 +747,54 @@ fn space_in(dir: &Path) -> u64 {
     String::from_utf8_lossy(&output.stdout).lines().nth(1).unwrap().trim().parse().unwrap()
 }
 
+/// `pipelines/kvasir-sam-vit-b.toml` as it is, with the real images and a full-size ViT-B of random weights under the names
+/// that the file has; two images of each part, and one epoch of them.
 #[test]
-fn real_parquet_files_pass_the_pipeline_from_the_hub() {
+fn the_published_recipe_runs_from_the_hub() {
     let Some(data) = real_data() else { return };
-    let lab = Lab::with(&format!(
-        "{DATASET}id_column = \"name\"\nsplits = [\"train\", \"validation\"]\n{CHECKPOINT}"
-    ));
-    lab.server.repository("models", "lab/sam-tiny", |r| r.commit("main", checkpoint()));
+    let dir = tempfile::tempdir().unwrap();
+    let name = "kvasir-sam-vit-b.toml";
+    let pipeline = dir.path().join(name);
+    fs::copy(resect_tests::workspace().join("pipelines").join(name), &pipeline).unwrap();
+    let server = HubServer::start();
     let mut shards = BTreeMap::new();
-    let mut folders = vec![data.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() {
-                folders.push(entry);
-            } else if entry.extension().is_some_and(|extension| extension == "parquet") {
-                let name = entry.strip_prefix(&data).unwrap().to_str().unwrap().to_owned();
-                shards.insert(name, fs::read(entry).unwrap());
-            }
+    for entry in fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.extension().is_some_and(|extension| extension == "parquet") {
+            shards.insert(entry.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&entry).unwrap());
         }
     }
-    lab.server.repository("datasets", "lab/polyps", |r| r.commit("main", &files(&shards)));
-    let (run, _) = lab.run(&["--set", "ingest.limit=4"], &[]);
+    server.repository("datasets", "kowndinya23/Kvasir-SEG", |r| r.commit("main", &files(&shards)));
+    let weights = dir.path().join("weights");
+    write_random(&weights, &SamConfig::named("vit-b").unwrap(), 1).unwrap();
+    let read = |name: &str| fs::read(weights.join(name)).unwrap();
+    server.repository("models", "facebook/sam-vit-base", |r| {
+        let config = Content::git(read("config.json"));
+        r.commit(
+            "main",
+            &[("config.json", config), ("model.safetensors", Content::lfs(read("model.safetensors")))],
+        )
+    });
+    fs::remove_dir_all(weights).unwrap();
+
+    let project = Project::new(&pipeline);
+    let mut command =
+        project.command("run", &["--json", "--set", "ingest.limit=2", "--set", "train.epochs=1"]);
+    command.arg("--bin-dir").arg(programs());
+    command.env("HF_ENDPOINT", server.endpoint()).env("HF_HOME", dir.path().join("hf"));
+    let output = command.output().unwrap();
+    let run = Run::of(&output).unwrap_or_else(|| panic!("{}", stderr(&output)));
     assert_eq!(run.with_status("ran").len(), 4);
-    let metrics = fs::read(lab.project.artifact(&run, "evaluation").join("metrics.json")).unwrap();
+    let embeddings =
+        resect_data::embeddings::Embeddings::open(&project.artifact(&run, "embeddings")).unwrap();
+    assert_eq!((embeddings.len(), embeddings.shape()), (4, [256, 64, 64]));
+    let metrics = fs::read(project.artifact(&run, "evaluation").join("metrics.json")).unwrap();
     let metrics: Value = serde_json::from_slice(&metrics).unwrap();
-    assert_eq!(metrics["samples"], 4, "{metrics}");
-    let asked = lab.server.requests();
+    assert_eq!(metrics["samples"], 2, "{metrics}");
+    let notes = run.notes("train").join("\n");
+    for part in ["89.7 M", "6.2 K", "4.06 M", "93.7 M"] {
+        assert!(notes.contains(part), "{part} is not in\n{notes}");
+    }
+    assert!(fs::read_to_string(pipeline.with_extension("lock")).unwrap().contains("facebook/sam-vit-base"));
+    let asked = server.requests();
     assert_eq!(asked.iter().filter(|request| request.host == "cdn").count(), shards.len() + 1);
 }

@@ -216,8 +216,11 @@ fn what_the_pipeline_embedded_costs_no_encoding() {
     let coco: Value = serde_json::from_slice(&fs::read(out.join("coco.json")).unwrap()).unwrap();
     assert_eq!(coco["info"]["iou_head_trained"], false);
 
+    // A later run that stops before training leaves what was tuned before as the latest.
+    project.run(&["ingest"]);
     // By run, by id, by folder: the same.
     let before = contents(&out);
+    assert_eq!(predict(&["--image", &image]).0["model"], latest["model"]);
     for name in [run_name, &id[..12], project.artifact(&run, "checkpoint").to_str().unwrap()] {
         assert_eq!(predict(&["--image", &image, "--checkpoint", name]).0["encoded"], 0);
         assert!(contents(&out) == before, "{name}");
@@ -269,6 +272,10 @@ fn folders_patterns_and_prompts_files() {
 
     let some = desk.json(&["--image", &format!("{folder}/[ab].*"), "--point", "20,30,1", "--point", "3,3,0"]);
     assert_eq!(of(&some), list(&[("a.jpg", 1), ("b.png", 1)]));
+
+    let (first, second) = (format!("{folder}/b.png"), format!("{folder}/*.*g"));
+    let several = desk.json(&["--image", &first, &second, "--box", "5,5,50,40", "--image", &first]);
+    assert_eq!(of(&several), list(&[("b.png", 1), ("a.jpg", 1)]), "each once, in this order");
 
     let csv = desk.path("prompts.csv");
     fs::write(

@@ -13,7 +13,6 @@
 
 use crate::card::Card;
 use crate::lineage::Lineage;
-use crate::pipeline::Pipeline;
 use crate::subject::Subject;
 use crate::workspace;
 use anyhow::{Context, bail, ensure};
@@ -120,10 +119,7 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     ensure!(!name.trim().is_empty(), "--name must not be empty");
     // Before anything is written, and again before anything is replaced.
     check_replaceable(&out)?;
-    let subject = match &args.checkpoint {
-        Some(name) => Subject::named(name, &store)?,
-        None => Subject::find(None, &store, &Pipeline::load(args.pipeline.as_deref(), &[])?)?,
-    };
+    let subject = Subject::find(args.checkpoint.as_deref(), &store, args.pipeline.as_deref())?;
     for (kind, id) in subject.artifacts() {
         store.verify(kind, id).map_err(anyhow::Error::msg)?;
     }

@@ -167,10 +167,9 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineErrors`] when a setting is wrong; another error when the file cannot be read.
     pub fn load(path: Option<&Path>, sets: &[String]) -> anyhow::Result<Self> {
-        let path = path.map_or_else(|| workspace::root().join("pipeline.toml"), PathBuf::from);
+        let path = file(path)?;
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read the pipeline file {}", path.display()))?;
-        let path = std::path::absolute(&path)?;
         Reader::new(&path, &text, sets).and_then(Reader::finish).map_err(|e| PipelineErrors(e).into())
     }
 
@@ -200,6 +199,14 @@ impl Pipeline {
             ingest: self.ingest.clone(),
         }
     }
+}
+
+/// The pipeline file that is meant: the one given, or the workspace's `pipeline.toml`. What a pipeline gave is remembered by this.
+///
+/// # Errors
+/// When the current folder is gone.
+pub fn file(given: Option<&Path>) -> std::io::Result<PathBuf> {
+    given.map_or_else(|| Ok(workspace::root().join("pipeline.toml")), std::path::absolute)
 }
 
 const SECTIONS: [&str; 9] =

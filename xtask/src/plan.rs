@@ -88,7 +88,7 @@ pub struct Plan {
     /// Stages whose artifacts are accepted although their code, or their numeric class, was another.
     accept: [(&'static str, Vec<Step>); 2],
     /// The keys this pipeline used last.
-    latest: BTreeMap<String, Key>,
+    pub latest: BTreeMap<String, Key>,
 }
 
 /// What a step's key says.

@@ -3,7 +3,6 @@
 //! What can be said without pixels is said here: flags, prompts files, which images there are, which checkpoint is meant. The
 //! program `resect-predict` does the rest; `tools/predict` says what it writes.
 
-use crate::pipeline::Pipeline;
 use crate::plan::{Step, stage_code};
 use crate::program::{self, Interrupted};
 use crate::show::Screen;
@@ -18,7 +17,7 @@ use resect_prompts::job::{EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageR
 use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, Prompt, arrange};
 use resect_stage::Message;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,9 +27,9 @@ pub struct PredictArgs {
     /// gave last].
     #[arg(long, value_name = "DIR|RUN|ARTIFACT")]
     checkpoint: Option<String>,
-    /// An image, a folder of images, or a quoted pattern such as "frames/*.png" [default: the images of --prompts].
-    #[arg(long, value_name = "FILE|DIR|PATTERN")]
-    image: Option<String>,
+    /// Images: files, folders of images, or quoted patterns such as "frames/*.png" [default: the images of --prompts].
+    #[arg(long, value_name = "FILE|DIR|PATTERN", num_args = 1..)]
+    image: Vec<String>,
     /// A box, in pixels of the upright image, maxima inclusive. Each is a prompt. Repeatable.
     #[arg(long = "box", value_name = "X0,Y0,X1,Y1", allow_hyphen_values = true)]
     boxes: Vec<BoxPrompt>,
@@ -68,9 +67,6 @@ pub struct PredictArgs {
     /// The pipeline file [default: pipeline.toml at the top of the workspace].
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
-    /// Change a setting of the pipeline for this run. Repeatable.
-    #[arg(long = "set", value_name = "SETTING=VALUE")]
-    set: Vec<String>,
     /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
     #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
     store: Option<PathBuf>,
@@ -91,10 +87,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let images = images(args)?;
     let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
     let store = Store::open(&std::path::absolute(root)?)?;
-    let subject = match &args.checkpoint {
-        Some(name) => Subject::named(name, &store)?,
-        None => Subject::find(None, &store, &Pipeline::load(args.pipeline.as_deref(), &args.set)?)?,
-    };
+    let subject = Subject::find(args.checkpoint.as_deref(), &store, args.pipeline.as_deref())?;
     // The program checks it again; here it costs no build.
     Checkpoint::check(&subject.base)?;
     let heads_trained = heads_trained(&subject)?;
@@ -136,7 +129,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
 
 /// The images and the prompts for each.
 fn images(args: &PredictArgs) -> anyhow::Result<Vec<ImageJob>> {
-    let given = args.image.as_deref().map(find_images).transpose()?;
+    let given = if args.image.is_empty() { None } else { Some(find_all_images(&args.image)?) };
     if let Some(path) = &args.prompts {
         let prompts = file::read(path)?;
         return match given {
@@ -157,7 +150,16 @@ fn images(args: &PredictArgs) -> anyhow::Result<Vec<ImageJob>> {
     Ok(images.into_iter().map(|path| ImageJob { path, prompts: prompts.clone() }).collect())
 }
 
-/// What `--image` names.
+/// All that `--image` names, each image once.
+fn find_all_images(given: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let (mut images, mut seen) = (Vec::new(), BTreeSet::new());
+    for part in given {
+        images.extend(find_images(part)?.into_iter().filter(|image| seen.insert(image.clone())));
+    }
+    Ok(images)
+}
+
+/// What one value of `--image` names.
 fn find_images(given: &str) -> anyhow::Result<Vec<PathBuf>> {
     const KINDS: [&str; 7] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp"];
     let path = Path::new(given);

@@ -106,7 +106,8 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let run = format!("{}-{:05}", started.0.strftime("%Y%m%d-%H%M%S"), std::process::id() % 100_000);
     let mut runner = Runner {
         threads: args.threads.unwrap_or(plan.pipeline.runtime.threads),
-        latest: BTreeMap::new(),
+        // A step that does not run this time keeps the key it had: later runs say what changed since.
+        latest: plan.latest.clone(),
         programs: None,
         known: Known::new(),
         plan: &plan,

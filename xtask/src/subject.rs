@@ -1,7 +1,7 @@
 //! What `predict` and `export` work on: a checkpoint as it lies on disk, or a tuned decoder in the store together with
 //! the base checkpoint it belongs to.
 
-use crate::pipeline::Pipeline;
+use crate::pipeline;
 use crate::plan::{Step, numeric_class};
 use anyhow::{Context, bail};
 use resect_artifact::{Action, ArtifactId, Store};
@@ -30,22 +30,19 @@ pub struct Tuned {
 
 impl Subject {
     /// Finds what `name` means: a checkpoint on disk, an artifact of kind `checkpoint` or `base` (its folder, or the first digits
-    /// of its id), or a run. Without a name it is the checkpoint the pipeline gave last.
+    /// of its id), or a run. Without a name it is the checkpoint that a pipeline gave last: that of a file, or of the workspace's
+    /// `pipeline.toml`.
     ///
     /// # Errors
     /// A name that means nothing or several things, an artifact that is damaged, a pipeline that has not been run.
-    pub fn find(name: Option<&str>, store: &Store, pipeline: &Pipeline) -> anyhow::Result<Self> {
+    pub fn find(name: Option<&str>, store: &Store, pipeline: Option<&Path>) -> anyhow::Result<Self> {
         match name {
             Some(name) => Self::named(name, store),
-            None => Self::latest(store, pipeline),
+            None => Self::latest(store, &pipeline::file(pipeline)?),
         }
     }
 
-    /// [`Subject::find`] with a name, for which no pipeline is needed.
-    ///
-    /// # Errors
-    /// As [`Subject::find`].
-    pub fn named(name: &str, store: &Store) -> anyhow::Result<Self> {
+    fn named(name: &str, store: &Store) -> anyhow::Result<Self> {
         let path = Path::new(name);
         if path.exists() {
             if let Some((kind, id)) = artifact_at(path, store) {
@@ -76,13 +73,12 @@ impl Subject {
         }
     }
 
-    fn latest(store: &Store, pipeline: &Pipeline) -> anyhow::Result<Self> {
-        let path = pipeline.path.to_string_lossy();
-        let key = store.latest(&path).remove("train");
+    fn latest(store: &Store, pipeline: &Path) -> anyhow::Result<Self> {
+        let key = store.latest(&pipeline.to_string_lossy()).remove("train");
         let action = key.and_then(|key| store.action("train", &key));
         let id = action.and_then(|action| action.outputs.get("checkpoint").cloned());
         let id = id.with_context(|| {
-            let path = crate::workspace::display(&pipeline.path);
+            let path = crate::workspace::display(pipeline);
             format!(
                 "{path} has given no checkpoint yet: `cargo xtask run --pipeline {path}` first, or name one"
             )

@@ -247,7 +247,8 @@ fn a_hostile_header_is_an_error_and_never_a_panic() {
     let x = entry("x", "F32", "[2]", 0, 8);
     for (entries, data, want) in [
         (vec![x.clone(), entry("y", "F32", "[2]", 4, 12)], 12, "y"),
-        (vec![x.clone(), entry("y", "F32", "[2]", 0, 8)], 8, "y"),
+        // Either may be the one that the library meets first.
+        (vec![x.clone(), entry("y", "F32", "[2]", 0, 8)], 8, "invalid offset for tensor"),
         (vec![x.clone(), entry("y", "F32", "[2]", 12, 20)], 20, "y"),
         (vec![entry("x", "F32", "[4294967296,4294967297]", 0, 8)], 8, ""),
         (vec![entry("x", "F32", "[9223372036854775807,2]", 0, 8)], 8, ""),
