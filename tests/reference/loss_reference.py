@@ -25,6 +25,11 @@ def cases():
     yield "one pixel", noise(1, 6), one
     yield "saturated and right", 60 * (2 * random - 1), random
     yield "saturated and wrong", 60 * (1 - 2 * random), random
+    mixed = torch.stack([torch.zeros(1, 5, 5), torch.ones(1, 5, 5)])
+    yield "an empty and a full mask", noise(2, 5), mixed
+    yield "full masks, certain", torch.full((1, 1, 4, 4), 40.0), torch.ones(1, 1, 4, 4)
+    yield "empty masks, certain of the opposite", torch.full((1, 1, 4, 4), 40.0), torch.zeros(1, 1, 4, 4)
+    yield "full masks, certain of the opposite", torch.full((1, 1, 4, 4), -40.0), torch.ones(1, 1, 4, 4)
     yield "empty masks, certain", torch.full((1, 1, 4, 4), -40.0), torch.zeros(1, 1, 4, 4)
 
 
