@@ -236,20 +236,44 @@ fn the_fixtures_are_what_the_references_give_today() {
     }
     assert_eq!(read(&loss).len(), committed.len());
 
+    let curve = dir.path().join("curve");
+    python("curve_reference.py", &[Path::new("--out"), &curve]);
+    let committed = workspace().join("tests/fixtures/curve");
+    let read = |dir: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(dir.join("curve.json")).unwrap()).unwrap()
+    };
+    let (now, then) = (read(&curve), read(&committed));
+    assert_eq!(now["samples"], then["samples"]);
+    let (now, then) = (now["variants"].as_array().unwrap(), then["variants"].as_array().unwrap());
+    assert_eq!(now.len(), then.len());
+    for (now, then) in now.iter().zip(then) {
+        assert_eq!((&now["name"], &now["settings"]), (&then["name"], &then["settings"]));
+        for column in ["loss", "learning_rate", "gradient_norm"] {
+            let values = |of: &Value| -> Vec<f64> {
+                of["steps"][column].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+            };
+            let (now, then) = (values(now), values(then));
+            assert_eq!(now.len(), then.len());
+            for (a, b) in now.iter().zip(&then) {
+                assert!((a - b).abs() <= 1e-4 * b.abs(), "{column}: {a} {b}");
+            }
+        }
+    }
+
     // Weights and inputs come from a seeded generator and must be equal; outputs may differ in the last digits.
     let sam = dir.path().join("sam-tiny");
     python("sam_parity.py", &[Path::new("--out"), &sam]);
-    let committed = workspace().join("tests/fixtures/sam-tiny");
-    let open = |dir: &Path| {
-        resect_checkpoint::TensorFile::open(&dir.join("reference.safetensors")).unwrap().read_all().unwrap()
-    };
-    let (now, then) = (open(&sam), open(&committed));
-    assert_eq!(now.len(), then.len());
-    for (now, then) in now.iter().zip(&then) {
-        assert_eq!((&now.name, &now.shape), (&then.name, &then.shape));
-        let largest = then.data.iter().fold(0f32, |m, v| m.max(v.abs()));
-        let off = now.data.iter().zip(&then.data).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-        assert!(off <= 1e-4 * largest, "{}: {off} of {largest}", now.name);
+    let open = |path: &Path| resect_checkpoint::TensorFile::open(path).unwrap().read_all().unwrap();
+    for file in ["sam-tiny/reference.safetensors", "curve/embeddings.safetensors"] {
+        let (now, then) =
+            (open(&dir.path().join(file)), open(&workspace().join("tests/fixtures").join(file)));
+        assert_eq!(now.len(), then.len());
+        for (now, then) in now.iter().zip(&then) {
+            assert_eq!((&now.name, &now.shape), (&then.name, &then.shape));
+            let largest = then.data.iter().fold(0f32, |m, v| m.max(v.abs()));
+            let off = now.data.iter().zip(&then.data).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(off <= 1e-4 * largest, "{}: {off} of {largest}", now.name);
+        }
     }
 }
 

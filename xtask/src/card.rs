@@ -236,9 +236,13 @@ impl Card<'_> {
     fn recipe(&self) -> String {
         let Some(train) = &self.lineage.train else { return String::new() };
         let summary = &self.lineage.summary;
-        let mut out = String::from(
-            "Box prompts, Dice plus cross-entropy (MONAI's `DiceCELoss`), AdamW, a cosine of the learning rate with a step an epoch, the single-mask output. \
-             The image encoder's output was computed once.\n",
+        let turn = match train.document["params"]["schedule"].as_str() {
+            Some("step") => "that turns with each optimiser step",
+            _ => "with a step an epoch",
+        };
+        let mut out = format!(
+            "Box prompts, Dice plus cross-entropy (MONAI's `DiceCELoss`), AdamW, a cosine of the learning rate {turn}, the \
+             single-mask output. The image encoder's output was computed once.\n"
         );
         if let (Some(epoch), Some(epochs)) = (summary["epoch"].as_u64(), summary["epochs"].as_u64()) {
             let chosen = match (summary["selected_by"].as_str(), summary["validation_dice"].as_f64()) {

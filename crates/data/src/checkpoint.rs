@@ -68,7 +68,7 @@ pub struct Step {
     pub ce_loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Euclidean norm of the step's gradient.
+    /// Euclidean norm of the step's gradient, before `train.clip_norm` shortens it.
     pub gradient_norm: f64,
 }
 
@@ -83,7 +83,7 @@ pub struct Epoch {
     pub validation_loss: Option<f64>,
     /// Mean validation Dice on the low-res grid, tight boxes; absent without a validation part.
     pub validation_dice: Option<f64>,
-    /// Learning rate of the epoch's steps; absent for epoch 0.
+    /// Learning rate of the epoch's last step; absent for epoch 0.
     pub learning_rate: Option<f64>,
 }
 

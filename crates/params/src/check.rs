@@ -1,6 +1,6 @@
 //! Values that have the right type and still cannot be: one problem each, by the setting's full name.
 
-use crate::{EvaluateParams, IngestLimits, MaskParams, Runtime, SplitBy, SplitParams, TrainParams};
+use crate::{EvaluateParams, IngestLimits, MaskParams, Runtime, Schedule, SplitBy, SplitParams, TrainParams};
 
 /// A setting whose value cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +95,19 @@ impl TrainParams {
             || format!("must be from 0 to train.learning_rate, is {}", self.min_learning_rate),
         );
         problems.expect(
+            self.warmup_steps == 0 || self.schedule == Schedule::Step,
+            "train.warmup_steps",
+            || {
+                format!(
+                    "must be 0 with train.schedule = \"epoch\", is {}; train.schedule = \"step\" has a warm-up",
+                    self.warmup_steps
+                )
+            },
+        );
+        problems.expect(self.clip_norm >= 0.0 && self.clip_norm.is_finite(), "train.clip_norm", || {
+            format!("must be 0 (no clipping) or more, and finite, is {}", self.clip_norm)
+        });
+        problems.expect(
             self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
             "train.weight_decay",
             || format!("must be 0 or more, is {}", self.weight_decay),
@@ -125,6 +138,34 @@ impl Runtime {
     pub fn check(&self, problems: &mut Problems) {
         for (name, value) in [("embed_batch", self.embed_batch), ("decode_batch", self.decode_batch)] {
             problems.expect(value >= 1, &format!("runtime.{name}"), || "must be at least 1".into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_and_a_clip_norm_that_cannot_be_are_named() {
+        let found = |params: TrainParams| {
+            let mut problems = Problems::default();
+            params.check(&mut problems);
+            problems.0.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let warm = TrainParams { warmup_steps: 5, ..Default::default() };
+        assert_eq!(
+            found(warm.clone()),
+            [
+                "train.warmup_steps must be 0 with train.schedule = \"epoch\", is 5; train.schedule = \"step\" has a warm-up"
+            ]
+        );
+        let clipped = TrainParams { schedule: Schedule::Step, clip_norm: 1.0, ..warm };
+        assert!(found(clipped.clone()).is_empty());
+        for clip_norm in [-1.0, f64::NAN, f64::INFINITY] {
+            let message =
+                format!("train.clip_norm must be 0 (no clipping) or more, and finite, is {clip_norm}");
+            assert_eq!(found(TrainParams { clip_norm, ..clipped.clone() }), [message]);
         }
     }
 }

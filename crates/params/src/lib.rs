@@ -186,10 +186,17 @@ pub struct TrainParams {
     /// Batches whose gradients make one optimiser step; each loss is divided by it, the last group of an epoch
     /// may be incomplete.
     pub accumulation: u32,
-    /// AdamW's learning rate in the first epoch.
+    /// AdamW's learning rate at its highest: in the first epoch, or after the warm-up.
     pub learning_rate: f64,
     /// What the cosine falls to.
     pub min_learning_rate: f64,
+    /// How often the cosine turns.
+    pub schedule: Schedule,
+    /// With `schedule = "step"`: optimiser steps of linear warm-up before the cosine. Step `s` of `w` has the share
+    /// `s / (w + 1)` of the learning rate, so that the first step after them has all of it.
+    pub warmup_steps: u32,
+    /// A longer gradient is scaled down to this Euclidean norm, taken over all parameters. 0: none is.
+    pub clip_norm: f64,
     /// AdamW's decoupled weight decay.
     pub weight_decay: f64,
     /// AdamW's first-moment decay.
@@ -214,6 +221,9 @@ impl Default for TrainParams {
             accumulation: 2,
             learning_rate: 1e-5,
             min_learning_rate: 1e-7,
+            schedule: Schedule::Epoch,
+            warmup_steps: 0,
+            clip_norm: 0.0,
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
@@ -223,6 +233,16 @@ impl Default for TrainParams {
             seed: 0,
         }
     }
+}
+
+/// How often the learning rate's cosine turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Once an epoch, as published: all steps of an epoch have one rate.
+    Epoch,
+    /// Once an optimiser step, over those that follow the warm-up.
+    Step,
 }
 
 /// What `evaluate` reports.

@@ -31,7 +31,7 @@ pub use resect_checkpoint::{Checkpoint, NamedTensor, SamConfig};
 
 pub use error::Error;
 pub use image_encoder::ImageEncoder;
-pub use mask_decoder::{MaskDecoder, MaskOutput};
+pub use mask_decoder::{MaskDecoder, MaskOutput, is_idle};
 pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise, pixel_tensor};
 pub use prompt_encoder::{Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
 pub use tape_decoder::{Run, TapeDecoder};

@@ -91,8 +91,7 @@ impl<B: Backend> MaskDecoder<B> {
 
     /// The logits of [`MaskDecoder::forward`] without `multimask`, `[n, 1, 4g, 4g]`, and nothing else: what training needs.
     ///
-    /// The hypernetworks of the other masks and the IoU head are not run, so they get no gradients. (In PyTorch the IoU head gets
-    /// none either, and those hypernetworks get zeros, which AdamW's weight decay still acts on.)
+    /// The hypernetworks of the other masks and the IoU head are not run, so they get no gradients; see [`is_idle`].
     ///
     /// # Panics
     /// As [`MaskDecoder::forward`].
@@ -159,6 +158,15 @@ impl<B: Backend> MaskDecoder<B> {
             .permute([0, 1, 3, 5, 2, 4, 6])
             .reshape([n, count, 4 * h, 4 * w])
     }
+}
+
+/// Whether a parameter, by its Hugging Face name, belongs to a hypernetwork that the single mask does not pass.
+///
+/// In PyTorch these get gradients of zero from that mask, because it is cut from all masks, and AdamW's weight decay shrinks what
+/// has a gradient. The IoU head gets none at all, and stays as it came.
+pub fn is_idle(name: &str) -> bool {
+    let network = name.strip_prefix("mask_decoder.output_hypernetworks_mlps.");
+    network.is_some_and(|network| !network.starts_with("0."))
 }
 
 /// A transposed convolution of kernel and stride 2, over rows of channels: `[rows, c]` to `[rows * 4, c']`, where a row's four

@@ -13,6 +13,7 @@ use resect_checkpoint::{NamedTensor, Part, SamConfig, check_tensors, part_tensor
 use resect_tape::{Activation, Linear, Norm, Tape, Value};
 
 use crate::layers::CHANNEL_NORM_EPS;
+use crate::mask_decoder::is_idle;
 use crate::transformer::FINAL_NORM_EPS;
 use crate::{Cpu, Error, PromptEncoder, Prompts};
 
@@ -23,7 +24,9 @@ pub struct TapeDecoder {
     parameters: Vec<Vec<f32>>,
     /// What the checkpoint says of each parameter.
     origins: Vec<Origin>,
-    /// What a single mask needs not: the IoU head and the other hypernetworks. They are handed on as they came.
+    /// The other masks' hypernetworks, which no gradient reaches but weight decay does.
+    idle: Vec<NamedTensor>,
+    /// What else a single mask needs not: the IoU head. It is handed on as it came.
     unused: Vec<NamedTensor>,
     layers: Layers,
     heads: usize,
@@ -123,6 +126,7 @@ impl TapeDecoder {
         let device = Default::default();
         let position = values(prompts.image_positional_encoding())?;
         let dense = values(prompts.forward(&Prompts::none(1, &device)).dense)?;
+        let (idle, unused) = loader.tensors.into_values().partition(|tensor| is_idle(&tensor.name));
         Ok(Self {
             position: (0..grid * grid * channels)
                 .map(|i| position[i % channels * grid * grid + i / channels])
@@ -130,7 +134,8 @@ impl TapeDecoder {
             no_mask: dense.into_iter().step_by(grid * grid).collect(),
             parameters: loader.parameters,
             origins: loader.origins,
-            unused: loader.tensors.into_values().collect(),
+            idle,
+            unused,
             layers,
             heads: config.decoder.num_attention_heads,
             channels,
@@ -140,7 +145,8 @@ impl TapeDecoder {
 
     /// Every parameter by its Hugging Face name and in its layout, to be saved; those that do not learn too.
     pub fn tensors(&self) -> Vec<NamedTensor> {
-        self.named(&self.parameters).chain(self.unused.iter().cloned()).collect()
+        let rest = self.idle.iter().chain(&self.unused).cloned();
+        self.named(&self.parameters).chain(rest).collect()
     }
 
     /// Anything there is one of per parameter, such as [`TapeDecoder::gradients`], by Hugging Face names and in its layout.
@@ -164,6 +170,11 @@ impl TapeDecoder {
     /// What learns, to be changed in place.
     pub fn parameters_mut(&mut self) -> &mut [Vec<f32>] {
         &mut self.parameters
+    }
+
+    /// The parameters of which [`is_idle`] is true, to be changed in place.
+    pub fn idle_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.idle.iter_mut().map(|tensor| tensor.data.as_mut_slice())
     }
 
     /// Zeros for each parameter.

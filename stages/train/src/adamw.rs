@@ -1,4 +1,4 @@
-//! AdamW, as PyTorch has it, on slices.
+//! AdamW and the clipping of gradients, as PyTorch has them, on slices.
 
 use rayon::prelude::*;
 use resect_params::TrainParams;
@@ -10,6 +10,7 @@ pub struct AdamW {
     beta2: f64,
     epsilon: f64,
     weight_decay: f64,
+    clip_norm: f64,
     steps: u32,
     /// Running means of the gradients and of their squares.
     moments: [Vec<Vec<f32>>; 2],
@@ -18,8 +19,8 @@ pub struct AdamW {
 impl AdamW {
     /// AdamW before its first step, with moments of zero.
     pub fn new(params: &TrainParams, moments: [Vec<Vec<f32>>; 2]) -> Self {
-        let TrainParams { beta1, beta2, epsilon, weight_decay, .. } = *params;
-        Self { beta1, beta2, epsilon, weight_decay, steps: 0, moments }
+        let TrainParams { beta1, beta2, epsilon, weight_decay, clip_norm, .. } = *params;
+        Self { beta1, beta2, epsilon, weight_decay, clip_norm, steps: 0, moments }
     }
 
     /// Running means of the gradients and of their squares, for each parameter.
@@ -32,7 +33,7 @@ impl AdamW {
         (self.moments, self.steps) = (moments, steps);
     }
 
-    /// Changes the parameters, sets the gradients to zero and tells their Euclidean norm.
+    /// Changes the parameters, sets the gradients to zero and tells their Euclidean norm, that before clipping.
     pub fn step(
         &mut self,
         learning_rate: f64,
@@ -43,36 +44,65 @@ impl AdamW {
         let corrected = |beta: f64| 1.0 - beta.powi(self.steps as i32);
         let (beta1, beta2) = (self.beta1 as f32, self.beta2 as f32);
         let (rest1, rest2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        let kept = (1.0 - learning_rate * self.weight_decay) as f32;
+        let kept = self.kept(learning_rate);
         let rate = (learning_rate / corrected(self.beta1)) as f32;
         let spread = (1.0 / corrected(self.beta2).sqrt()) as f32;
         let epsilon = self.epsilon as f32;
+        let norm = norm(gradients);
+        let scale = clip_factor(self.clip_norm, norm) as f32;
         let [first, second] = &mut self.moments;
         let moments = first.par_iter_mut().zip(second);
-        let squares: Vec<f64> = parameters
-            .par_iter_mut()
-            .zip(gradients)
-            .zip(moments)
-            .with_max_len(1)
-            .map(|((parameter, gradient), (first, second))| {
+        parameters.par_iter_mut().zip(gradients).zip(moments).with_max_len(1).for_each(
+            |((parameter, gradient), (first, second))| {
                 vectorised(
                     #[inline(always)]
                     || {
-                        let squares = squares(gradient);
                         let moments = first.iter_mut().zip(second);
                         for ((p, g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
-                            *m = beta1 * *m + rest1 * *g;
-                            *v = beta2 * *v + rest2 * (*g * *g);
+                            let clipped = *g * scale;
+                            *m = beta1 * *m + rest1 * clipped;
+                            *v = beta2 * *v + rest2 * (clipped * clipped);
                             *p = kept * *p - rate * *m / (v.sqrt() * spread + epsilon);
                             *g = 0.0;
                         }
-                        squares
                     },
                 )
-            })
-            .collect();
-        squares.iter().sum::<f64>().sqrt()
+            },
+        );
+        norm
     }
+
+    /// What [`AdamW::step`] does to a parameter whose gradients have all been zero.
+    pub fn decay(&self, learning_rate: f64, parameter: &mut [f32]) {
+        let kept = self.kept(learning_rate);
+        parameter.iter_mut().for_each(|p| *p *= kept);
+    }
+
+    /// What weight decay leaves of a parameter.
+    fn kept(&self, learning_rate: f64) -> f32 {
+        (1.0 - learning_rate * self.weight_decay) as f32
+    }
+}
+
+/// What gradients of this Euclidean norm are multiplied by. (`torch.nn.utils.clip_grad_norm_`; its norm is that of all
+/// gradients together.)
+pub(crate) fn clip_factor(clip_norm: f64, norm: f64) -> f64 {
+    if clip_norm > 0.0 { (clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 }
+}
+
+/// The Euclidean norm of all gradients together.
+fn norm(gradients: &[Vec<f32>]) -> f64 {
+    let squares: Vec<f64> = gradients
+        .par_iter()
+        .with_max_len(1)
+        .map(|gradient| {
+            vectorised(
+                #[inline(always)]
+                || squares(gradient),
+            )
+        })
+        .collect();
+    squares.iter().sum::<f64>().sqrt()
 }
 
 /// The sum of squares, in a fixed order.
@@ -109,6 +139,27 @@ mod tests {
             for (found, expected) in parameters[0].iter().zip(expected) {
                 assert!((found - expected).abs() < 1e-6, "{found} {expected}");
             }
+        }
+    }
+
+    #[test]
+    fn clipping_is_pytorchs() {
+        // g = torch.nn.Parameter(torch.zeros(2)); g.grad = torch.tensor([3.0, 4.0])
+        // torch.nn.utils.clip_grad_norm_([g], 2.0); print(g.grad.norm())
+        assert!((5.0 * clip_factor(2.0, 5.0) - 1.999_999_6).abs() < 1e-7);
+        assert_eq!(clip_factor(5.1, 5.0), 1.0);
+        assert_eq!(clip_factor(0.0, 5.0), 1.0);
+    }
+
+    #[test]
+    fn decay_is_a_step_with_a_gradient_of_zero() {
+        let params = TrainParams { weight_decay: 0.3, ..TrainParams::default() };
+        let mut adam = AdamW::new(&params, [vec![vec![0.0; 2]], vec![vec![0.0; 2]]]);
+        let (mut stepped, mut decayed) = ([vec![1.0f32, -0.3]], vec![1.0f32, -0.3]);
+        for rate in [0.1, 0.07, 0.001] {
+            adam.step(rate, &mut stepped, &mut [vec![0.0; 2]]);
+            adam.decay(rate, &mut decayed);
+            assert_eq!(stepped[0], decayed);
         }
     }
 

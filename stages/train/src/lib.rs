@@ -2,7 +2,8 @@
 //!
 //! Only the mask decoder learns. The image encoder's output is read from the cache, the prompt encoder is frozen. The
 //! recipe is the published one (box prompts with outward jitter, MONAI's DiceCELoss, AdamW, a cosine per epoch,
-//! gradient accumulation); each epoch is scored on the validation part with tight boxes, and the best one is kept.
+//! gradient accumulation), with a cosine per step and clipping for who wants them; `tests/curve.rs` holds its loss curve to
+//! PyTorch's. Each epoch is scored on the validation part with tight boxes, and the best one is kept.
 //!
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
@@ -14,6 +15,7 @@ mod batch;
 mod loss;
 mod parameters;
 mod resume;
+mod schedule;
 mod tape_trainer;
 mod tensor_trainer;
 mod trainer;
@@ -35,6 +37,7 @@ use resect_params::{Runtime, TrainParams};
 use resect_sam::{NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
 use resume::Progress;
+use schedule::LearningRate;
 use std::path::Path;
 
 /// The artifacts `train` reads.
@@ -85,6 +88,16 @@ pub enum TrainError {
         /// The batch.
         samples: Vec<String>,
     },
+    /// A warm-up that is all there is.
+    #[error(
+        "train.warmup_steps is {warmup}, but all of training takes {steps} steps; lower it or raise train.epochs"
+    )]
+    WarmUp {
+        /// Steps of the warm-up.
+        warmup: u32,
+        /// Optimiser steps over all epochs.
+        steps: u64,
+    },
     /// What a restart would resume from cannot be written or read.
     #[error("cannot {action} {}: {message}", path.display())]
     State {
@@ -134,6 +147,9 @@ pub fn run_with<T: Trainer>(
     if train.is_empty() {
         return Err(TrainError::NothingToTrain);
     }
+    let batches = train.len().div_ceil(params.batch_size as usize);
+    let steps = u64::from(params.epochs) * batches.div_ceil(params.accumulation as usize) as u64;
+    let rate = LearningRate::new(params, steps)?;
     parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
 
     let (mut trainer, mut progress) = match resume::load::<T>(state, base.config(), &prompts, params)? {
@@ -148,10 +164,8 @@ pub fn run_with<T: Trainer>(
         }
     };
 
-    let batches = train.len().div_ceil(params.batch_size as usize);
     let total = u64::from(params.epochs) * batches as u64;
     for epoch in progress.next_epoch()..=params.epochs {
-        let learning_rate = cosine(params, epoch);
         let order = batch::order(&train, &targets, params, epoch);
         let tokens = samples.tokens(&order, &batch::jitter(&targets, &order, params, epoch), &prompts)?;
         let epoch_samples = samples.with_tokens(&order, &tokens);
@@ -173,10 +187,12 @@ pub fn run_with<T: Trainer>(
 
             if group.batches == params.accumulation || number + 1 == batches {
                 let mean = group.take();
+                let step = progress.step() + 1;
+                let learning_rate = rate.of(epoch, step);
                 let gradient_norm = trainer.step(learning_rate);
                 progress.steps.push(Step {
                     epoch,
-                    step: progress.step() + 1,
+                    step,
                     loss: mean.total(),
                     dice_loss: mean.dice,
                     ce_loss: mean.ce,
@@ -201,7 +217,7 @@ pub fn run_with<T: Trainer>(
             train_loss: Some(epoch_loss / batches as f64),
             validation_loss: score.map(|s| s.loss),
             validation_dice: score.map(|s| s.dice),
-            learning_rate: Some(learning_rate),
+            learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         progress.end_epoch(row, || trainer.tensors());
         resume::save(state, &trainer, &progress)?;
@@ -213,12 +229,6 @@ pub fn run_with<T: Trainer>(
 fn decoder_tensors(base: &Checkpoint) -> Result<Vec<NamedTensor>, resect_checkpoint::Error> {
     let specs = part_tensors(base.config(), Part::MaskDecoder);
     specs.iter().map(|spec| base.tensor(&spec.name)).collect()
-}
-
-/// PyTorch's `CosineAnnealingLR` with `T_max` = epochs, stepped once an epoch: the first epoch has the full rate.
-fn cosine(params: &TrainParams, epoch: u32) -> f64 {
-    let turn = std::f64::consts::PI * f64::from(epoch - 1) / f64::from(params.epochs);
-    params.min_learning_rate + (params.learning_rate - params.min_learning_rate) * (1.0 + turn.cos()) / 2.0
 }
 
 /// The losses of the batches of one optimiser step.
@@ -265,25 +275,4 @@ fn finish(out: &Path, progress: Progress, report: &Reporter) -> Result<(), Train
     let summary = Summary { format: FORMAT.into(), epoch: kept, epochs, selected_by, validation_dice };
     write_json(&out.join("checkpoint.json"), &summary)?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cosine_is_pytorchs() {
-        let params =
-            TrainParams { epochs: 30, learning_rate: 1e-5, min_learning_rate: 1e-7, ..Default::default() };
-        // torch.optim.lr_scheduler.CosineAnnealingLR(AdamW(lr=1e-5), T_max=30, eta_min=1e-7), epochs 1, 2, 16, 30.
-        for (epoch, expected) in
-            [(1, 1e-5), (2, 9.972_883_382_072_953e-6), (16, 5.05e-6), (30, 1.271_166_179_270_466_7e-7)]
-        {
-            assert!(
-                (cosine(&params, epoch) - expected).abs() < 1e-16,
-                "epoch {epoch}: {}",
-                cosine(&params, epoch)
-            );
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The table of parameters at the head of the training log: how many each part has, and which of them learn.
 
 use resect_checkpoint::{Part, SamConfig, TensorSpec, parameter_counts, part_tensors};
+use resect_sam::is_idle;
 
 /// One line for each part and one for all, aligned.
 pub fn table(config: &SamConfig) -> Vec<String> {
@@ -28,13 +29,11 @@ pub fn table(config: &SamConfig) -> Vec<String> {
 /// Parameters of the decoder that the loss on the single mask does not depend on. (The tokens of the other masks do count: the
 /// single mask's token attends to them.)
 fn untouched(config: &SamConfig) -> usize {
-    let idle = |spec: &TensorSpec| {
-        let network = spec.name.strip_prefix("mask_decoder.output_hypernetworks_mlps.");
-        spec.name.starts_with("mask_decoder.iou_prediction_head.")
-            || network.is_some_and(|network| !network.starts_with("0."))
+    let untouched = |spec: &&TensorSpec| {
+        spec.name.starts_with("mask_decoder.iou_prediction_head.") || is_idle(&spec.name)
     };
     let specs = part_tensors(config, Part::MaskDecoder);
-    specs.iter().filter(|spec| idle(spec)).map(TensorSpec::elements).sum()
+    specs.iter().filter(untouched).map(TensorSpec::elements).sum()
 }
 
 /// `4.06 M`, `6.2 K`, `93`.

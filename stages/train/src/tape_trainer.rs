@@ -105,6 +105,9 @@ impl Trainer for TapeTrainer {
     }
 
     fn step(&mut self, learning_rate: f64) -> f64 {
+        for parameter in self.decoder.idle_mut() {
+            self.optimizer.decay(learning_rate, parameter);
+        }
         self.optimizer.step(learning_rate, self.decoder.parameters_mut(), &mut self.gradients)
     }
 

@@ -1,6 +1,7 @@
 //! Training with graphs of tensors, on any backend.
 
 use crate::TrainError;
+use crate::adamw::clip_factor;
 use crate::batch::Sample;
 use crate::loss::{Values, dice_ce};
 use crate::resume::failed;
@@ -15,7 +16,7 @@ use burn::tensor::{ElementConversion, Tensor, TensorData};
 use resect_checkpoint::SamConfig;
 use resect_data::{read_json, write_json};
 use resect_params::TrainParams;
-use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts};
+use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, is_idle};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -32,6 +33,7 @@ pub struct TensorTrainer<B: AutodiffBackend> {
     optimizer: Adam<B>,
     accumulator: GradientsAccumulator<MaskDecoder<B>>,
     accumulation: u32,
+    clip_norm: f64,
     /// `[1, C, g, g]`.
     position: Tensor<B, 4>,
     /// What stands for the mask prompt that is not there, `[1, C, g, g]`.
@@ -76,6 +78,7 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
             optimizer: optimizer(params),
             accumulator: GradientsAccumulator::new(),
             accumulation: params.accumulation,
+            clip_norm: params.clip_norm,
             position: frozen(prompts.image_positional_encoding()),
             dense: frozen(prompts.forward(&Prompts::none(1, &Default::default())).dense),
         })
@@ -95,8 +98,14 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
     }
 
     fn step(&mut self, learning_rate: f64) -> f64 {
-        let gradients = self.accumulator.grads();
+        let mut gradients = self.accumulator.grads();
         let norm = norm(&self.decoder, &gradients);
+        if self.clip_norm > 0.0 {
+            self.decoder.visit(&mut Scale(&mut gradients, clip_factor(self.clip_norm, norm)));
+        }
+        let names = self.decoder.parameter_names().into_iter();
+        let idle = names.filter(|(name, _)| is_idle(name)).map(|(_, id)| id).collect();
+        self.decoder.visit(&mut Zero(&mut gradients, idle));
         self.decoder = self.optimizer.step(learning_rate, self.decoder.clone(), gradients);
         norm
     }
@@ -152,6 +161,28 @@ fn optimizer<B: AutodiffBackend>(params: &TrainParams) -> Adam<B> {
         .with_epsilon(params.epsilon as f32)
         .with_weight_decay(params.weight_decay as f32)
         .init()
+}
+
+/// Multiplies all gradients.
+struct Scale<'a>(&'a mut GradientsParams, f64);
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if let Some(gradient) = self.0.remove::<B::InnerBackend, D>(param.id) {
+            self.0.register(param.id, gradient.mul_scalar(self.1));
+        }
+    }
+}
+
+/// Gives some parameters gradients of zero: burn's optimiser leaves alone what has none.
+struct Zero<'a>(&'a mut GradientsParams, Vec<ParamId>);
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Zero<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if self.1.contains(&param.id) {
+            self.0.register(param.id, param.val().inner().zeros_like());
+        }
+    }
 }
 
 /// Euclidean norm over all gradients.

@@ -24,7 +24,8 @@ pub trait Trainer: Sized {
     /// The loss of a batch. Its gradient, divided by the count of batches that make a step, is added to those before.
     fn learn(&mut self, batch: &[Sample<'_>]) -> Values;
 
-    /// Takes a step with the gradients since the last one, and tells their norm (`torch.nn.utils.get_total_norm`).
+    /// Takes a step with the gradients since the last one, and tells their norm before clipping
+    /// (`torch.nn.utils.get_total_norm`). What [`resect_sam::is_idle`] names only decays.
     fn step(&mut self, learning_rate: f64) -> f64;
 
     /// The logits of each sample's mask, one after the other.
