@@ -78,8 +78,9 @@ impl Card<'_> {
         if let Some(dataset) = self.hub_dataset() {
             let _ = writeln!(out, "datasets:\n- {}", yaml(dataset));
         }
+        // The Hub takes every figure here for this model's: the others stand in the text alone.
         let rows = self.rows();
-        if !rows.is_empty() {
+        if let Some(own) = rows.iter().find(|row| row.what == METHODS[0].1) {
             out.push_str("metrics:\n- dice\n- iou\n");
             let (kind, name) = (self.hub_dataset().unwrap_or("local"), self.dataset_name());
             let _ = writeln!(
@@ -91,16 +92,12 @@ impl Card<'_> {
                 yaml(kind),
                 yaml(&name)
             );
-            for row in &rows {
-                for (metric, label) in [("dice", "Dice"), ("iou", "IoU")] {
-                    let Some(value) = row.all[metric].as_f64() else { continue };
-                    let name = format!("{label} at original resolution, {}", row.what);
-                    let _ = writeln!(
-                        out,
-                        "    - type: {metric}\n      name: {}\n      value: {value:.4}",
-                        yaml(&name)
-                    );
-                }
+            for (metric, label) in [("dice", "Dice"), ("iou", "IoU")] {
+                let Some(value) = own.all[metric].as_f64() else { continue };
+                let _ = writeln!(
+                    out,
+                    "    - type: {metric}\n      name: \"{label} at original resolution\"\n      value: {value:.4}"
+                );
             }
         }
         out.push_str("---\n");
@@ -597,6 +594,8 @@ mod tests {
         };
         assert!(of(0.79).contains("**It is no better than the ellipse in the box.**"), "{}", of(0.79));
         assert!(!of(0.81).contains("no better"), "{}", of(0.81));
+        assert_eq!(of(0.79).matches("- type: dice").count(), 1, "the Hub would take a baseline's for its own");
+        assert!(of(0.79).contains("      value: 0.7900\n"), "{}", of(0.79));
         assert!(of(0.81).contains("| `train.learning_rate` | `3e-5` |"), "{}", of(0.81));
     }
 
