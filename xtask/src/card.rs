@@ -594,7 +594,11 @@ mod tests {
         };
         assert!(of(0.79).contains("**It is no better than the ellipse in the box.**"), "{}", of(0.79));
         assert!(!of(0.81).contains("no better"), "{}", of(0.81));
-        assert_eq!(of(0.79).matches("- type: dice").count(), 1, "the Hub would take a baseline's for its own");
+        assert_eq!(
+            of(0.79).matches("- type: dice").count(),
+            1,
+            "the Hub would take a baseline's for its own"
+        );
         assert!(of(0.79).contains("      value: 0.7900\n"), "{}", of(0.79));
         assert!(of(0.81).contains("| `train.learning_rate` | `3e-5` |"), "{}", of(0.81));
     }

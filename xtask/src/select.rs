@@ -4,6 +4,7 @@ use crate::pipeline::HubDataset;
 use anyhow::{bail, ensure};
 use resect_checkpoint::{CONFIG_FILE, WEIGHTS_FILE};
 use resect_hub::RemoteFile;
+use resect_params::split_of_file;
 use std::collections::BTreeSet;
 
 /// The Parquet files of a dataset that the settings select.
@@ -22,7 +23,7 @@ pub fn parquet(files: &[RemoteFile], source: &HubDataset) -> anyhow::Result<Vec<
         return by_pattern(&all, source);
     }
     let of_config = by_config(&all, source)?;
-    let splits: BTreeSet<&str> = of_config.iter().map(|file| split_of(&file.path)).collect();
+    let splits: BTreeSet<&str> = of_config.iter().map(|file| split_of_file(&file.path)).collect();
     for split in &source.splits {
         ensure!(
             splits.contains(split.as_str()),
@@ -31,7 +32,7 @@ pub fn parquet(files: &[RemoteFile], source: &HubDataset) -> anyhow::Result<Vec<
         );
     }
     let wanted = |file: &&RemoteFile| {
-        source.splits.is_empty() || source.splits.iter().any(|split| split == split_of(&file.path))
+        source.splits.is_empty() || source.splits.iter().any(|split| split == split_of_file(&file.path))
     };
     Ok(of_config.into_iter().filter(wanted).cloned().collect())
 }
@@ -98,19 +99,6 @@ fn by_config<'a>(all: &[&'a RemoteFile], source: &HubDataset) -> anyhow::Result<
         source.repository,
         list(&configs)
     )
-}
-
-/// The split that `ingest` will find in a path: `train` of `data/train-00000-of-00001.parquet`, of `train/0000.parquet`
-/// and of `train.parquet`.
-fn split_of(path: &str) -> &str {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let folder = folder.rsplit('/').next().unwrap_or(folder);
-    let stem = name.trim_end_matches(".parquet");
-    match stem.split_once('-') {
-        Some((split, _)) => split,
-        None if !folder.is_empty() => folder,
-        None => stem,
-    }
 }
 
 /// The folder a file lies in, without the one that names its split.

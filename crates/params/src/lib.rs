@@ -46,6 +46,19 @@ pub enum Layout {
     },
 }
 
+/// The split that the path of a Parquet file names: `train` of `data/train-00000-of-00001.parquet`, of
+/// `train/0000.parquet` and of `train.parquet`. The folders are separated by `/`.
+pub fn split_of_file(path: &str) -> &str {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let folder = folder.rsplit('/').next().unwrap_or(folder);
+    let stem = name.trim_end_matches(".parquet");
+    match stem.split_once('-') {
+        Some((split, _)) => split,
+        None if !folder.is_empty() => folder,
+        None => stem,
+    }
+}
+
 /// From mask image to binary mask.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -277,5 +290,18 @@ pub struct Runtime {
 impl Default for Runtime {
     fn default() -> Self {
         Self { threads: 0, embed_batch: 2, decode_batch: 8 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_split_is_in_the_file_name_or_the_folder() {
+        assert_eq!(split_of_file("train-00000-of-00001.parquet"), "train");
+        assert_eq!(split_of_file("data/validation-00000-of-00002.parquet"), "validation");
+        assert_eq!(split_of_file("default/train/0000.parquet"), "train");
+        assert_eq!(split_of_file("test.parquet"), "test");
     }
 }

@@ -9,6 +9,7 @@ use ::parquet::arrow::arrow_reader::{
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, downcast_integer_array};
 use arrow_schema::{DataType, Schema};
+use resect_params::split_of_file;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ pub fn open(dir: &Path, columns: Columns) -> Result<Dataset, IngestError> {
     let mut samples = Vec::new();
     for (file, path) in files.iter().enumerate() {
         let place = below(dir, path);
-        let given_split = given_split(&place);
+        let given_split = split_of_file(&place).to_owned();
         let prefix =
             if repeat { place.trim_end_matches(".parquet").replace('/', "-") } else { stems[file].clone() };
         for (row, name) in names(path, &columns)?.into_iter().enumerate() {
@@ -80,19 +81,6 @@ fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), IngestError> {
         }
     }
     Ok(())
-}
-
-/// `train` of `data/train-00000-of-00001.parquet`, of `train/0000.parquet` and of `train.parquet`.
-fn given_split(place: &str) -> String {
-    let (folder, name) = place.rsplit_once('/').unwrap_or(("", place));
-    let folder = folder.rsplit('/').next().unwrap_or(folder);
-    let stem = name.trim_end_matches(".parquet");
-    match stem.split_once('-') {
-        Some((split, _)) => split,
-        None if !folder.is_empty() => folder,
-        None => stem,
-    }
-    .to_owned()
 }
 
 struct Name {
@@ -264,17 +252,4 @@ fn index_of(path: &Path, schema: &Schema, setting: &'static str, column: &str) -
         nearest: nearest.filter(|name| likeness(name) > 0.7).cloned(),
         available,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::given_split;
-
-    #[test]
-    fn the_split_is_in_the_file_name_or_the_folder() {
-        assert_eq!(given_split("train-00000-of-00001.parquet"), "train");
-        assert_eq!(given_split("data/validation-00000-of-00002.parquet"), "validation");
-        assert_eq!(given_split("default/train/0000.parquet"), "train");
-        assert_eq!(given_split("test.parquet"), "test");
-    }
 }
