@@ -2,6 +2,7 @@
 
 use resect_tests::{Project, Run, stderr, workspace};
 use std::fs;
+use std::process::Stdio;
 
 #[test]
 fn only_what_depends_on_a_change_runs() {
@@ -163,6 +164,20 @@ fn programs_built_elsewhere_run_from_a_folder() {
     assert_eq!(run.artifacts(), first.artifacts());
     let run = project.run(&["embed", "--bin-dir", dir, "--force", "embed"]);
     assert_eq!(run.with_status("ran"), ["embed"]);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let project = Project::micro();
+    for (command, args) in [("status", &[][..]), ("status", &["--json"]), ("run", &["ingest"])] {
+        let mut command = project.command(command, args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("Broken pipe"), "{}", stderr(&output));
+    }
+    assert_eq!(project.run(&["ingest"]).with_status("reused"), ["ingest"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 use crate::card::Card;
 use crate::lineage::Lineage;
+use crate::show;
 use crate::subject::Subject;
 use crate::workspace;
 use anyhow::{Context, bail, ensure};
@@ -161,13 +162,15 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let upload = format!("hf upload OWNER/NAME {} .", quoted(&shown));
     if args.json {
         let result = json!({ "folder": shown, "manifest": manifest, "upload": upload });
-        println!("{}", serde_json::to_string_pretty(&result)?);
+        show::print(serde_json::to_string_pretty(&result)?);
     } else {
-        println!("{shown}: {}", subject.describe());
+        show::print(format_args!("{shown}: {}", subject.describe()));
         if lineage.evaluation.is_none() && subject.tuned.is_some() {
-            println!("its card has no figures: no evaluation of this checkpoint is in the store");
+            show::print(format_args!(
+                "its card has no figures: no evaluation of this checkpoint is in the store"
+            ));
         }
-        println!("nothing was uploaded; to do so:\n  {upload}");
+        show::print(format_args!("nothing was uploaded; to do so:\n  {upload}"));
     }
     Ok(ExitCode::SUCCESS)
 }

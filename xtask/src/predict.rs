@@ -5,7 +5,7 @@
 
 use crate::plan::{Step, stage_code};
 use crate::program::{self, Interrupted};
-use crate::show::Screen;
+use crate::show::{self, Screen};
 use crate::subject::Subject;
 use crate::{interrupt, workspace};
 use anyhow::{Context, bail, ensure};
@@ -354,7 +354,7 @@ impl Results {
                 "failed": self.failed,
                 "files": self.files,
             });
-            println!("{}", serde_json::to_string_pretty(&object)?);
+            show::print(serde_json::to_string_pretty(&object)?);
         }
         let reasons: Vec<String> = self
             .failed

@@ -2,7 +2,7 @@
 
 use crate::plan::{Decision, Keyed, Known, Plan, Step};
 use crate::program::{self, Interrupted};
-use crate::show::Screen;
+use crate::show::{self, Screen};
 use crate::sources::Source;
 use crate::{PipelineArgs, interrupt};
 use anyhow::Context;
@@ -157,7 +157,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     plan.store.record_run(&run, &record)?;
     if args.pipeline.json {
-        println!("{}", serde_json::to_string_pretty(&record)?);
+        show::print(serde_json::to_string_pretty(&record)?);
     } else if stopped.is_none()
         && let Some(evaluate) = stages.last().filter(|stage| stage.status != Status::Skipped)
     {

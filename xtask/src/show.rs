@@ -4,7 +4,7 @@ use crate::plan::Step;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use resect_artifact::Outputs;
 use resect_stage::Message;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Where lines go, and whether progress can live in place.
@@ -36,7 +36,7 @@ impl Screen {
 
     /// A line of the result. With `--json` standard output belongs to the JSON object.
     pub fn line(&self, text: &str) {
-        if self.json { eprintln!("{text}") } else { println!("{text}") }
+        if self.json { eprintln!("{text}") } else { print(text) }
     }
 
     /// The one line of a step that is over.
@@ -155,6 +155,16 @@ impl Working<'_> {
             bar.finish_and_clear();
         }
         self.name
+    }
+}
+
+/// Prints a line of the result. A reader that has seen enough (`| head`) is no error: the work goes on.
+pub fn print(line: impl std::fmt::Display) {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("cannot write to standard output: {error}");
+        }
+        _ => {}
     }
 }
 

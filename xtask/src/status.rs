@@ -3,7 +3,7 @@
 use crate::PipelineArgs;
 use crate::plan::{Decision, Known, Plan, Step};
 use crate::run::Status;
-use crate::show::Screen;
+use crate::show::{self, Screen};
 use crate::sources::Source;
 use clap::Args;
 use resect_artifact::Outputs;
@@ -95,7 +95,7 @@ pub fn print(
             list.into_iter().map(|(_, outlook)| serde_json::json!(outlook)).collect()
         };
         let object = serde_json::json!({ "sources": only(sources), "stages": only(stages) });
-        println!("{}", serde_json::to_string_pretty(&object)?);
+        show::print(serde_json::to_string_pretty(&object)?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use crate::PipelineArgs;
 use crate::plan::{Decision, Known, Plan, Step};
+use crate::show;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -54,7 +55,7 @@ pub fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
                     );
                     answer(args, "would_run", &reasons)?;
                 } else if step < args.stage && !args.pipeline.json {
-                    println!("{} would run first: {}", step.name(), reasons.join("; "));
+                    show::print(format_args!("{} would run first: {}", step.name(), reasons.join("; ")));
                 }
             }
         }
@@ -69,17 +70,17 @@ fn answer(args: &WhyArgs, status: &str, reasons: &[String]) -> anyhow::Result<()
     let name = args.stage.name();
     if args.pipeline.json {
         let object = serde_json::json!({ "stage": name, "status": status, "reasons": reasons });
-        println!("{}", serde_json::to_string_pretty(&object)?);
+        show::print(serde_json::to_string_pretty(&object)?);
         return Ok(());
     }
     match status {
-        "reused" => println!("{name} would be reused: {}", reasons.join("; ")),
-        "would_run" => println!("{name} would run:"),
-        _ => println!("{name} may run: {}", reasons.join("; ")),
+        "reused" => show::print(format_args!("{name} would be reused: {}", reasons.join("; "))),
+        "would_run" => show::print(format_args!("{name} would run:")),
+        _ => show::print(format_args!("{name} may run: {}", reasons.join("; "))),
     }
     if status == "would_run" {
         for reason in reasons {
-            println!("  {reason}");
+            show::print(format_args!("  {reason}"));
         }
     }
     Ok(())
