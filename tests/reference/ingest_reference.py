@@ -180,18 +180,21 @@ def waves_of(seed):
     return (total.astype(np.float32) + np.float32(0.37)) / np.float32(8)
 
 
-def compare_real(args):
+def rows_of(paths):
+    """The rows of Arrow files, one after the other."""
     import pyarrow as pa
+
+    for path in paths:
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            for number in range(reader.num_record_batches):
+                yield from reader.get_batch(number).to_pylist()
+
+
+def compare_real(args):
     import pyarrow.parquet as pq
     from scipy import ndimage
     from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
-
-    def rows_of(paths):
-        for path in paths:
-            with pa.memory_map(str(path)) as source:
-                reader = pa.ipc.open_file(source)
-                for number in range(reader.num_record_batches):
-                    yield from reader.get_batch(number).to_pylist()
 
     def dataset():
         columns = [args.id_column, args.image_column, args.mask_column]

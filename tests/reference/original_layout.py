@@ -21,12 +21,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from sam_parity import SEED, perturb
+from sam_parity import CHANNELS, PATCH, SEED, SIDE, small_model
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
-
-SIDE, PATCH, CHANNELS = 64, 8, 32
+from transformers import SamModel
 
 # Beginnings of names, `transformers` to original, the longer first. (`blocks` and `.norm` follow by themselves.)
 RENAMED = {
@@ -72,23 +70,9 @@ def original_state_dict(model: SamModel) -> dict[str, torch.Tensor]:
     return {original_name(name): value.contiguous().clone() for name, value in weights.items()}
 
 
-def small_model() -> SamModel:
-    """A SAM with a grid of 8 tokens, windows of 3, and a global block between two windowed ones."""
-    vision = SamVisionConfig(
-        hidden_size=24, output_channels=CHANNELS, num_hidden_layers=3, num_attention_heads=2, image_size=SIDE,
-        patch_size=PATCH, window_size=3, global_attn_indexes=[1], num_pos_feats=CHANNELS // 2, mlp_dim=40,
-    )
-    prompt = SamPromptEncoderConfig(hidden_size=CHANNELS, image_size=SIDE, patch_size=PATCH, mask_input_channels=16)
-    decoder = SamMaskDecoderConfig(
-        hidden_size=CHANNELS, mlp_dim=48, num_attention_heads=8, iou_head_depth=3, iou_head_hidden_dim=20,
-        layer_norm_eps=1e-5,
-    )
-    config = SamConfig(
-        vision_config=vision.to_dict(), prompt_encoder_config=prompt.to_dict(), mask_decoder_config=decoder.to_dict(),
-    )
-    model = SamModel._from_config(config, attn_implementation="eager").eval()
-    perturb(model)
-    return model
+def original_model() -> SamModel:
+    """A small model with what the original code has fixed: eight heads, and PyTorch's default epsilon in the decoder's blocks."""
+    return small_model(heads=8, decoder_eps=1e-5)
 
 
 CASES = {
@@ -175,7 +159,7 @@ def write(folder: Path) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
         return folder / name
 
-    model = small_model()
+    model = original_model()
     model.save_pretrained(inside("transformers"))
     save_file(original_state_dict(model), inside("original") / "sam.safetensors")
     torch.save(original_state_dict(model), inside("pth") / "sam.pth")
@@ -185,7 +169,7 @@ def write(folder: Path) -> None:
     sam = original_code(folder / "pth" / "sam.pth")
     save_file(original_reference(sam), folder / "reference-original.safetensors")
     for name, dtype in (("half", torch.float16), ("bfloat16", torch.bfloat16)):
-        rounded = small_model().to(dtype)
+        rounded = original_model().to(dtype)
         rounded.save_pretrained(inside(name))
         if name == "half":
             torch.save(original_state_dict(rounded), inside("half_pth") / "sam.pth")

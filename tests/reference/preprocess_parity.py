@@ -18,8 +18,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
+from ingest_reference import rows_of
 from PIL import Image, ImageOps
 
 LOSSY = (".jpg", ".webp")
@@ -193,13 +193,6 @@ def narrowed(path: Path) -> Image.Image:
 def check(folder: Path, out: Path) -> int:
     """Compares every image and mask; returns the number of things that differ."""
     from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
-
-    def rows_of(paths):
-        for path in paths:
-            with pa.memory_map(str(path)) as source:
-                reader = pa.ipc.open_file(source)
-                for number in range(reader.num_record_batches):
-                    yield from reader.get_batch(number).to_pylist()
 
     images = {row["id"]: row for row in rows_of(sorted((out / "images").glob("images-*.arrow")))}
     targets = {row["id"]: row for row in pq.read_table(out / "targets/targets.parquet").to_pylist()}

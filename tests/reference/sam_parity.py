@@ -52,15 +52,19 @@ GRADIENTS = [
 ]
 
 
-def small_model() -> SamModel:
-    """A SAM with a grid of 8 tokens, whose windows of 3 need padding, with a global block between two windowed ones."""
+def small_model(heads: int = 4, decoder_eps: float = 1e-6) -> SamModel:
+    """A SAM with a grid of 8 tokens, whose windows of 3 need padding, with a global block between two windowed ones.
+
+    `heads` are those of the decoder's attention, `decoder_eps` the epsilon of its blocks' norms.
+    """
     vision = SamVisionConfig(
         hidden_size=24, output_channels=CHANNELS, num_hidden_layers=3, num_attention_heads=2, image_size=SIDE,
         patch_size=PATCH, window_size=3, global_attn_indexes=[1], num_pos_feats=CHANNELS // 2, mlp_dim=40,
     )
     prompt = SamPromptEncoderConfig(hidden_size=CHANNELS, image_size=SIDE, patch_size=PATCH, mask_input_channels=16)
     decoder = SamMaskDecoderConfig(
-        hidden_size=CHANNELS, mlp_dim=48, num_attention_heads=4, iou_head_depth=3, iou_head_hidden_dim=20,
+        hidden_size=CHANNELS, mlp_dim=48, num_attention_heads=heads, iou_head_depth=3, iou_head_hidden_dim=20,
+        layer_norm_eps=decoder_eps,
     )
     config = SamConfig(
         vision_config=vision.to_dict(), prompt_encoder_config=prompt.to_dict(), mask_decoder_config=decoder.to_dict(),
