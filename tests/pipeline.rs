@@ -189,3 +189,55 @@ fn it_works_from_any_folder_of_the_workspace() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(Run::of(&project.command("run", &["ingest", "--json"]).output().unwrap()).is_some());
 }
+
+#[test]
+fn several_seeds_share_all_but_training() {
+    let project = Project::micro();
+    let seeds = ["--set", "train.seeds=[7, 0]"];
+    let first = project.run(&seeds);
+    assert_eq!(first.with_status("ran"), ["ingest", "embed", "train", "evaluate", "train", "evaluate"]);
+    let stages = first.json()["stages"].as_array().unwrap();
+    let of = |name: &str, field: &str| -> Vec<serde_json::Value> {
+        stages.iter().filter(|stage| stage["name"] == name).map(|stage| stage[field].clone()).collect()
+    };
+    assert_eq!(of("train", "seed"), [7, 0]);
+    assert_eq!(of("embed", "seed"), [serde_json::Value::Null]);
+    let checkpoints = of("train", "artifacts");
+    assert_ne!(checkpoints[0], checkpoints[1]);
+
+    // The spread is that of the evaluations.
+    let dice: Vec<f64> = of("evaluate", "artifacts")
+        .iter()
+        .map(|artifacts| {
+            let path = project.store().join("evaluation").join(artifacts["evaluation"].as_str().unwrap());
+            let metrics: serde_json::Value =
+                serde_json::from_slice(&fs::read(path.join("metrics.json")).unwrap()).unwrap();
+            let methods = metrics["methods"].as_array().unwrap();
+            methods.iter().find(|row| row["method"] == "tuned").unwrap()["all"]["dice"].as_f64().unwrap()
+        })
+        .collect();
+    let spread = &first.json()["spread"];
+    let close = |found: &serde_json::Value, expected: f64| (found.as_f64().unwrap() - expected).abs() < 1e-12;
+    assert!(close(&spread["mean"]["dice"], (dice[0] + dice[1]) / 2.0));
+    assert!(close(&spread["standard_deviation"]["dice"], (dice[0] - dice[1]).abs() / 2f64.sqrt()));
+
+    let output = project.output("run", &seeds);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(text.matches(": reused ").count(), 4, "{text}");
+    for line in ["2 seeds on ", "tuned, seed 7 ", "tuned, seed 0 ", "mean ", "deviation "] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line}:\n{text}");
+    }
+    // Each is what a run with that seed alone gives, and the first is what the pipeline gave last.
+    let alone = project.run(&["--set", "train.seed=0"]);
+    assert_eq!(alone.with_status("ran"), [""; 0]);
+    assert_eq!(alone.artifact("checkpoint"), checkpoints[1]["checkpoint"].as_str().unwrap());
+    project.run(&seeds);
+    let why = project.output("why", &["train", "--set", "train.seeds=[7, 3]"]);
+    let text = String::from_utf8_lossy(&why.stdout).into_owned();
+    assert!(text.contains("train, seed 7, would be reused"), "{text}");
+    assert!(text.contains("train, seed 3, would run:\n  train.seed 7 → 3"), "{text}");
+
+    let wrong = project.output("run", &["--set", "train.seeds=[1, 1]"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("train.seeds holds 1 twice"), "{}", stderr(&wrong));
+}

@@ -19,6 +19,7 @@ mod run;
 mod select;
 mod show;
 mod sources;
+mod spread;
 mod status;
 mod subject;
 mod test;

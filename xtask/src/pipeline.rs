@@ -27,6 +27,9 @@ pub struct Pipeline {
     pub ingest: IngestLimits,
     pub embed: EmbedParams,
     pub train: TrainParams,
+    /// `train.seeds`: tunes and scores once with each, in the place of `train.seed`. Empty: with that one alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
     pub evaluate: EvaluateParams,
     pub runtime: Runtime,
 }
@@ -306,6 +309,7 @@ impl<'a> Reader<'a> {
             "folder" => BaseCheckpoint::Folder(self.section("checkpoint")),
             _ => BaseCheckpoint::Random(self.section("checkpoint")),
         };
+        let seeds = self.seeds();
         let mut pipeline = Pipeline {
             path: self.path.to_path_buf(),
             dataset,
@@ -315,6 +319,7 @@ impl<'a> Reader<'a> {
             ingest: self.section("ingest"),
             embed: self.section("embed"),
             train: self.section("train"),
+            seeds,
             evaluate: self.section("evaluate"),
             runtime: self.section("runtime"),
         };
@@ -340,6 +345,30 @@ impl<'a> Reader<'a> {
                 default
             }
         }
+    }
+
+    /// `train.seeds`, taken out of its section: a stage run knows one seed.
+    fn seeds(&mut self) -> Vec<u64> {
+        let table = self.document.get_mut("train").and_then(Value::as_object_mut);
+        let Some(table) = table else { return Vec::new() };
+        let Some(given) = table.remove("seeds") else { return Vec::new() };
+        let both = table.contains_key("seed");
+        let seeds: Vec<u64> = match serde_json::from_value(given) {
+            Ok(seeds) => seeds,
+            Err(error) => {
+                let message = format!("has a wrong value: {error}; expected a list such as [0, 1, 2]");
+                self.problem("train.seeds", message);
+                return Vec::new();
+            }
+        };
+        if both && !seeds.is_empty() {
+            self.problem("train.seeds", "takes the place of train.seed: give one or the other");
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(twice) = seeds.iter().find(|seed| !seen.insert(**seed)) {
+            self.problem("train.seeds", format!("holds {twice} twice: it would be the same run"));
+        }
+        seeds
     }
 
     /// One section: the defaults, with each given setting put in its place.
@@ -548,6 +577,20 @@ mod tests {
             (source.revision.as_str(), source.mask_column.as_str()),
             ("refs/convert/parquet", "annotation")
         );
+    }
+
+    #[test]
+    fn seeds_take_the_place_of_the_seed() {
+        assert_eq!(read("[train]\nseeds = [3, 1]\n", &[]).unwrap().seeds, [3, 1]);
+        assert!(read("[train]\nseeds = []\nseed = 4\n", &[]).unwrap().seeds.is_empty());
+        let wrong = |text: &str| read(text, &[]).unwrap_err().join("\n");
+        assert_eq!(
+            wrong("[train]\nseed = 4\nseeds = [1, 2, 1]\n"),
+            "/p/pipeline.toml:3: train.seeds takes the place of train.seed: give one or the other\n\
+             /p/pipeline.toml:3: train.seeds holds 1 twice: it would be the same run"
+        );
+        let negative = wrong("[train]\nseeds = [-1]\n");
+        assert!(negative.starts_with("/p/pipeline.toml:2: train.seeds has a wrong value: "), "{negative}");
     }
 
     #[test]

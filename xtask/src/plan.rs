@@ -5,6 +5,7 @@ use crate::pipeline::Pipeline;
 use crate::sources::{Source, Sources};
 use crate::{program, workspace};
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
+use resect_params::TrainParams;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,6 +62,31 @@ impl Step {
 
     pub fn is_source(self) -> bool {
         self.inputs().is_empty()
+    }
+}
+
+/// A step of a run. With several seeds, `train` and `evaluate` come once for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub step: Step,
+    /// The seed, where there are several.
+    pub seed: Option<u64>,
+    /// Whether it is of the first seed: what a pipeline gave last is what that one gave.
+    first: bool,
+}
+
+impl Task {
+    /// What is said of it, with the seed where there are several.
+    pub fn says(self, what: &str) -> String {
+        self.seed.map_or_else(|| what.to_owned(), |seed| format!("seed {seed}: {what}"))
+    }
+
+    /// The name under which the key it used last is remembered.
+    pub fn memory(self) -> String {
+        match self.seed {
+            Some(seed) if !self.first => format!("{}, seed {seed}", self.step.name()),
+            _ => self.step.name().to_owned(),
+        }
     }
 }
 
@@ -126,14 +152,31 @@ impl Plan {
         self.bin_dir.as_deref()
     }
 
+    /// The steps of a run in their order.
+    pub fn tasks(&self) -> Vec<Task> {
+        let (once, each): (Vec<Step>, Vec<Step>) =
+            Step::ALL.into_iter().partition(|step| *step < Step::Train);
+        let seeds = &self.pipeline.seeds;
+        let one = |step: &Step| Task { step: *step, seed: None, first: true };
+        let mut tasks: Vec<Task> = once.iter().map(one).collect();
+        if seeds.is_empty() {
+            tasks.extend(each.iter().map(one));
+        }
+        for (i, seed) in seeds.iter().enumerate() {
+            tasks.extend(each.iter().map(|step| Task { step: *step, seed: Some(*seed), first: i == 0 }));
+        }
+        tasks
+    }
+
     /// The key of a step, given the artifacts it reads.
-    pub fn key(&self, step: Step, known: &Known) -> anyhow::Result<Keyed> {
+    pub fn key(&self, task: Task, known: &Known) -> anyhow::Result<Keyed> {
+        let step = task.step;
         let mut document = match self.sources.of(step) {
             Some(source) => source.document(&self.pipeline)?,
             None => {
                 let inputs: BTreeMap<_, _> =
                     step.inputs().iter().map(|kind| (*kind, known.get(kind))).collect();
-                json!({ "params": self.params(step), "inputs": inputs, "numeric": numeric_class(step) })
+                json!({ "params": self.params(task), "inputs": inputs, "numeric": numeric_class(step) })
             }
         };
         document["stage"] = step.name().into();
@@ -144,13 +187,16 @@ impl Plan {
     }
 
     /// The settings of a stage that shape its output.
-    pub fn params(&self, step: Step) -> Value {
+    pub fn params(&self, task: Task) -> Value {
         let pipeline = &self.pipeline;
-        match step {
+        match task.step {
             Step::Dataset | Step::Base => Value::Null,
             Step::Ingest => json!(pipeline.ingest_params(&self.sources.model)),
             Step::Embed => json!(pipeline.embed),
-            Step::Train => json!(pipeline.train),
+            Step::Train => {
+                let seed = task.seed.unwrap_or(pipeline.train.seed);
+                json!(TrainParams { seed, ..pipeline.train.clone() })
+            }
             Step::Evaluate => json!(pipeline.evaluate),
         }
     }
@@ -165,12 +211,13 @@ impl Plan {
     }
 
     /// Whether a step must run. `run` names the present run in the record of what it accepts.
-    pub fn decide(&self, step: Step, keyed: &Keyed, forced: bool, run: &str) -> Decision {
+    pub fn decide(&self, task: Task, keyed: &Keyed, forced: bool, run: &str) -> Decision {
+        let step = task.step;
         if forced {
             return Decision::Run(vec!["forced".into()]);
         }
         let reasons = match self.store.action(step.name(), &keyed.key) {
-            None => self.changes(step, keyed),
+            None => self.changes(task, keyed),
             Some(action) => match self.damage(step, &action) {
                 damage if damage.is_empty() => return Decision::Reuse(Box::new(action)),
                 damage => damage,
@@ -178,7 +225,7 @@ impl Plan {
         };
         let fields: Vec<&str> =
             self.accept.iter().filter(|(_, steps)| steps.contains(&step)).map(|(field, _)| *field).collect();
-        match self.acceptable(step, keyed, &fields) {
+        match self.acceptable(task, keyed, &fields) {
             Some((action, reason)) => {
                 let accepted = Some(Accepted { key: action.key, reason, run: run.to_owned() });
                 let (key, document) = (keyed.key.clone(), keyed.document.clone());
@@ -200,11 +247,11 @@ impl Plan {
 
     /// An action whose key differs from this one in nothing but some of `fields`, with its artifacts sound, and what
     /// is different about it. The one this pipeline used last comes first, then the latest.
-    fn acceptable(&self, step: Step, keyed: &Keyed, fields: &[&str]) -> Option<(Action, String)> {
+    fn acceptable(&self, task: Task, keyed: &Keyed, fields: &[&str]) -> Option<(Action, String)> {
         if fields.is_empty() {
             return None;
         }
-        let last = self.latest.get(step.name());
+        let (step, last) = (task.step, self.latest(task));
         let mut actions = self.store.actions(step.name());
         actions.sort_by_key(|action| Some(&action.key) != last);
         actions.into_iter().find_map(|action| {
@@ -225,7 +272,8 @@ impl Plan {
     }
 
     /// The flags that would reuse what earlier code, or another kind of device, gave for this step.
-    pub fn could_accept(&self, step: Step, keyed: &Keyed) -> Option<String> {
+    pub fn could_accept(&self, task: Task, keyed: &Keyed) -> Option<String> {
+        let step = task.step;
         let flags = |fields: &[&str]| {
             let flag = |field: &&str| match *field {
                 "code" => format!("--accept-code {}", step.name()),
@@ -234,7 +282,7 @@ impl Plan {
             fields.iter().map(flag).collect::<Vec<_>>().join(" ")
         };
         let ways: [&[&str]; 3] = [&["code"], &["numeric"], &["code", "numeric"]];
-        ways.into_iter().find(|fields| self.acceptable(step, keyed, fields).is_some()).map(flags)
+        ways.into_iter().find(|fields| self.acceptable(task, keyed, fields).is_some()).map(flags)
     }
 
     /// Earlier artifacts from which `embed` may copy rows: made by the same code from the same checkpoint with the same
@@ -269,9 +317,15 @@ impl Plan {
         ids.iter().map(|id| self.store.path(kind, id)).collect()
     }
 
+    /// The key this pipeline used last for a step; for a seed that is new, that of the first.
+    fn latest(&self, task: Task) -> Option<&Key> {
+        self.latest.get(&task.memory()).or_else(|| self.latest.get(task.step.name()))
+    }
+
     /// What is different from the key this pipeline used last.
-    fn changes(&self, step: Step, keyed: &Keyed) -> Vec<String> {
-        let before = self.latest.get(step.name()).and_then(|key| self.store.action(step.name(), key));
+    fn changes(&self, task: Task, keyed: &Keyed) -> Vec<String> {
+        let step = task.step;
+        let before = self.latest(task).and_then(|key| self.store.action(step.name(), key));
         let Some(before) = before else { return vec!["first run".into()] };
         let mut changes = Vec::new();
         differences(&before.document, &keyed.document, "", &mut changes);

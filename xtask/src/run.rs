@@ -1,9 +1,10 @@
 //! `cargo xtask run`: what changed runs, the rest is reused.
 
-use crate::plan::{Decision, Keyed, Known, Plan, Step};
+use crate::plan::{Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
 use crate::show::{self, Screen};
 use crate::sources::Source;
+use crate::spread::Spread;
 use crate::{PipelineArgs, interrupt};
 use anyhow::Context;
 use clap::Args;
@@ -51,6 +52,9 @@ pub enum Status {
 #[derive(Serialize)]
 pub struct Outcome {
     pub name: &'static str,
+    /// Of `train` and `evaluate`, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     pub status: Status,
     pub reason: String,
     pub key: Option<String>,
@@ -68,9 +72,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn new(step: Step, status: Status, reason: impl Into<String>) -> Self {
+    fn new(task: Task, status: Status, reason: impl Into<String>) -> Self {
         Self {
-            name: step.name(),
+            name: task.step.name(),
+            seed: task.seed,
             status,
             reason: reason.into(),
             key: None,
@@ -93,6 +98,9 @@ struct Record<'a> {
     seconds: f64,
     sources: &'a [Outcome],
     stages: &'a [Outcome],
+    /// The figures of several seeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spread: Option<&'a Spread>,
 }
 
 pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -115,20 +123,21 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         run: &run,
     };
     let last = args.stage.unwrap_or(Step::Evaluate);
-    let mut outcomes: Vec<(Step, Outcome)> = Vec::new();
+    let mut outcomes: Vec<(Task, Outcome)> = Vec::new();
     let mut stopped = None;
-    for step in Step::ALL {
+    for task in plan.tasks() {
+        let step = task.step;
         let outcome = if stopped.is_some() || step > last {
             Outcome::new(
-                step,
+                task,
                 Status::Skipped,
                 if step > last { "not asked for" } else { "a step before it failed" },
             )
         } else {
-            match runner.step(step, args.force.contains(&step)) {
+            match runner.step(task, args.force.contains(&step)) {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    let outcome = Outcome::new(step, Status::Failed, format!("{error:#}"));
+                    let outcome = Outcome::new(task, Status::Failed, format!("{error:#}"));
                     stopped = Some(error);
                     outcome
                 }
@@ -136,15 +145,17 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         };
         if matches!(outcome.status, Status::Failed | Status::Skipped) && (stopped.is_some() || step <= last) {
             let word = if outcome.status == Status::Failed { "failed" } else { "skipped" };
-            screen.step(step, word, &Outputs::new(), None);
+            screen.step(step, &task.says(word), &Outputs::new(), None);
         }
-        outcomes.push((step, outcome));
+        outcomes.push((task, outcome));
     }
     plan.store.set_latest(&plan.pipeline.path.to_string_lossy(), &runner.latest)?;
 
-    let (sources, stages): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(step, _)| step.is_source());
+    let (sources, stages): (Vec<_>, Vec<_>) =
+        outcomes.into_iter().partition(|(task, _)| task.step.is_source());
     let sources: Vec<Outcome> = sources.into_iter().map(|(_, outcome)| outcome).collect();
     let stages: Vec<Outcome> = stages.into_iter().map(|(_, outcome)| outcome).collect();
+    let spread = Spread::of(&stages, &plan.store)?;
     let record = Record {
         format: "resect-run/1.1",
         run: &run,
@@ -154,6 +165,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         seconds: started.1.elapsed().as_secs_f64(),
         sources: &sources,
         stages: &stages,
+        spread: spread.as_ref(),
     };
     plan.store.record_run(&run, &record)?;
     if args.pipeline.json {
@@ -162,12 +174,16 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         && let Some(evaluate) = stages.last().filter(|stage| stage.status != Status::Skipped)
     {
         screen.line("");
-        for line in &evaluate.notes {
-            screen.line(line);
-        }
-        if let Some(id) = evaluate.artifacts.get("evaluation") {
-            let path = plan.store.path("evaluation", id);
-            screen.line(&format!("\nin full: {}", crate::workspace::display(&path)));
+        let lines = spread.as_ref().map_or_else(|| evaluate.notes.clone(), Spread::lines);
+        lines.iter().for_each(|line| screen.line(line));
+        screen.line("");
+        for (stage, id) in stages.iter().filter_map(|stage| Some((stage, stage.artifacts.get("evaluation")?)))
+        {
+            let path = crate::workspace::display(&plan.store.path("evaluation", id));
+            match stage.seed {
+                Some(seed) => screen.line(&format!("seed {seed} in full: {path}")),
+                None => screen.line(&format!("in full: {path}")),
+            }
         }
     }
     match stopped {
@@ -193,16 +209,17 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// One step: reuse it or run it.
-    fn step(&mut self, step: Step, forced: bool) -> anyhow::Result<Outcome> {
+    fn step(&mut self, task: Task, forced: bool) -> anyhow::Result<Outcome> {
+        let step = task.step;
         if interrupt::requested() {
             return Err(Interrupted.into());
         }
         let started = Instant::now();
-        let keyed = self.plan.key(step, &self.known)?;
-        let mut outcome = match self.plan.decide(step, &keyed, forced, self.run) {
+        let keyed = self.plan.key(task, &self.known)?;
+        let mut outcome = match self.plan.decide(task, &keyed, forced, self.run) {
             Decision::Reuse(action) => {
                 self.clear_leftover(step, &keyed)?;
-                self.reused(step, *action)
+                self.reused(task, *action)
             }
             decision => {
                 if matches!(decision, Decision::Run(_)) {
@@ -218,15 +235,15 @@ impl Runner<'_> {
                         }
                     })?;
                 // Another runner may have done it while this one waited.
-                match self.plan.decide(step, &keyed, forced, self.run) {
-                    Decision::Reuse(action) => self.reused(step, *action),
+                match self.plan.decide(task, &keyed, forced, self.run) {
+                    Decision::Reuse(action) => self.reused(task, *action),
                     Decision::Accept(action) => {
                         self.plan.store.record(&action)?;
-                        self.reused(step, *action)
+                        self.reused(task, *action)
                     }
                     Decision::Run(reasons) => {
                         self.build(step)?;
-                        self.execute(step, &keyed, forced, &reasons.join("\n"))?
+                        self.execute(task, &keyed, forced, &reasons.join("\n"))?
                     }
                 }
             }
@@ -241,7 +258,7 @@ impl Runner<'_> {
                 self.known.insert(kind, id.clone());
             }
         }
-        self.latest.insert(step.name().to_owned(), keyed.key);
+        self.latest.insert(task.memory(), keyed.key);
         Ok(outcome)
     }
 
@@ -278,25 +295,25 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn reused(&self, step: Step, action: Action) -> Outcome {
+    fn reused(&self, task: Task, action: Action) -> Outcome {
         let reason = match &action.accepted {
             None => "nothing changed".to_owned(),
             Some(accepted) => format!("accepted: {}", accepted.reason),
         };
         let shown = if action.accepted.is_some() { format!("reused, {reason}") } else { "reused".into() };
-        self.screen.step(step, &shown, &action.outputs, None);
+        self.screen.step(task.step, &task.says(&shown), &action.outputs, None);
         Outcome {
             artifacts: action.outputs,
             notes: action.notes,
             accepted: action.accepted,
-            ..Outcome::new(step, Status::Reused, reason)
+            ..Outcome::new(task, Status::Reused, reason)
         }
     }
 
     /// Runs a step, publishes what it made and records it.
-    fn execute(&self, step: Step, keyed: &Keyed, forced: bool, reason: &str) -> anyhow::Result<Outcome> {
-        let started = Instant::now();
-        let mut working = self.screen.begin(step.name(), reason);
+    fn execute(&self, task: Task, keyed: &Keyed, forced: bool, reason: &str) -> anyhow::Result<Outcome> {
+        let (step, started) = (task.step, Instant::now());
+        let mut working = self.screen.begin(step.name(), &task.says(reason));
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
         let mut notes = Vec::new();
         let mut peak_memory = None;
@@ -309,7 +326,7 @@ impl Runner<'_> {
             None => {
                 // A forced rerun is to show what the stage gives, not what it gave.
                 let hints = if forced { Vec::new() } else { self.plan.hints(step, keyed) };
-                let job = self.write_job(step, keyed, hints, &work)?;
+                let job = self.write_job(task, keyed, hints, &work)?;
                 let programs =
                     self.programs.as_ref().context("the programs are built before a stage runs")?;
                 let shared = std::cell::RefCell::new(&mut working);
@@ -358,17 +375,18 @@ impl Runner<'_> {
             accepted: None,
         })?;
         std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
-        working.end(&format!("ran: {reason}"), &outputs, seconds);
-        Ok(Outcome { artifacts: outputs, notes, seconds, ..Outcome::new(step, Status::Ran, reason) })
+        working.end(&task.says(&format!("ran: {reason}")), &outputs, seconds);
+        Ok(Outcome { artifacts: outputs, notes, seconds, ..Outcome::new(task, Status::Ran, reason) })
     }
 
     fn write_job(
         &self,
-        step: Step,
+        task: Task,
         keyed: &Keyed,
         hints: Vec<PathBuf>,
         work: &Path,
     ) -> anyhow::Result<PathBuf> {
+        let step = task.step;
         let input = |kind: &&'static str| {
             let id = self.known.get(*kind).with_context(|| format!("no step before it made {kind}"))?;
             Ok(((*kind).to_owned(), self.plan.store.path(kind, id)))
@@ -380,7 +398,7 @@ impl Runner<'_> {
             inputs: step.inputs().iter().map(input).collect::<anyhow::Result<_>>()?,
             hints,
             work: work.to_path_buf(),
-            params: self.plan.params(step),
+            params: self.plan.params(task),
             runtime: json!(self.plan.pipeline.runtime),
         };
         let path = work.join("job.json");

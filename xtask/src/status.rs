@@ -1,7 +1,7 @@
 //! `cargo xtask status` and `run --dry-run`: what would run and why, with nothing run.
 
 use crate::PipelineArgs;
-use crate::plan::{Decision, Known, Plan, Step};
+use crate::plan::{Decision, Known, Plan, Step, Task};
 use crate::run::Status;
 use crate::show::{self, Screen};
 use crate::sources::Source;
@@ -20,6 +20,9 @@ pub struct StatusArgs {
 #[derive(Serialize)]
 struct Outlook {
     name: &'static str,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
     status: Status,
     reason: String,
     key: Option<String>,
@@ -42,14 +45,20 @@ pub fn print(
     screen: &Screen,
 ) -> anyhow::Result<ExitCode> {
     let mut known = Known::new();
-    let mut outlooks: Vec<(Step, Outlook)> = Vec::new();
-    for step in Step::ALL {
+    let mut outlooks: Vec<(Task, Outlook)> = Vec::new();
+    for task in plan.tasks() {
+        let step = task.step;
         if step > last.unwrap_or(Step::Evaluate) {
-            break;
+            continue;
+        }
+        if step == Step::Train {
+            // That of another seed is another one.
+            known.remove("checkpoint");
         }
         let missing = step.inputs().iter().find(|kind| !known.contains_key(**kind));
         let mut outlook = Outlook {
             name: step.name(),
+            seed: task.seed,
             status: Status::Unknown,
             reason: String::new(),
             key: None,
@@ -59,8 +68,8 @@ pub fn print(
         if let Some(kind) = missing {
             outlook.reason = format!("depends on the {kind} that a step before it would make");
         } else {
-            let keyed = plan.key(step, &known)?;
-            match plan.decide(step, &keyed, force.contains(&step), "") {
+            let keyed = plan.key(task, &known)?;
+            match plan.decide(task, &keyed, force.contains(&step), "") {
                 Decision::Reuse(action) | Decision::Accept(action) => {
                     for kind in step.outputs() {
                         known.extend(action.outputs.get(*kind).map(|id| (*kind, id.clone())));
@@ -85,13 +94,14 @@ pub fn print(
                 Status::Unknown => format!("may run: {}", outlook.reason),
                 _ => outlook.reason.clone(),
             };
-            screen.step(step, &what, &outlook.artifacts, None);
+            screen.step(step, &task.says(&what), &outlook.artifacts, None);
         }
-        outlooks.push((step, outlook));
+        outlooks.push((task, outlook));
     }
     if args.json {
-        let (sources, stages): (Vec<_>, Vec<_>) = outlooks.iter().partition(|(step, _)| step.is_source());
-        let only = |list: Vec<&'_ (Step, Outlook)>| -> Vec<serde_json::Value> {
+        let (sources, stages): (Vec<_>, Vec<_>) =
+            outlooks.iter().partition(|(task, _)| task.step.is_source());
+        let only = |list: Vec<&'_ (Task, Outlook)>| -> Vec<serde_json::Value> {
             list.into_iter().map(|(_, outlook)| serde_json::json!(outlook)).collect()
         };
         let object = serde_json::json!({ "sources": only(sources), "stages": only(stages) });

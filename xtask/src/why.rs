@@ -4,6 +4,7 @@ use crate::PipelineArgs;
 use crate::plan::{Decision, Known, Plan, Step};
 use crate::show;
 use clap::Args;
+use serde::Serialize;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -14,74 +15,91 @@ pub struct WhyArgs {
     pipeline: PipelineArgs,
 }
 
+/// What is said of the stage, or of its turn with one of several seeds.
+#[derive(Serialize)]
+struct Answer {
+    stage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    status: &'static str,
+    reasons: Vec<String>,
+}
+
 pub fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args.pipeline)?;
     let mut known = Known::new();
-    for step in Step::ALL {
-        let waits_for: Vec<&str> =
-            step.inputs().iter().copied().filter(|kind| !known.contains_key(kind)).collect();
-        if !waits_for.is_empty() {
-            if step == args.stage {
-                answer(
-                    args,
-                    "unknown",
-                    &[format!("it depends on {} that would be made first", waits_for.join(" and "))],
-                )?;
-                break;
-            }
+    let mut answers = Vec::new();
+    for task in plan.tasks() {
+        let step = task.step;
+        if step > args.stage {
             continue;
         }
-        let keyed = plan.key(step, &known)?;
-        match plan.decide(step, &keyed, false, "") {
+        let mut answer = |status, reasons| {
+            if step == args.stage {
+                answers.push(Answer { stage: step.name(), seed: task.seed, status, reasons });
+            }
+        };
+        let missing = |kind: &&str| !known.contains_key(kind);
+        let waits_for: Vec<&str> = step.inputs().iter().copied().filter(missing).collect();
+        if !waits_for.is_empty() {
+            let reason = format!("it depends on {} that would be made first", waits_for.join(" and "));
+            answer("unknown", vec![reason]);
+            continue;
+        }
+        let keyed = plan.key(task, &known)?;
+        // What this step made with another seed is not what it makes with this one.
+        step.outputs().iter().for_each(|kind| drop(known.remove(kind)));
+        match plan.decide(task, &keyed, false, "") {
             Decision::Reuse(action) | Decision::Accept(action) => {
-                if step == args.stage {
-                    let made = format!("run {} made it on {}", action.run, action.finished);
-                    let line = match &action.accepted {
-                        None => format!("nothing changed since {made}"),
-                        Some(now) if now.run.is_empty() => format!("accepted: {}; {made}", now.reason),
-                        Some(then) => format!("accepted in run {}: {}; {made}", then.run, then.reason),
-                    };
-                    answer(args, "reused", &[line])?;
-                }
+                let made = format!("run {} made it on {}", action.run, action.finished);
+                let line = match &action.accepted {
+                    None => format!("nothing changed since {made}"),
+                    Some(now) if now.run.is_empty() => format!("accepted: {}; {made}", now.reason),
+                    Some(then) => format!("accepted in run {}: {}; {made}", then.run, then.reason),
+                };
+                answer("reused", vec![line]);
                 for kind in step.outputs() {
                     known.extend(action.outputs.get(*kind).map(|id| (*kind, id.clone())));
                 }
             }
             Decision::Run(mut reasons) => {
-                if step == args.stage {
-                    reasons.extend(
-                        plan.could_accept(step, &keyed)
-                            .map(|flags| format!("({flags} would reuse what is there)")),
-                    );
-                    answer(args, "would_run", &reasons)?;
-                } else if step < args.stage && !args.pipeline.json {
-                    show::print(format_args!("{} would run first: {}", step.name(), reasons.join("; ")));
+                if step < args.stage && !args.pipeline.json {
+                    let reasons = task.says(&reasons.join("; "));
+                    show::print(format_args!("{} would run first: {reasons}", step.name()));
                 }
+                reasons.extend(
+                    plan.could_accept(task, &keyed)
+                        .map(|flags| format!("({flags} would reuse what is there)")),
+                );
+                answer("would_run", reasons);
             }
         }
-        if step == args.stage {
-            break;
-        }
+    }
+    if args.pipeline.json {
+        show::print(match answers.as_slice() {
+            [one] => serde_json::to_string_pretty(one)?,
+            several => serde_json::to_string_pretty(several)?,
+        });
+    } else {
+        answers.iter().for_each(Answer::print);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer(args: &WhyArgs, status: &str, reasons: &[String]) -> anyhow::Result<()> {
-    let name = args.stage.name();
-    if args.pipeline.json {
-        let object = serde_json::json!({ "stage": name, "status": status, "reasons": reasons });
-        show::print(serde_json::to_string_pretty(&object)?);
-        return Ok(());
-    }
-    match status {
-        "reused" => show::print(format_args!("{name} would be reused: {}", reasons.join("; "))),
-        "would_run" => show::print(format_args!("{name} would run:")),
-        _ => show::print(format_args!("{name} may run: {}", reasons.join("; "))),
-    }
-    if status == "would_run" {
-        for reason in reasons {
-            show::print(format_args!("  {reason}"));
+impl Answer {
+    fn print(&self) {
+        let name = match self.seed {
+            Some(seed) => format!("{}, seed {seed},", self.stage),
+            None => self.stage.to_owned(),
+        };
+        let reasons = self.reasons.join("; ");
+        match self.status {
+            "reused" => show::print(format_args!("{name} would be reused: {reasons}")),
+            "would_run" => {
+                show::print(format_args!("{name} would run:"));
+                self.reasons.iter().for_each(|reason| show::print(format_args!("  {reason}")));
+            }
+            _ => show::print(format_args!("{name} may run: {reasons}")),
         }
     }
-    Ok(())
 }
