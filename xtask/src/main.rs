@@ -11,6 +11,7 @@ mod hub;
 mod interrupt;
 mod lineage;
 mod lockfile;
+mod log;
 mod pipeline;
 mod plan;
 mod predict;

@@ -410,6 +410,11 @@ impl<'a> Reader<'a> {
         pipeline.train.check(&mut problems);
         pipeline.evaluate.check(&mut problems);
         pipeline.runtime.check(&mut problems);
+        problems.expect(
+            pipeline.train.patience == 0 || pipeline.split.validation_share > 0.0,
+            "train.patience",
+            || "needs a validation part: raise split.validation_share, which is 0, or set it to 0".into(),
+        );
         for problem in problems.0 {
             self.problem(&problem.setting, problem.message);
         }

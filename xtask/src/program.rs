@@ -79,6 +79,8 @@ pub fn identity(bin_dir: &Path, step: Step) -> anyhow::Result<String> {
 pub struct Finished {
     pub peak_memory: Option<u64>,
     pub notes: Vec<String>,
+    /// Durations and rates, where the stage tells them.
+    pub timing: Option<serde_json::Value>,
 }
 
 /// The user stopped the run.
@@ -102,18 +104,19 @@ pub fn run(
 ) -> anyhow::Result<Finished> {
     let mut command = Command::new(program);
     command.arg("--job").arg(job).arg("--watch-stdin");
-    let (mut notes, mut done) = (Vec::new(), None);
+    let (mut notes, mut timing, mut done) = (Vec::new(), None, None);
     let take = |message: Message| {
         match &message {
             Message::Note(line) => notes.push(line.clone()),
             Message::Done { peak_memory } => done = Some(*peak_memory),
-            Message::Progress { .. } => {}
+            Message::Timing(of_stage) => timing = Some(of_stage.clone()),
+            Message::Progress(_) | Message::Row(_) => {}
         }
         on(&message);
     };
     let status = converse(command, &[], threads, take, log)?;
     match done {
-        Some(peak_memory) if status.success() => Ok(Finished { peak_memory, notes }),
+        Some(peak_memory) if status.success() => Ok(Finished { peak_memory, notes, timing }),
         _ => bail!("{} ended without a word ({status})", workspace::display(program)),
     }
 }

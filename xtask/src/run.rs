@@ -1,5 +1,6 @@
 //! `cargo xtask run`: what changed runs, the rest is reused.
 
+use crate::log::{Log, LogFormat};
 use crate::plan::{Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
 use crate::show::{self, Screen};
@@ -9,7 +10,7 @@ use crate::{PipelineArgs, interrupt};
 use anyhow::Context;
 use clap::Args;
 use resect_artifact::{Accepted, Action, Lock, Outputs};
-use resect_stage::{JOB_FORMAT, Job};
+use resect_stage::{JOB_FORMAT, Job, Message};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -32,6 +33,9 @@ pub struct RunArgs {
     /// Worker threads of a stage; changes no byte of any artifact [default: runtime.threads, else all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Write the steps and epochs of train, as they come, to artifacts/runs/<run>/train/. Repeatable.
+    #[arg(long, value_name = "FORMAT")]
+    log: Vec<LogFormat>,
 }
 
 /// What became of a step.
@@ -63,6 +67,12 @@ pub struct Outcome {
     pub seconds: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Of a stage that ran: durations in seconds, and rates, of this start alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timing: Option<serde_json::Value>,
+    /// Where `--log` wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<PathBuf>,
     /// Present when another key made the artifacts and the user accepted them, in this run or an earlier one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
@@ -82,6 +92,8 @@ impl Outcome {
             artifacts: Outputs::new(),
             seconds: 0.0,
             notes: Vec::new(),
+            timing: None,
+            logs: None,
             accepted: None,
             provenance: None,
         }
@@ -121,6 +133,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         plan: &plan,
         screen: &screen,
         run: &run,
+        log: &args.log,
     };
     let last = args.stage.unwrap_or(Step::Evaluate);
     let mut outcomes: Vec<(Task, Outcome)> = Vec::new();
@@ -157,7 +170,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let stages: Vec<Outcome> = stages.into_iter().map(|(_, outcome)| outcome).collect();
     let spread = Spread::of(&stages, &plan.store)?;
     let record = Record {
-        format: "resect-run/1.1",
+        format: "resect-run/1.2",
         run: &run,
         pipeline: plan.pipeline.path.clone(),
         settings: &plan.pipeline,
@@ -168,6 +181,11 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         spread: spread.as_ref(),
     };
     plan.store.record_run(&run, &record)?;
+    let trains =
+        |stage: &Outcome| stage.name == "train" && matches!(stage.status, Status::Ran | Status::Failed);
+    if !args.log.is_empty() && !stages.iter().any(trains) {
+        eprintln!("nothing to log: train did not run (--force train trains again)");
+    }
     if args.pipeline.json {
         show::print(serde_json::to_string_pretty(&record)?);
     } else if stopped.is_none()
@@ -200,6 +218,7 @@ struct Runner<'a> {
     plan: &'a Plan,
     screen: &'a Screen,
     run: &'a str,
+    log: &'a [LogFormat],
     threads: usize,
     /// Built at the first stage that must run.
     programs: Option<BTreeMap<Step, PathBuf>>,
@@ -316,7 +335,8 @@ impl Runner<'_> {
         let mut working = self.screen.begin(step.name(), &task.says(reason));
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
         let mut notes = Vec::new();
-        let mut peak_memory = None;
+        let (mut peak_memory, mut timing) = (None, None);
+        let mut log = Log::new(self.log, self.plan.store.run_dir(self.run).join(step.name()));
         match self.plan.sources.of(step) {
             Some(source) => {
                 let out = work.join("out").join(step.outputs()[0]);
@@ -334,11 +354,17 @@ impl Runner<'_> {
                     &programs[&step],
                     &job,
                     self.threads,
-                    |message| shared.borrow_mut().message(message),
+                    |message| {
+                        shared.borrow_mut().message(message);
+                        if let Message::Row(row) = message {
+                            let said = log.row(row);
+                            said.into_iter().for_each(|line| shared.borrow().log(&line));
+                        }
+                    },
                     |line| shared.borrow().log(line),
                 )?;
                 notes = finished.notes;
-                peak_memory = finished.peak_memory;
+                (peak_memory, timing) = (finished.peak_memory, finished.timing);
             }
         }
         let mut outputs = Outputs::new();
@@ -376,7 +402,9 @@ impl Runner<'_> {
         })?;
         std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
         working.end(&task.says(&format!("ran: {reason}")), &outputs, seconds);
-        Ok(Outcome { artifacts: outputs, notes, seconds, ..Outcome::new(task, Status::Ran, reason) })
+        let logs = log.dir().map(Path::to_path_buf);
+        let outcome = Outcome::new(task, Status::Ran, reason);
+        Ok(Outcome { artifacts: outputs, notes, timing, logs, seconds, ..outcome })
     }
 
     fn write_job(

@@ -3,7 +3,7 @@
 use crate::plan::Step;
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use resect_artifact::Outputs;
-use resect_stage::Message;
+use resect_stage::{Message, Plain, Progress};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ pub struct Working<'a> {
     name: &'static str,
     bar: Option<ProgressBar>,
     last_line: Instant,
+    pace: Option<Pace>,
 }
 
 /// Without a terminal, progress is a plain line this often.
@@ -73,12 +74,13 @@ impl Screen {
         if bar.is_none() {
             eprintln!("{name}: {}", why.replace('\n', "; "));
         }
-        Working { screen: self, name, bar, last_line: Instant::now() }
+        Working { screen: self, name, bar, last_line: Instant::now(), pace: None }
     }
 }
 
 const WAITING: &str = "{prefix:<9} {spinner} {msg}  {elapsed}";
-const COUNTED: &str = "{prefix:<9} {bar:24} {pos}/{len} {msg}  {per_sec}, {eta} left";
+/// The message is cut where the line ends, so what matters most stands first in it.
+const COUNTED: &str = "{prefix:<9} {bar:16} {pos}/{len} {wide_msg}";
 const BYTES: &str =
     "{prefix:<9} {bar:24} {decimal_bytes}/{decimal_total_bytes} {msg}  {decimal_bytes_per_sec}, {eta} left";
 
@@ -87,42 +89,69 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
+/// How fast work goes: by what was done since it was first heard of. What an earlier start did says nothing.
+struct Pace {
+    began: Instant,
+    first: u64,
+}
+
+impl Pace {
+    /// Time until all is done, at the speed so far; none while nothing tells it, or nothing is left.
+    fn left(&self, done: u64, total: u64, now: Instant) -> Option<Duration> {
+        let (made, rest) = (done.checked_sub(self.first)?, total.checked_sub(done)?);
+        let seconds = (now - self.began).as_secs_f64() / made as f64 * rest as f64;
+        (made > 0 && rest > 0).then(|| Duration::from_secs_f64(seconds))
+    }
+}
+
 impl Working<'_> {
     /// Shows what the stage program says.
     pub fn message(&mut self, message: &Message) {
         match message {
-            Message::Progress { phase, done, total, unit } => {
-                let line = || format!("{phase}, {done} of {total} {unit}");
-                self.advance(*done, *total, COUNTED, &format!("{unit}, {phase}"), line);
-            }
+            Message::Progress(progress) => self.progress(progress),
             Message::Note(line) => self.log(&format!("{:<9} {line}", "")),
-            Message::Done { .. } => {}
+            Message::Row(_) | Message::Timing(_) | Message::Done { .. } => {}
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let Progress { phase, done, total, unit, plain } = progress;
+        let now = Instant::now();
+        let pace = self.pace.get_or_insert(Pace { began: now, first: *done });
+        let left = pace.left(*done, *total, now).map(|left| format!("{} left", rough(left)));
+        if self.bar.is_some() {
+            let words = [Some(unit.clone()), left, Some(phase.clone())];
+            let message = words.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            self.live(*done, *total, COUNTED, &message);
+        } else if *plain == Plain::Always {
+            let words = [Some(phase.clone()), left];
+            eprintln!("{}: {}", self.name, words.into_iter().flatten().collect::<Vec<_>>().join(", "));
+        } else if *plain == Plain::Sometimes {
+            self.now_and_then(|| format!("{phase}, {done} of {total} {unit}"));
         }
     }
 
     /// Shows how much of what is being fetched is there.
     pub fn bytes(&mut self, what: &str, done: u64, total: u64) {
-        let line = || format!("{} of {}, {what}", DecimalBytes(done), DecimalBytes(total));
-        self.advance(done, total, BYTES, what, line);
+        self.live(done, total, BYTES, what);
+        self.now_and_then(|| format!("{} of {}, {what}", DecimalBytes(done), DecimalBytes(total)));
     }
 
-    fn advance(
-        &mut self,
-        done: u64,
-        total: u64,
-        template: &str,
-        message: &str,
-        line: impl FnOnce() -> String,
-    ) {
-        if let Some(bar) = &self.bar {
-            if bar.length() != Some(total) {
-                bar.set_length(total);
-                bar.set_style(style(template));
-                bar.reset_eta();
-            }
-            bar.set_position(done);
-            bar.set_message(message.to_owned());
-        } else if self.last_line.elapsed() > PLAIN_INTERVAL {
+    /// The line that lives in place, where there is one.
+    fn live(&self, done: u64, total: u64, template: &str, message: &str) {
+        let Some(bar) = &self.bar else { return };
+        if bar.length() != Some(total) {
+            bar.set_length(total);
+            bar.set_style(style(template));
+            bar.reset_eta();
+        }
+        bar.set_position(done);
+        bar.set_message(message.to_owned());
+    }
+
+    /// A plain line, where none lives in place and the last one is a while ago.
+    fn now_and_then(&mut self, line: impl FnOnce() -> String) {
+        if self.bar.is_none() && self.last_line.elapsed() > PLAIN_INTERVAL {
             self.last_line = Instant::now();
             eprintln!("{}: {}", self.name, line());
         }
@@ -174,5 +203,31 @@ pub fn duration(seconds: f64) -> String {
         s if s < 0.1 => format!("{:.0} ms", s * 1e3),
         s if s < 100.0 => format!("{s:.1} s"),
         s => format!("{:.0}m{:02.0}s", (s / 60.0).floor(), s % 60.0),
+    }
+}
+
+/// How long it will take, as far as that can be told.
+fn rough(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        s => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_follows_from_what_this_start_did() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        // An earlier start did 900 of 1000; this one did 20 in 40 seconds.
+        let pace = Pace { began, first: 900 };
+        assert_eq!(pace.left(920, 1000, after(40)), Some(Duration::from_secs(160)));
+        assert_eq!(pace.left(900, 1000, after(40)), None);
+        assert_eq!(pace.left(1000, 1000, after(40)), None);
+        assert_eq!([7, 130, 3900].map(|s| rough(Duration::from_secs(s))), ["7s", "2m10s", "1h05m"]);
     }
 }

@@ -4,6 +4,7 @@
 //! artifacts/
 //!   images/<id>/            an artifact: its files, read-only, and manifest.json, whose BLAKE3 is the id
 //!   targets/<id>/ ...       one folder for each kind
+//!   runs/<run>/             what a run logs on request: no artifact
 //!   .resect/
 //!     actions/<stage>/<key>.json   which artifacts a stage gave for a key, and what the key was made of
 //!     latest/<pipeline>.json       the keys a pipeline used last, to say what changed since

@@ -211,6 +211,11 @@ impl Store {
         write_record(&self.private("runs").join(format!("{run}.json")), record)
     }
 
+    /// The folder for what a run logs; not there before something is.
+    pub fn run_dir(&self, run: &str) -> PathBuf {
+        self.root.join("runs").join(run)
+    }
+
     /// The record of a run, if there is a readable one of this name.
     pub fn run(&self, run: &str) -> Option<serde_json::Value> {
         let plain = run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Format of `checkpoint.json`.
-pub const FORMAT: &str = "resect-checkpoint/1.0";
+pub const FORMAT: &str = "resect-checkpoint/1.1";
 /// What is known of the tuning.
 pub const SUMMARY_FILE: &str = "checkpoint.json";
 /// The tuned weights.
@@ -24,6 +24,9 @@ pub struct Summary {
     pub epoch: u32,
     /// Epochs trained.
     pub epochs: u32,
+    /// Whether training ended before all epochs that were asked for, because none of the last few was better. (since 1.1)
+    #[serde(default)]
+    pub stopped_early: bool,
     /// How the epoch was chosen.
     pub selected_by: SelectedBy,
     /// Mean Dice of the kept epoch on the validation part, on the low-res grid; absent without a validation part.
@@ -49,7 +52,7 @@ impl Summary {
 pub enum SelectedBy {
     /// The best mean validation Dice; the earlier epoch on a tie.
     ValidationDice,
-    /// There is no validation part: the last one.
+    /// The last one: it was asked for, or there is no validation part.
     LastEpoch,
 }
 
@@ -98,12 +101,16 @@ mod tests {
             format: FORMAT.into(),
             epoch: 2,
             epochs: 3,
+            stopped_early: true,
             selected_by: SelectedBy::LastEpoch,
             validation_dice: None,
         };
         let path = dir.path().join(SUMMARY_FILE);
         crate::write_json(&path, &summary).unwrap();
         assert_eq!(Summary::read(dir.path()).unwrap(), summary);
+        let older = r#"{"format":"resect-checkpoint/1.0","epoch":2,"epochs":3,"selected_by":"last_epoch","validation_dice":null}"#;
+        std::fs::write(&path, older).unwrap();
+        assert!(!Summary::read(dir.path()).unwrap().stopped_early);
         summary.format = "resect-checkpoint/2.0".into();
         crate::write_json(&path, &summary).unwrap();
         assert!(matches!(Summary::read(dir.path()), Err(DataError::Format { .. })));

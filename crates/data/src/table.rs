@@ -17,9 +17,8 @@ use std::path::Path;
 /// When the file cannot be written.
 pub fn write<T: Serialize + DeserializeOwned>(path: &Path, rows: &[T]) -> Result<(), DataError> {
     let encode = |e: &dyn std::fmt::Display| DataError::encode(path, e);
-    let options = TracingOptions::default().enums_without_data_as_strings(true).allow_null_fields(true);
     // The schema comes from the type, not from the rows: an empty table has its columns too.
-    let fields = Vec::<FieldRef>::from_type::<T>(options).map_err(|e| encode(&e))?;
+    let fields = fields::<T>().map_err(|e| encode(&e))?;
     let batch = serde_arrow::to_record_batch(&fields, &rows).map_err(|e| encode(&e))?;
     let properties = WriterProperties::builder()
         // The default names the library and its version, which is not content.
@@ -32,6 +31,19 @@ pub fn write<T: Serialize + DeserializeOwned>(path: &Path, rows: &[T]) -> Result
     writer.write(&batch).map_err(|e| encode(&e))?;
     writer.close().map_err(|e| encode(&e))?;
     std::fs::rename(&aside, path).map_err(|e| DataError::io("write", path, e))
+}
+
+fn fields<T: DeserializeOwned>() -> serde_arrow::Result<Vec<FieldRef>> {
+    let options = TracingOptions::default().enums_without_data_as_strings(true).allow_null_fields(true);
+    Vec::<FieldRef>::from_type::<T>(options)
+}
+
+/// The columns and numbers of one row, in the order in which [`write()`] puts them into a file; none where the row has no
+/// number.
+pub fn cells<T: Serialize + DeserializeOwned>(row: &T) -> Vec<(String, Option<f64>)> {
+    let values = serde_json::to_value(row).unwrap_or_default();
+    let fields = fields::<T>().unwrap_or_default();
+    fields.iter().map(|field| (field.name().clone(), values[field.name()].as_f64())).collect()
 }
 
 /// Reads all rows of a Parquet file.

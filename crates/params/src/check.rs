@@ -120,6 +120,9 @@ impl TrainParams {
         problems.expect(self.epsilon > 0.0 && self.epsilon.is_finite(), "train.epsilon", || {
             format!("must be above 0, is {}", self.epsilon)
         });
+        problems.expect((0.0..1.0).contains(&self.ema), "train.ema", || {
+            format!("must be 0 (no average) or above, and below 1, such as 0.99, is {}", self.ema)
+        });
     }
 }
 
@@ -139,6 +142,7 @@ impl Runtime {
         for (name, value) in [("embed_batch", self.embed_batch), ("decode_batch", self.decode_batch)] {
             problems.expect(value >= 1, &format!("runtime.{name}"), || "must be at least 1".into());
         }
+        problems.expect(self.save_epochs >= 1, "runtime.save_epochs", || "must be at least 1".into());
     }
 }
 

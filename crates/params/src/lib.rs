@@ -224,6 +224,14 @@ pub struct TrainParams {
     pub shuffle: bool,
     /// Seed of jitter and order.
     pub seed: u64,
+    /// Which epoch's weights become the checkpoint.
+    pub keep: Keep,
+    /// Training stops after so many epochs in a row without a better validation Dice. 0: it never does.
+    pub patience: u32,
+    /// Decay of the exponential moving average of the weights, which then is what is validated and kept: after each
+    /// optimiser step, average = decay * average + (1 - decay) * weights, from the weights after the first step on. 0: the
+    /// weights themselves are. (`torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`)
+    pub ema: f64,
 }
 
 impl Default for TrainParams {
@@ -244,8 +252,21 @@ impl Default for TrainParams {
             jitter: 20,
             shuffle: true,
             seed: 0,
+            keep: Keep::Best,
+            patience: 0,
+            ema: 0.0,
         }
     }
+}
+
+/// Which epoch's weights become the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// That of the best validation Dice, the earlier one on a tie; the last one where there is no validation part.
+    Best,
+    /// The last one.
+    Last,
 }
 
 /// How often the learning rate's cosine turns.
@@ -285,11 +306,16 @@ pub struct Runtime {
     pub embed_batch: usize,
     /// Prompts that pass the decoder together in `evaluate` and in validation.
     pub decode_batch: usize,
+    /// Epochs of `train` after which its state is saved for a restart.
+    pub save_epochs: u32,
+    /// Optimiser steps of `train` after which its state is saved within an epoch, too. 0: only at the ends of epochs. For
+    /// ViT-B a save writes SAVE_BYTES.
+    pub save_steps: u32,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { threads: 0, embed_batch: 2, decode_batch: 8 }
+        Self { threads: 0, embed_batch: 2, decode_batch: 8, save_epochs: 1, save_steps: 0 }
     }
 }
 

@@ -18,7 +18,7 @@ mod program;
 mod report;
 
 pub use program::{lock_work, main};
-pub use report::{Message, Reporter};
+pub use report::{Message, Plain, Progress, Reporter, Row};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

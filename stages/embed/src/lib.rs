@@ -16,6 +16,7 @@ mod hints;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_data::embeddings::{Dtype, SHARD_ROWS, Writer};
@@ -74,6 +75,7 @@ pub fn run(
         report.note(format!("{copied} of {} copied from earlier embeddings", distinct.len()));
     }
     let mut encoder = None;
+    let (began, mut encoded_images) = (Instant::now(), 0);
     for (index, rows) in missing {
         let is_new = |image: &&ImageRef<'_>| !hints.contains(image.pixel_hash);
         let new: Vec<ImageRef<'_>> = rows.iter().filter(is_new).copied().collect();
@@ -87,10 +89,16 @@ pub fn run(
             };
             encoded.append(&mut encoder.encode(batch)?);
             done += batch.len();
+            encoded_images += batch.len();
             report.progress("encoding", done as u64, distinct.len() as u64, "images");
         }
         writer.write_shard(index, &hints.complete(rows, &encoded, length))?;
     }
+    let rate = encoded_images as f64 / began.elapsed().as_secs_f64();
+    report.timing(&serde_json::json!({
+        "images": encoded_images,
+        "images_per_second": (encoded_images > 0).then_some(rate),
+    }));
     let hashes: Vec<&str> = distinct.iter().map(|image| image.pixel_hash).collect();
     Ok(writer.finish(&hashes)?)
 }

@@ -140,7 +140,8 @@ impl Setup {
         let checkpoint = setup.create("checkpoint");
         let (epoch, epochs, selected_by) = (2, 3, SelectedBy::ValidationDice);
         let format = checkpoint::FORMAT.into();
-        let summary = Summary { format, epoch, epochs, selected_by, validation_dice: Some(0.5) };
+        let summary =
+            Summary { format, epoch, epochs, stopped_early: false, selected_by, validation_dice: Some(0.5) };
         write_json(&checkpoint.join("checkpoint.json"), &summary).unwrap();
         write_safetensors(&checkpoint.join(DECODER_FILE), tuned, None).unwrap();
 

@@ -33,13 +33,18 @@ impl AdamW {
         (self.moments, self.steps) = (moments, steps);
     }
 
-    /// Changes the parameters, sets the gradients to zero and tells their Euclidean norm, that before clipping.
+    /// Changes the parameters, sets the gradients to zero and tells their Euclidean norm, that before clipping. Where that is not
+    /// finite, nothing is changed.
     pub fn step(
         &mut self,
         learning_rate: f64,
         parameters: &mut [Vec<f32>],
         gradients: &mut [Vec<f32>],
     ) -> f64 {
+        let norm = norm(gradients);
+        if !norm.is_finite() {
+            return norm;
+        }
         self.steps += 1;
         let corrected = |beta: f64| 1.0 - beta.powi(self.steps as i32);
         let (beta1, beta2) = (self.beta1 as f32, self.beta2 as f32);
@@ -48,7 +53,6 @@ impl AdamW {
         let rate = (learning_rate / corrected(self.beta1)) as f32;
         let spread = (1.0 / corrected(self.beta2).sqrt()) as f32;
         let epsilon = self.epsilon as f32;
-        let norm = norm(gradients);
         let scale = clip_factor(self.clip_norm, norm) as f32;
         let [first, second] = &mut self.moments;
         let moments = first.par_iter_mut().zip(second);
@@ -149,6 +153,19 @@ mod tests {
         assert!((5.0 * clip_factor(2.0, 5.0) - 1.999_999_6).abs() < 1e-7);
         assert_eq!(clip_factor(5.1, 5.0), 1.0);
         assert_eq!(clip_factor(0.0, 5.0), 1.0);
+    }
+
+    #[test]
+    fn a_gradient_that_is_no_number_changes_nothing() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let params = TrainParams { clip_norm: 1.0, ..TrainParams::default() };
+            let mut adam = AdamW::new(&params, [vec![vec![0.5; 2]], vec![vec![0.5; 2]]]);
+            let mut parameters = [vec![1.0f32, -0.3]];
+            let norm = adam.step(0.1, &mut parameters, &mut [vec![0.1, bad]]);
+            assert!(!norm.is_finite());
+            assert_eq!(parameters, [vec![1.0, -0.3]]);
+            assert_eq!(adam.moments(), &[vec![vec![0.5; 2]], vec![vec![0.5; 2]]]);
+        }
     }
 
     #[test]

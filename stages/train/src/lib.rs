@@ -3,15 +3,18 @@
 //! Only the mask decoder learns. The image encoder's output is read from the cache, the prompt encoder is frozen. The
 //! recipe is the published one (box prompts with outward jitter, MONAI's DiceCELoss, AdamW, a cosine per epoch,
 //! gradient accumulation), with a cosine per step and clipping for who wants them; `tests/curve.rs` holds its loss curve to
-//! PyTorch's. Each epoch is scored on the validation part with tight boxes, and the best one is kept.
+//! PyTorch's. Each epoch is scored on the validation part with tight boxes, and the best one is kept, or the last;
+//! `train.patience` ends training early, and `train.ema` scores and keeps a moving average of the weights.
 //!
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
 //!
-//! The loop is here, what learns behind [`Trainer`]: [`TapeTrainer`] on the CPU, [`TensorTrainer`] wherever burn runs.
+//! The loop is `tuning.rs`, what learns behind [`Trainer`]: [`TapeTrainer`] on the CPU, [`TensorTrainer`] wherever burn runs.
 
 mod adamw;
+mod average;
 mod batch;
+mod clock;
 mod loss;
 mod parameters;
 mod resume;
@@ -19,6 +22,7 @@ mod schedule;
 mod tape_trainer;
 mod tensor_trainer;
 mod trainer;
+mod tuning;
 mod validate;
 
 pub use adamw::AdamW;
@@ -30,15 +34,16 @@ pub use tensor_trainer::TensorTrainer;
 pub use trainer::Trainer;
 
 use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
-use resect_data::checkpoint::{DECODER_FILE, Epoch, FORMAT, SelectedBy, Step, Summary};
+use resect_data::checkpoint::{DECODER_FILE, FORMAT, SelectedBy, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
-use resect_params::{Runtime, TrainParams};
+use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
 use resume::Progress;
 use schedule::LearningRate;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tuning::{Setting, Tuning};
 
 /// The artifacts `train` reads.
 #[derive(Clone, Copy, Debug)]
@@ -72,22 +77,18 @@ pub enum TrainError {
     /// Artifacts of different models.
     #[error("{0}; embeddings, targets and base checkpoint must belong together")]
     Misfit(String),
-    /// The loss is no number any more.
+    /// Nothing that is scored, so nothing to be patient about.
     #[error(
-        "the loss of epoch {epoch}, step {step} is {loss} (samples {}); lower train.learning_rate or look at these \
-         samples",
-        samples.join(", ")
+        "train.patience is {patience}, but there is no validation part whose Dice could get better; raise \
+         split.validation_share or set train.patience = 0"
     )]
-    NotFinite {
-        /// From 1.
-        epoch: u32,
-        /// From 1, over all epochs.
-        step: u32,
-        /// NaN or infinity.
-        loss: f64,
-        /// The batch.
-        samples: Vec<String>,
+    NoValidation {
+        /// The setting.
+        patience: u32,
     },
+    /// A loss, a gradient or a weight is no number any more.
+    #[error(transparent)]
+    NotFinite(Box<NotFinite>),
     /// A warm-up that is all there is.
     #[error(
         "train.warmup_steps is {warmup}, but all of training takes {steps} steps; lower it or raise train.epochs"
@@ -104,10 +105,42 @@ pub enum TrainError {
         /// "write" or "read".
         action: &'static str,
         /// File or folder.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         message: String,
     },
+}
+
+/// Where training met what is no number, and what was saved before.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{what} is {value} in epoch {epoch}, step {step} (learning rate {learning_rate:e}; samples {}); training stopped, and {}. \
+     Lower train.learning_rate, set train.clip_norm or look at these samples",
+    samples.join(", "),
+    saved(state.as_deref())
+)]
+pub struct NotFinite {
+    /// What it is: the loss, the gradient's norm, a weight.
+    pub what: String,
+    /// NaN or infinity.
+    pub value: f64,
+    /// From 1.
+    pub epoch: u32,
+    /// From 1, over all epochs.
+    pub step: u32,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// The step's samples.
+    pub samples: Vec<String>,
+    /// The last saved state, which is sound.
+    pub state: Option<PathBuf>,
+}
+
+fn saved(state: Option<&Path>) -> String {
+    match state {
+        Some(path) => format!("the last good state is kept in {}", path.display()),
+        None => "no state had been saved".into(),
+    }
 }
 
 /// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
@@ -147,82 +180,27 @@ pub fn run_with<T: Trainer>(
     if train.is_empty() {
         return Err(TrainError::NothingToTrain);
     }
+    if params.patience > 0 && validation.is_empty() {
+        return Err(TrainError::NoValidation { patience: params.patience });
+    }
     let batches = train.len().div_ceil(params.batch_size as usize);
     let steps = u64::from(params.epochs) * batches.div_ceil(params.accumulation as usize) as u64;
     let rate = LearningRate::new(params, steps)?;
     parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
-
-    let (mut trainer, mut progress) = match resume::load::<T>(state, base.config(), &prompts, params)? {
-        Some(resumed) => {
-            report.note(format!("resumed after epoch {}", resumed.1.epochs.last().map_or(0, |e| e.epoch)));
-            resumed
-        }
-        None => {
-            let mut trainer = T::new(base.config(), decoder_tensors(&base)?, &prompts, params)?;
-            let score = validate::score(&mut trainer, &prompts, &samples, &validation, runtime)?;
-            (trainer, Progress::new(score))
-        }
+    let setting = Setting {
+        params,
+        runtime,
+        config: base.config(),
+        samples: &samples,
+        prompts: &prompts,
+        train: &train,
+        validation: &validation,
+        rate,
+        state,
+        report,
     };
-
-    let total = u64::from(params.epochs) * batches as u64;
-    for epoch in progress.next_epoch()..=params.epochs {
-        let order = batch::order(&train, &targets, params, epoch);
-        let tokens = samples.tokens(&order, &batch::jitter(&targets, &order, params, epoch), &prompts)?;
-        let epoch_samples = samples.with_tokens(&order, &tokens);
-        let mut group = Group::default();
-        let mut epoch_loss = 0.0;
-        for (number, batch) in epoch_samples.chunks(params.batch_size as usize).enumerate() {
-            // Divided by the full count even in an incomplete last group, as the published loop does.
-            let values = trainer.learn(batch);
-            if !values.total().is_finite() {
-                return Err(TrainError::NotFinite {
-                    epoch,
-                    step: progress.step() + 1,
-                    loss: values.total(),
-                    samples: batch.iter().map(|sample| sample.name.to_owned()).collect(),
-                });
-            }
-            epoch_loss += values.total();
-            group.add(values);
-
-            if group.batches == params.accumulation || number + 1 == batches {
-                let mean = group.take();
-                let step = progress.step() + 1;
-                let learning_rate = rate.of(epoch, step);
-                let gradient_norm = trainer.step(learning_rate);
-                progress.steps.push(Step {
-                    epoch,
-                    step,
-                    loss: mean.total(),
-                    dice_loss: mean.dice,
-                    ce_loss: mean.ce,
-                    learning_rate,
-                    gradient_norm,
-                });
-            }
-            let done = u64::from(epoch - 1) * batches as u64 + number as u64 + 1;
-            let phase = match progress.best_dice() {
-                Some(dice) => format!(
-                    "epoch {epoch}/{}, loss {:.4}, best Dice {dice:.4}",
-                    params.epochs,
-                    values.total()
-                ),
-                None => format!("epoch {epoch}/{}, loss {:.4}", params.epochs, values.total()),
-            };
-            report.progress(&phase, done, total, "batches");
-        }
-        let score = validate::score(&mut trainer, &prompts, &samples, &validation, runtime)?;
-        let row = Epoch {
-            epoch,
-            train_loss: Some(epoch_loss / batches as f64),
-            validation_loss: score.map(|s| s.loss),
-            validation_dice: score.map(|s| s.dice),
-            learning_rate: progress.steps.last().map(|step| step.learning_rate),
-        };
-        progress.end_epoch(row, || trainer.tensors());
-        resume::save(state, &trainer, &progress)?;
-    }
-    finish(out, progress, report)
+    let tuning = Tuning::<T>::start(setting, || Ok(decoder_tensors(&base)?))?;
+    finish(out, tuning.finish()?, params, report)
 }
 
 /// The decoder as it comes.
@@ -231,48 +209,56 @@ fn decoder_tensors(base: &Checkpoint) -> Result<Vec<NamedTensor>, resect_checkpo
     specs.iter().map(|spec| base.tensor(&spec.name)).collect()
 }
 
-/// The losses of the batches of one optimiser step.
-#[derive(Default)]
-struct Group {
-    sum: Values,
-    batches: u32,
-}
-
-impl Group {
-    fn add(&mut self, values: Values) {
-        self.sum.dice += values.dice;
-        self.sum.ce += values.ce;
-        self.batches += 1;
-    }
-
-    /// The mean loss; empty afterwards.
-    fn take(&mut self) -> Values {
-        let Self { sum, batches } = std::mem::take(self);
-        Values { dice: sum.dice / f64::from(batches), ce: sum.ce / f64::from(batches) }
-    }
-}
-
 /// Writes the kept weights and the history.
-fn finish(out: &Path, progress: Progress, report: &Reporter) -> Result<(), TrainError> {
-    let epochs = progress.epochs.last().map_or(0, |e| e.epoch);
-    let kept = progress.kept;
-    let tensors: Vec<NamedTensor> = progress.kept_tensors;
-    write_safetensors(&out.join(DECODER_FILE), tensors, None)?;
+fn finish(out: &Path, progress: Progress, params: &TrainParams, report: &Reporter) -> Result<(), TrainError> {
     table::write(&out.join("history.parquet"), &progress.steps)?;
     table::write(&out.join("epochs.parquet"), &progress.epochs)?;
-    let validation_dice = progress.epochs.iter().find(|e| e.epoch == kept).and_then(|e| e.validation_dice);
-    let untuned = progress.epochs.first().and_then(|e| e.validation_dice);
-    let selected_by = match validation_dice {
-        Some(_) => SelectedBy::ValidationDice,
-        None => SelectedBy::LastEpoch,
+    report.note(kept(&progress, params));
+    let dice = |epoch: u32| progress.epochs.iter().find(|row| row.epoch == epoch)?.validation_dice;
+    let epochs = progress.next_epoch() - 1;
+    let validation_dice = dice(progress.kept);
+    let summary = Summary {
+        format: FORMAT.into(),
+        epoch: progress.kept,
+        epochs,
+        stopped_early: epochs < params.epochs,
+        selected_by: match (params.keep, validation_dice) {
+            (Keep::Best, Some(_)) => SelectedBy::ValidationDice,
+            _ => SelectedBy::LastEpoch,
+        },
+        validation_dice,
     };
-    report.note(match (validation_dice, untuned) {
-        (Some(dice), Some(untuned)) => {
-            format!("kept epoch {kept} of {epochs}: validation Dice {dice:.4} (untuned {untuned:.4})")
-        }
-        _ => format!("kept the last epoch, {kept}: there is no validation part to choose by"),
-    });
-    let summary = Summary { format: FORMAT.into(), epoch: kept, epochs, selected_by, validation_dice };
+    write_safetensors(&out.join(DECODER_FILE), progress.kept_tensors, None)?;
     write_json(&out.join("checkpoint.json"), &summary)?;
     Ok(())
+}
+
+/// Which epoch is kept, and why, in a line.
+fn kept(progress: &Progress, params: &TrainParams) -> String {
+    let (kept, epochs) = (progress.kept, progress.next_epoch() - 1);
+    let Some((best, best_dice)) = progress.best() else {
+        return format!("kept the last epoch, {kept}: there is no validation part to choose by");
+    };
+    let dice = |epoch: u32| {
+        let row = progress.epochs.iter().find(|row| row.epoch == epoch);
+        row.and_then(|row| row.validation_dice).unwrap_or_default()
+    };
+    let (of_kept, untuned) = (dice(kept), dice(0));
+    let mut line = match params.keep {
+        Keep::Best => {
+            format!("kept epoch {kept} of {epochs}: validation Dice {of_kept:.4} (untuned {untuned:.4})")
+        }
+        Keep::Last => format!(
+            "kept the last epoch, {kept}, as asked: validation Dice {of_kept:.4} (untuned {untuned:.4}; best {best_dice:.4} \
+             in epoch {best})"
+        ),
+    };
+    if epochs < params.epochs {
+        line.push_str(&format!(
+            "; stopped early, after {} without a better one, of {}",
+            epochs - best,
+            params.epochs
+        ));
+    }
+    line
 }

@@ -1,40 +1,60 @@
-//! What a restart resumes from: weights, optimiser, history and the best epoch so far, saved after each epoch.
+//! What a restart resumes from: weights, optimiser, history and the best epoch so far, saved after each epoch
+//! (`runtime.save_epochs`) and, if wanted, within epochs (`runtime.save_steps`).
 //!
 //! ```text
-//! state/epoch-00007/
+//! state/epoch-00007/                 after seven epochs; "epoch-00007-step-00000123": and in the next one, after step 123 of all
 //!   decoder.safetensors   the weights
-//!   kept.safetensors      those of the epoch that is kept so far
+//!   average.safetensors   their moving average, where one is taken
+//!   kept.safetensors      those of the epoch that is kept so far; absent in the first
 //!   moments.safetensors   AdamW's moments, or what else the trainer's optimiser remembers
-//!   history.parquet       the steps so far; a table, because JSON would not keep the last bit of every number
+//!   history.parquet       the steps so far
 //!   epochs.parquet        the epochs so far
-//!   progress.json         kept epoch
+//!   progress.json         kept epoch, position within the epoch and its loss so far
 //! ```
 //!
-//! A folder appears whole, by a rename, and the one before it goes after that.
+//! A folder appears whole, by a rename, and the one before it goes after that. Names sort as training goes.
 
 use crate::TrainError;
+use crate::average::Average;
 use crate::trainer::Trainer;
 use crate::validate::Score;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_data::checkpoint::{Epoch, Step};
 use resect_data::{read_json, table, write_json};
-use resect_params::TrainParams;
+use resect_params::{Keep, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Where training stands, between two epochs.
+const WEIGHTS: &str = "decoder.safetensors";
+const AVERAGE: &str = "average.safetensors";
+const KEPT: &str = "kept.safetensors";
+const HISTORY: &str = "history.parquet";
+const EPOCHS: &str = "epochs.parquet";
+const POSITION: &str = "progress.json";
+
+/// Where training stands, between two optimiser steps.
 pub struct Progress {
     pub steps: Vec<Step>,
+    /// Row 0 is the untuned decoder.
     pub epochs: Vec<Epoch>,
     /// The epoch whose weights are kept so far; 0 before the first ends.
     pub kept: u32,
     pub kept_tensors: Vec<NamedTensor>,
+    /// The moving average of the weights, where one is taken and a step was.
+    pub average: Option<Average>,
+    /// Groups of batches learnt from in the epoch that has begun; each made a step.
+    pub groups: usize,
+    /// Sum of the losses of their batches.
+    pub loss: f64,
 }
 
+/// `progress.json`. Numbers come back to the last bit: `serde_json` reads with `float_roundtrip`.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     kept: u32,
+    groups: usize,
+    loss: f64,
 }
 
 impl Progress {
@@ -47,10 +67,18 @@ impl Progress {
             validation_dice: untuned.map(|s| s.dice),
             learning_rate: None,
         };
-        Self { steps: Vec::new(), epochs: vec![row], kept: 0, kept_tensors: Vec::new() }
+        Self {
+            steps: Vec::new(),
+            epochs: vec![row],
+            kept: 0,
+            kept_tensors: Vec::new(),
+            average: None,
+            groups: 0,
+            loss: 0.0,
+        }
     }
 
-    /// Number of the epoch to train next, from 1.
+    /// Number of the epoch to train next, or that has begun, from 1.
     pub fn next_epoch(&self) -> u32 {
         self.epochs.last().map_or(1, |row| row.epoch + 1)
     }
@@ -60,23 +88,51 @@ impl Progress {
         self.steps.len() as u32
     }
 
-    /// Validation Dice of the kept epoch.
-    pub fn best_dice(&self) -> Option<f64> {
-        self.epochs.iter().find(|row| row.epoch == self.kept)?.validation_dice
+    /// The tuned epoch of the best validation Dice so far, the earlier one on a tie, and that Dice.
+    pub fn best(&self) -> Option<(u32, f64)> {
+        let tuned = self.epochs.iter().filter(|row| row.epoch > 0);
+        let scored = tuned.filter_map(|row| Some((row.epoch, row.validation_dice?)));
+        scored.reduce(|best, next| if next.1 > best.1 { next } else { best })
     }
 
-    /// Notes an epoch and keeps its weights when they are the best tuned ones, or when nothing can tell.
-    pub fn end_epoch(&mut self, row: Epoch, tensors: impl FnOnce() -> Vec<NamedTensor>) {
-        let better = match (row.validation_dice, self.best_dice()) {
-            _ if self.kept == 0 => true,
-            (Some(dice), Some(best)) => dice > best,
-            _ => true,
-        };
-        if better {
-            self.kept = row.epoch;
-            self.kept_tensors = tensors();
-        }
+    /// Whether all epochs are trained, or the last few that patience allows were no better than one before them.
+    pub fn is_over(&self, params: &TrainParams) -> bool {
+        let done = self.next_epoch() - 1;
+        let in_vain = self.best().map_or(0, |(best, _)| done - best);
+        done >= params.epochs || (params.patience > 0 && in_vain >= params.patience)
+    }
+
+    /// Ends an epoch. Its weights, averaged where an average is taken, are kept when they are the best tuned ones, when the last
+    /// ones are wanted, or when nothing can tell.
+    pub fn end_epoch(&mut self, row: Epoch, keep: Keep, weights: impl FnOnce() -> Vec<NamedTensor>) {
+        let epoch = row.epoch;
         self.epochs.push(row);
+        (self.groups, self.loss) = (0, 0.0);
+        if keep == Keep::Last || self.best().is_none_or(|(best, _)| best == epoch) {
+            self.kept = epoch;
+            self.kept_tensors = match &self.average {
+                Some(average) => average.tensors().to_vec(),
+                None => weights(),
+            };
+        }
+    }
+
+    /// "epoch 3", or "epoch 3, step 45" where a further epoch has begun.
+    pub fn position(&self) -> String {
+        let epoch = self.next_epoch() - 1;
+        match self.groups {
+            0 => format!("epoch {epoch}"),
+            _ => format!("epoch {epoch}, step {}", self.step()),
+        }
+    }
+
+    /// Name of the folder it is saved in.
+    fn folder(&self) -> String {
+        let epoch = self.next_epoch() - 1;
+        match self.groups {
+            0 => format!("epoch-{epoch:05}"),
+            _ => format!("epoch-{epoch:05}-step-{:08}", self.step()),
+        }
     }
 }
 
@@ -85,25 +141,38 @@ pub fn failed(action: &'static str, path: &Path, error: impl std::fmt::Display) 
     TrainError::State { action, path: path.into(), message: error.to_string() }
 }
 
-/// Saves the state after an epoch.
+/// Saves the state.
 pub fn save(state: &Path, trainer: &impl Trainer, progress: &Progress) -> Result<(), TrainError> {
-    let epoch = progress.next_epoch() - 1;
-    let dir = state.join(format!("epoch-{epoch:05}"));
+    let dir = state.join(progress.folder());
     let aside = state.join("writing");
     remove(&aside)?;
     std::fs::create_dir_all(&aside).map_err(|e| failed("write", &aside, e))?;
-    write_safetensors(&aside.join("decoder.safetensors"), trainer.tensors(), None)?;
-    write_safetensors(&aside.join("kept.safetensors"), progress.kept_tensors.clone(), None)?;
+    write_safetensors(&aside.join(WEIGHTS), trainer.tensors(), None)?;
+    if let Some(average) = &progress.average {
+        write_safetensors(&aside.join(AVERAGE), average.tensors().to_vec(), None)?;
+    }
+    let older = all(state)?;
+    if progress.kept > 0 && !same_kept(older.last(), progress.kept, &aside) {
+        write_safetensors(&aside.join(KEPT), progress.kept_tensors.clone(), None)?;
+    }
     trainer.save(&aside)?;
-    table::write(&aside.join("history.parquet"), &progress.steps)?;
-    table::write(&aside.join("epochs.parquet"), &progress.epochs)?;
-    write_json(&aside.join("progress.json"), &Saved { kept: progress.kept })?;
+    table::write(&aside.join(HISTORY), &progress.steps)?;
+    table::write(&aside.join(EPOCHS), &progress.epochs)?;
+    let Progress { kept, groups, loss, .. } = *progress;
+    write_json(&aside.join(POSITION), &Saved { kept, groups, loss })?;
     for path in entries(&aside)? {
         std::fs::File::open(&path).and_then(|f| f.sync_all()).map_err(|e| failed("write", &path, e))?;
     }
-    let older = saved_epochs(state)?;
     std::fs::rename(&aside, &dir).map_err(|e| failed("write", &dir, e))?;
     older.iter().filter(|path| **path != dir).try_for_each(|path| remove(path))
+}
+
+/// Takes the kept weights over from the state before, by a second name for the same file, if they are the same epoch's.
+fn same_kept(before: Option<&PathBuf>, kept: u32, aside: &Path) -> bool {
+    let Some(before) = before else { return false };
+    let saved: Result<Saved, _> = read_json(&before.join(POSITION));
+    saved.is_ok_and(|saved| saved.kept == kept)
+        && std::fs::hard_link(before.join(KEPT), aside.join(KEPT)).is_ok()
 }
 
 /// The newest saved state, if there is one.
@@ -113,22 +182,31 @@ pub fn load<T: Trainer>(
     prompts: &PromptEncoder<Cpu>,
     params: &TrainParams,
 ) -> Result<Option<(T, Progress)>, TrainError> {
-    let Some(dir) = saved_epochs(state)?.pop() else { return Ok(None) };
-    let saved: Saved = read_json(&dir.join("progress.json"))?;
+    let Some(dir) = newest(state)? else { return Ok(None) };
+    let tensors = |file: &str| TensorFile::open(&dir.join(file))?.read_all();
+    let Saved { kept, groups, loss } = read_json(&dir.join(POSITION))?;
+    let average = dir.join(AVERAGE).exists().then(|| tensors(AVERAGE)).transpose()?;
     let progress = Progress {
-        steps: table::read(&dir.join("history.parquet"))?,
-        epochs: table::read(&dir.join("epochs.parquet"))?,
-        kept: saved.kept,
-        kept_tensors: TensorFile::open(&dir.join("kept.safetensors"))?.read_all()?,
+        steps: table::read(&dir.join(HISTORY))?,
+        epochs: table::read(&dir.join(EPOCHS))?,
+        kept,
+        kept_tensors: if kept > 0 { tensors(KEPT)? } else { Vec::new() },
+        average: average.map(|tensors| Average::new(params.ema, tensors)),
+        groups,
+        loss,
     };
-    let tensors = TensorFile::open(&dir.join("decoder.safetensors"))?.read_all()?;
-    let mut trainer = T::new(config, tensors, prompts, params)?;
+    let mut trainer = T::new(config, tensors(WEIGHTS)?, prompts, params)?;
     trainer.restore(&dir, progress.step())?;
     Ok(Some((trainer, progress)))
 }
 
+/// The folder of the newest saved state, if there is one.
+pub fn newest(state: &Path) -> Result<Option<PathBuf>, TrainError> {
+    Ok(all(state)?.pop())
+}
+
 /// Saved states, oldest first.
-fn saved_epochs(state: &Path) -> Result<Vec<PathBuf>, TrainError> {
+fn all(state: &Path) -> Result<Vec<PathBuf>, TrainError> {
     let epoch =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("epoch-"));
     let mut found: Vec<PathBuf> = entries(state)?.into_iter().filter(epoch).collect();

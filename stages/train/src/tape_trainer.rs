@@ -105,10 +105,13 @@ impl Trainer for TapeTrainer {
     }
 
     fn step(&mut self, learning_rate: f64) -> f64 {
-        for parameter in self.decoder.idle_mut() {
-            self.optimizer.decay(learning_rate, parameter);
+        let norm = self.optimizer.step(learning_rate, self.decoder.parameters_mut(), &mut self.gradients);
+        if norm.is_finite() {
+            for parameter in self.decoder.idle_mut() {
+                self.optimizer.decay(learning_rate, parameter);
+            }
         }
-        self.optimizer.step(learning_rate, self.decoder.parameters_mut(), &mut self.gradients)
+        norm
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {

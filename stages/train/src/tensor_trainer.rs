@@ -100,6 +100,9 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
     fn step(&mut self, learning_rate: f64) -> f64 {
         let mut gradients = self.accumulator.grads();
         let norm = norm(&self.decoder, &gradients);
+        if !norm.is_finite() {
+            return norm;
+        }
         if self.clip_norm > 0.0 {
             self.decoder.visit(&mut Scale(&mut gradients, clip_factor(self.clip_norm, norm)));
         }

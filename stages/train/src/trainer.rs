@@ -25,7 +25,8 @@ pub trait Trainer: Sized {
     fn learn(&mut self, batch: &[Sample<'_>]) -> Values;
 
     /// Takes a step with the gradients since the last one, and tells their norm before clipping
-    /// (`torch.nn.utils.get_total_norm`). What [`resect_sam::is_idle`] names only decays.
+    /// (`torch.nn.utils.get_total_norm`). What [`resect_sam::is_idle`] names only decays. Where the norm is not finite, no weight
+    /// changes.
     fn step(&mut self, learning_rate: f64) -> f64;
 
     /// The logits of each sample's mask, one after the other.

@@ -1,0 +1,273 @@
+//! The loop: epochs of optimiser steps, each epoch scored, the state saved in between.
+
+use crate::average::Average;
+use crate::batch::{self, Sample, Samples};
+use crate::clock::{Clock, timed};
+use crate::loss::Values;
+use crate::resume::{self, Progress};
+use crate::schedule::LearningRate;
+use crate::trainer::Trainer;
+use crate::validate::{self, Score};
+use crate::{NotFinite, TrainError};
+use resect_checkpoint::SamConfig;
+use resect_data::checkpoint::{Epoch, Step};
+use resect_data::table;
+use resect_params::{Runtime, TrainParams};
+use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use resect_stage::{Plain, Reporter};
+use std::path::Path;
+use std::time::Instant;
+
+/// What does not change while a decoder is tuned.
+pub struct Setting<'a> {
+    pub params: &'a TrainParams,
+    pub runtime: &'a Runtime,
+    pub config: &'a SamConfig,
+    pub samples: &'a Samples<'a>,
+    pub prompts: &'a PromptEncoder<Cpu>,
+    /// Indices of the targets to learn from.
+    pub train: &'a [usize],
+    /// Indices of the targets to score on.
+    pub validation: &'a [usize],
+    pub rate: LearningRate<'a>,
+    /// The folder of what a restart resumes from.
+    pub state: &'a Path,
+    pub report: &'a Reporter,
+}
+
+impl Setting<'_> {
+    /// Batches of an epoch.
+    fn batches(&self) -> usize {
+        self.train.len().div_ceil(self.params.batch_size as usize)
+    }
+
+    /// Optimiser steps of an epoch.
+    fn steps(&self) -> usize {
+        self.batches().div_ceil(self.params.accumulation as usize)
+    }
+
+    /// The score of some decoder on the validation part.
+    fn score(&self, trainer: &mut impl Trainer) -> Result<Option<Score>, TrainError> {
+        validate::score(trainer, self.prompts, self.samples, self.validation, self.runtime)
+    }
+}
+
+/// A decoder that is being tuned.
+pub struct Tuning<'a, T> {
+    setting: Setting<'a>,
+    trainer: T,
+    progress: Progress,
+    clock: Clock,
+}
+
+impl<'a, T: Trainer> Tuning<'a, T> {
+    /// Goes on from the state that an earlier start saved, or begins with the decoder as it comes.
+    pub fn start(
+        setting: Setting<'a>,
+        came: impl FnOnce() -> Result<Vec<NamedTensor>, TrainError>,
+    ) -> Result<Self, TrainError> {
+        let Setting { params, config, prompts, report, .. } = setting;
+        let mut clock = Clock::default();
+        let (trainer, progress) = match resume::load::<T>(setting.state, config, prompts, params)? {
+            Some(resumed) => {
+                report.note(format!("resumed after {}", resumed.1.position()));
+                resumed
+            }
+            None => {
+                let mut trainer = T::new(config, came()?, prompts, params)?;
+                let score = timed(&mut clock.validation, || setting.score(&mut trainer))?;
+                let progress = Progress::new(score);
+                progress.epochs.iter().for_each(|row| report.row("epochs", table::cells(row)));
+                (trainer, progress)
+            }
+        };
+        Ok(Self { setting, trainer, progress, clock })
+    }
+
+    /// Trains to the end.
+    pub fn finish(mut self) -> Result<Progress, TrainError> {
+        self.tell(Plain::Never);
+        while !self.progress.is_over(self.setting.params) {
+            let began = Instant::now();
+            self.epoch()?;
+            self.clock.epochs.push(began.elapsed().as_secs_f64());
+            self.tell(Plain::Always);
+        }
+        self.setting.report.timing(&self.clock.timing());
+        Ok(self.progress)
+    }
+
+    /// Trains an epoch, or what is left of it.
+    fn epoch(&mut self) -> Result<(), TrainError> {
+        let Setting { params, runtime, samples, prompts, train, .. } = self.setting;
+        let epoch = self.progress.next_epoch();
+        let order = batch::order(train, samples.targets(), params, epoch);
+        let boxes = batch::jitter(samples.targets(), &order, params, epoch);
+        let tokens = samples.tokens(&order, &boxes, prompts)?;
+        let epoch_samples = samples.with_tokens(&order, &tokens);
+        let batches: Vec<&[Sample<'_>]> = epoch_samples.chunks(params.batch_size as usize).collect();
+        for group in batches.chunks(params.accumulation as usize).skip(self.progress.groups) {
+            self.step(epoch, group)?;
+            let step = self.progress.step();
+            let ends = self.progress.groups == self.setting.steps();
+            // The end of the epoch has a save of its own.
+            if !ends && runtime.save_steps > 0 && step.is_multiple_of(runtime.save_steps) {
+                self.check_weights(epoch, group)?;
+                self.save()?;
+            }
+        }
+        if let Some(last) = batches.chunks(params.accumulation as usize).last() {
+            self.end_epoch(epoch, last)?;
+        }
+        match epoch.is_multiple_of(runtime.save_epochs) {
+            true => self.save(),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes an optimiser step with the gradients of a group of batches.
+    fn step(&mut self, epoch: u32, group: &[&[Sample<'_>]]) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let step = self.progress.step() + 1;
+        let learning_rate = self.setting.rate.of(epoch, step);
+        let mut sum = Values::default();
+        for batch in group {
+            // Divided by the full count even in an incomplete last group, as the published loop does.
+            let values = self.trainer.learn(batch);
+            if !values.total().is_finite() {
+                return Err(self.not_finite("the loss", values.total(), epoch, step, group));
+            }
+            self.progress.loss += values.total();
+            sum.dice += values.dice;
+            sum.ce += values.ce;
+        }
+        let batches = group.len() as f64;
+        let mean = Values { dice: sum.dice / batches, ce: sum.ce / batches };
+        let gradient_norm = self.trainer.step(learning_rate);
+        if !gradient_norm.is_finite() {
+            return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, group));
+        }
+        let row = Step {
+            epoch,
+            step,
+            loss: mean.total(),
+            dice_loss: mean.dice,
+            ce_loss: mean.ce,
+            learning_rate,
+            gradient_norm,
+        };
+        self.setting.report.row("steps", table::cells(&row));
+        self.progress.steps.push(row);
+        self.progress.groups += 1;
+        if self.setting.params.ema > 0.0 {
+            self.average();
+        }
+        self.clock.steps += 1;
+        self.clock.samples += group.iter().map(|batch| batch.len() as u64).sum::<u64>();
+        self.clock.learning += began.elapsed().as_secs_f64();
+        self.tell(Plain::Never);
+        Ok(())
+    }
+
+    /// Takes the weights into their average.
+    fn average(&mut self) {
+        let weights = self.trainer.tensors();
+        match &mut self.progress.average {
+            Some(average) => average.update(weights),
+            none => *none = Some(Average::new(self.setting.params.ema, weights)),
+        }
+    }
+
+    /// Scores the epoch's weights, or their average, and keeps them if they are to be kept. `last` is the last step's group.
+    fn end_epoch(&mut self, epoch: u32, last: &[&[Sample<'_>]]) -> Result<(), TrainError> {
+        self.check_weights(epoch, last)?;
+        let Self { setting, trainer, progress, clock } = self;
+        let score = timed(&mut clock.validation, || match &progress.average {
+            None => setting.score(trainer),
+            Some(average) => {
+                let tensors = average.tensors().to_vec();
+                let mut averaged = T::new(setting.config, tensors, setting.prompts, setting.params)?;
+                setting.score(&mut averaged)
+            }
+        })?;
+        if let Some(loss) = score.map(|score| score.loss).filter(|loss| !loss.is_finite()) {
+            return Err(self.not_finite("the validation loss", loss, epoch, self.progress.step(), last));
+        }
+        let row = Epoch {
+            epoch,
+            train_loss: Some(progress.loss / setting.batches() as f64),
+            validation_loss: score.map(|s| s.loss),
+            validation_dice: score.map(|s| s.dice),
+            learning_rate: progress.steps.last().map(|step| step.learning_rate),
+        };
+        setting.report.row("epochs", table::cells(&row));
+        progress.end_epoch(row, setting.params.keep, || trainer.tensors());
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        let Self { setting, trainer, progress, clock } = self;
+        timed(&mut clock.saving, || resume::save(setting.state, trainer, progress))
+    }
+
+    /// Weights that are no numbers must neither be kept nor saved.
+    fn check_weights(&self, epoch: u32, group: &[&[Sample<'_>]]) -> Result<(), TrainError> {
+        for tensor in self.trainer.tensors() {
+            if let Some(value) = tensor.data.iter().find(|x| !x.is_finite()) {
+                let what = format!("a weight of {}", tensor.name);
+                return Err(self.not_finite(&what, f64::from(*value), epoch, self.progress.step(), group));
+            }
+        }
+        Ok(())
+    }
+
+    fn not_finite(
+        &self,
+        what: &str,
+        value: f64,
+        epoch: u32,
+        step: u32,
+        group: &[&[Sample<'_>]],
+    ) -> TrainError {
+        TrainError::NotFinite(Box::new(NotFinite {
+            what: what.to_owned(),
+            value,
+            epoch,
+            step,
+            learning_rate: self.setting.rate.of(epoch, step),
+            samples: group.iter().copied().flatten().map(|sample| sample.name.to_owned()).collect(),
+            state: resume::newest(self.setting.state).ok().flatten(),
+        }))
+    }
+
+    /// Says how far training is.
+    fn tell(&self, plain: Plain) {
+        let (params, progress) = (self.setting.params, &self.progress);
+        let steps = self.setting.steps();
+        let epochs_done = (progress.next_epoch() - 1) as usize;
+        let done = epochs_done * steps + progress.groups;
+        // Between two epochs the one that ended is spoken of.
+        let (epoch, loss) = match progress.groups {
+            0 => (epochs_done, progress.epochs.last().and_then(|row| row.train_loss)),
+            _ => (epochs_done + 1, progress.steps.last().map(|step| step.loss)),
+        };
+        let mut phase = format!("epoch {epoch}/{}", params.epochs);
+        if let Some(loss) = loss {
+            phase.push_str(&format!(", loss {loss:.3}"));
+        }
+        if let Some(dice) = progress.epochs.last().and_then(|row| row.validation_dice) {
+            phase.push_str(&format!(", validation Dice {dice:.3}"));
+        }
+        if let Some((best, dice)) = progress.best() {
+            phase.push_str(&format!(" (best {dice:.3}, epoch {best})"));
+        }
+        let total = u64::from(params.epochs) * steps as u64;
+        self.setting.report.advance(resect_stage::Progress {
+            phase,
+            done: done as u64,
+            total,
+            unit: "steps".into(),
+            plain,
+        });
+    }
+}
