@@ -15,7 +15,7 @@ use resect_checkpoint::Checkpoint;
 use resect_prompts::file::{self, ImagePrompts};
 use resect_prompts::job::{EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Line};
 use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, Prompt, arrange};
-use resect_stage::Message;
+use resect_stage::{Message, Plain, Progress};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -288,7 +288,13 @@ fn run(program: &Path, job: &Job, threads: usize, screen: &Screen) -> anyhow::Re
     let take = |line: Line| match line {
         Line::Progress { done, total } => {
             let (phase, unit) = ("predicting".into(), "images".into());
-            shared.borrow_mut().message(&Message::Progress { phase, done, total, unit });
+            shared.borrow_mut().message(&Message::Progress(Progress {
+                phase,
+                done,
+                total,
+                unit,
+                plain: Plain::Sometimes,
+            }));
         }
         Line::Note(line) => shared.borrow().log(&format!("predict: {line}")),
         Line::Image(report) => {
