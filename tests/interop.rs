@@ -213,6 +213,20 @@ fn pyarrow_opens_every_artifact() {
 }
 
 #[test]
+fn tensorboard_reads_what_a_run_logs() {
+    let project = Project::micro();
+    let run = project.run(&["train", "--log", "tensorboard"]);
+    let logs = PathBuf::from(run.stage("train")["logs"].as_str().unwrap());
+    let said = python("read_events.py", &[&logs, &project.artifact(&run, "checkpoint")]);
+    // Six steps of five columns, and the untuned decoder and three epochs of two.
+    for part in
+        ["train/gradient_norm", "train/learning_rate", "train/loss", "validation/dice", ": 38 scalars agree"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn transformers_opens_a_random_checkpoint() {
     for name in ["tiny", "small"] {
         let dir = tempfile::tempdir().unwrap();

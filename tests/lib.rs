@@ -136,18 +136,20 @@ impl Run {
             .collect()
     }
 
+    /// What is said of a stage.
+    pub fn stage(&self, name: &str) -> &Value {
+        let stages = self.0["stages"].as_array().expect("stages");
+        stages.iter().find(|stage| stage["name"] == name).expect("a stage of that name")
+    }
+
     /// A stage's reason.
     pub fn reason(&self, stage: &str) -> &str {
-        let stages = self.0["stages"].as_array().expect("stages");
-        let stage = stages.iter().find(|s| s["name"] == stage).expect("a stage of that name");
-        stage["reason"].as_str().expect("a reason")
+        self.stage(stage)["reason"].as_str().expect("a reason")
     }
 
     /// What a stage found worth saying, a line each.
     pub fn notes(&self, stage: &str) -> Vec<&str> {
-        let stages = self.0["stages"].as_array().expect("stages");
-        let stage = stages.iter().find(|s| s["name"] == stage).expect("a stage of that name");
-        stage["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+        self.stage(stage)["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
     /// Kind to artifact id, sources included.

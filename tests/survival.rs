@@ -33,6 +33,13 @@ fn an_epoch(work: &Path) -> bool {
     work.join("state/epoch-00001").exists()
 }
 
+/// A step within an epoch is saved.
+#[cfg(unix)]
+fn a_step(work: &Path) -> bool {
+    let mut entries = fs::read_dir(work.join("state")).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().contains("-step-"))
+}
+
 /// Runs up to `stage` and kills the runner without warning as soon as `sign` is seen there. A run that was over by
 /// then is made again; what was killed had a work folder and no end.
 #[cfg(unix)]
@@ -47,7 +54,8 @@ fn kill_in(project: &Project, stage: &str, sign: Sign) {
         ours.map(|entry| entry.path())
     };
     for _ in 0..100 {
-        let mut command = project.command("run", &["--json", stage, "--force", stage]);
+        let args = ["--json", stage, "--force", stage, "--set", "runtime.save_steps=1"];
+        let mut command = project.command("run", &args);
         // `cargo xtask` becomes the runner: it keeps the process that is spawned here.
         let mut runner = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let begins = format!("{stage}: forced");
@@ -69,11 +77,12 @@ fn kill_in(project: &Project, stage: &str, sign: Sign) {
 fn a_kill_in_any_stage_changes_nothing_in_the_end() {
     let undisturbed = Project::micro().run(&[]);
     let project = Project::micro();
-    let kills: [(&str, Sign); 6] = [
+    let kills: [(&str, Sign); 7] = [
         ("ingest", at_work),
         ("embed", at_work),
         ("embed", a_shard),
         ("train", at_work),
+        ("train", a_step),
         ("train", an_epoch),
         ("evaluate", at_work),
     ];
@@ -91,6 +100,26 @@ fn a_kill_in_any_stage_changes_nothing_in_the_end() {
     assert_eq!(after.with_status("reused"), ["ingest", "embed", "train", "evaluate"]);
     assert_eq!(after.artifacts(), undisturbed.artifacts());
     assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "no work folder is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_resumed_run_logs_from_where_it_goes_on() {
+    let project = Project::micro();
+    kill_in(&project, "train", an_epoch);
+    let run = project.run(&["train", "--log", "csv"]);
+    let resumed =
+        run.notes("train").into_iter().find(|note| note.starts_with("resumed after epoch ")).unwrap();
+    // "epoch 1", or "epoch 1, step 3": of two steps an epoch, those after that are logged.
+    let numbers: Vec<u32> =
+        resumed.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+    let saved = numbers.get(1).copied().unwrap_or(2 * numbers[0]);
+    let logs = Path::new(run.stage("train")["logs"].as_str().unwrap());
+    let steps = fs::read_to_string(logs.join("steps.csv")).unwrap();
+    let found: Vec<u32> =
+        steps.lines().skip(1).map(|row| row.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    assert_eq!(found, (saved + 1..=6).collect::<Vec<_>>(), "{resumed}");
+    assert_eq!(run.stage("train")["timing"]["steps"], 6 - saved);
 }
 
 #[test]

@@ -246,9 +246,22 @@ impl Card<'_> {
                 (Some("validation_dice"), Some(dice)) => {
                     format!("the best on the validation part (Dice {dice:.4} on the low-res grid)")
                 }
+                (_, Some(dice)) => {
+                    format!("the last, as asked (validation Dice {dice:.4} on the low-res grid)")
+                }
                 _ => "the last: there was no validation part to choose by".into(),
             };
-            let _ = writeln!(out, "\nKept: epoch {epoch} of {epochs}, {chosen}.");
+            let early = match summary["stopped_early"].as_bool() {
+                Some(true) => ", after which training stopped early",
+                _ => "",
+            };
+            let _ = writeln!(out, "\nKept: epoch {epoch} of {epochs}{early}; {chosen}.");
+            if let Some(decay) = train.document["params"]["ema"].as_f64().filter(|decay| *decay > 0.0) {
+                let _ = writeln!(
+                    out,
+                    "The weights are an exponential moving average over its steps (decay {decay})."
+                );
+            }
         }
         out.push_str("\n| setting | value |\n|---|---|\n");
         let stages = [

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 #[derive(Args)]
 pub struct TestArgs {
-    /// Run the tests that compare with Python (PyTorch, transformers, segment-anything, MONAI, Pillow, pyarrow), instead of the rest.
+    /// Run the tests that compare with Python (PyTorch, transformers, segment-anything, MONAI, Pillow, pyarrow, TensorBoard), instead of the rest.
     #[arg(long)]
     interop: bool,
     /// Only tests whose name contains this.
@@ -33,8 +33,8 @@ pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
 fn python() -> anyhow::Result<PathBuf> {
     let python = std::env::var_os("RESECT_PYTHON")
         .map_or_else(|| workspace::root().join(".venv/bin/python"), PathBuf::from);
-    let modules =
-        "torch, torchvision, transformers, segment_anything, monai, pyarrow, pycocotools, PIL, numpy, scipy";
+    let modules = "torch, torchvision, transformers, segment_anything, monai, pyarrow, pycocotools, PIL, numpy, scipy, \
+                   tensorboard";
     let works = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     ensure!(
         works.as_ref().is_ok_and(|output| output.status.success()),
