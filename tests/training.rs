@@ -50,8 +50,7 @@ fn the_last_epoch_an_average_and_patience_are_settings() {
     let stopped = project.run(&[&["evaluate", "--set", "train.patience=2"][..], &high].concat());
     let (note, summary) = kept(&stopped);
     assert!(summary.stopped_early && summary.epochs == summary.epoch + 2, "{summary:?}");
-    let words = format!("; stopped early, after 2 without a better one, of {}", 9);
-    assert!(note.ends_with(&words), "{note}");
+    assert!(note.ends_with("; stopped early, after 2 without a better one, of 9"), "{note}");
     let of = format!("tuned is epoch {} of {}", summary.epoch, summary.epochs);
     assert!(stopped.notes("evaluate")[0].ends_with(&of), "{:?}", stopped.notes("evaluate"));
 }
@@ -62,7 +61,7 @@ fn patience_needs_a_validation_part() {
     let output = project.output("run", &["--set", "train.patience=2", "--set", "split.validation_share=0"]);
     assert_eq!(output.status.code(), Some(2));
     let expected = "--set train.patience=2: train.patience needs a validation part: raise split.validation_share, which is 0, \
-                    or set it to 0";
+                    or set train.patience = 0";
     assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     let output = project.output("run", &["--set", "train.ema=1", "--set", "runtime.save_epochs=0"]);
     let errors = stderr(&output);
@@ -85,12 +84,23 @@ fn logs_hold_what_the_history_holds() {
     let names = fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("events.out.tfevents.")).count(), 1);
 
+    // Several seeds have a folder each.
+    let seeds = project.run(&["train", "--log", "csv", "--set", "train.seeds=[1,2]"]);
+    let folder = project.store().join("runs").join(seeds.json()["run"].as_str().unwrap());
+    for seed in [1, 2] {
+        let logs = folder.join(format!("train-seed-{seed}"));
+        assert_eq!(fs::read_to_string(logs.join("steps.csv")).unwrap().lines().count(), 7);
+        assert!(
+            seeds.json()["stages"].as_array().unwrap().iter().any(|s| s["logs"] == logs.to_str().unwrap())
+        );
+    }
+
     // What is reused says nothing, and a run that logs nothing leaves no folder.
     let output = project.output("run", &["train", "--log", "csv", "--json"]);
     assert!(stderr(&output).contains("nothing to log: train did not run"), "{}", stderr(&output));
     let again = Run::of(&output).unwrap();
     assert!(again.stage("train")["logs"].is_null());
-    assert_eq!(fs::read_dir(project.store().join("runs")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(project.store().join("runs")).unwrap().count(), 2);
 }
 
 /// Compares a CSV file with the rows of a table, to the last bit.

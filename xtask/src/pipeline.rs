@@ -413,7 +413,10 @@ impl<'a> Reader<'a> {
         problems.expect(
             pipeline.train.patience == 0 || pipeline.split.validation_share > 0.0,
             "train.patience",
-            || "needs a validation part: raise split.validation_share, which is 0, or set it to 0".into(),
+            || {
+                "needs a validation part: raise split.validation_share, which is 0, or set train.patience = 0"
+                    .into()
+            },
         );
         for problem in problems.0 {
             self.problem(&problem.setting, problem.message);

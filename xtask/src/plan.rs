@@ -81,6 +81,12 @@ impl Task {
         self.seed.map_or_else(|| what.to_owned(), |seed| format!("seed {seed}: {what}"))
     }
 
+    /// Name of the folder of what it logs.
+    pub fn folder(self) -> String {
+        self.seed
+            .map_or_else(|| self.step.name().to_owned(), |seed| format!("{}-seed-{seed}", self.step.name()))
+    }
+
     /// The name under which the key it used last is remembered.
     pub fn memory(self) -> String {
         match self.seed {

@@ -33,7 +33,7 @@ pub struct RunArgs {
     /// Worker threads of a stage; changes no byte of any artifact [default: runtime.threads, else all cores].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Write the steps and epochs of train, as they come, to artifacts/runs/<run>/train/. Repeatable.
+    /// Write the steps and epochs of train, as they come, to artifacts/runs/RUN/train/. Repeatable.
     #[arg(long, value_name = "FORMAT")]
     log: Vec<LogFormat>,
 }
@@ -336,7 +336,7 @@ impl Runner<'_> {
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
         let mut notes = Vec::new();
         let (mut peak_memory, mut timing) = (None, None);
-        let mut log = Log::new(self.log, self.plan.store.run_dir(self.run).join(step.name()));
+        let mut log = Log::new(self.log, self.plan.store.run_dir(self.run).join(task.folder()));
         match self.plan.sources.of(step) {
             Some(source) => {
                 let out = work.join("out").join(step.outputs()[0]);

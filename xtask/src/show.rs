@@ -80,7 +80,7 @@ impl Screen {
 
 const WAITING: &str = "{prefix:<9} {spinner} {msg}  {elapsed}";
 /// The message is cut where the line ends, so what matters most stands first in it.
-const COUNTED: &str = "{prefix:<9} {bar:16} {pos}/{len} {wide_msg}";
+const COUNTED: &str = "{prefix:<9} {bar:6} {pos}/{len} {wide_msg}";
 const BYTES: &str =
     "{prefix:<9} {bar:24} {decimal_bytes}/{decimal_total_bytes} {msg}  {decimal_bytes_per_sec}, {eta} left";
 

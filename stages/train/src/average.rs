@@ -4,7 +4,7 @@ use resect_checkpoint::NamedTensor;
 
 /// `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`: the first update copies the weights, each later one
 /// moves the average towards them. A weight that never changes keeps its bits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Average {
     decay: f64,
     tensors: Vec<NamedTensor>,

@@ -256,7 +256,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             phase.push_str(&format!(", loss {loss:.3}"));
         }
         if let Some(dice) = progress.epochs.last().and_then(|row| row.validation_dice) {
-            phase.push_str(&format!(", validation Dice {dice:.3}"));
+            // A living line has little room.
+            let name = if plain == Plain::Always { "validation Dice" } else { "Dice" };
+            phase.push_str(&format!(", {name} {dice:.3}"));
         }
         if let Some((best, dice)) = progress.best() {
             phase.push_str(&format!(" (best {dice:.3}, epoch {best})"));
