@@ -90,7 +90,7 @@ impl Project {
         params: &TrainParams,
         runtime: &Runtime,
         state: &str,
-    ) -> Result<Trained, TrainError> {
+    ) -> Result<Trained, Box<TrainError>> {
         let (embeddings, targets) = (self.path("embeddings"), self.path("targets"));
         let inputs = Inputs { embeddings: &embeddings, targets: &targets, base: &self.base };
         let state = self.path(state);
