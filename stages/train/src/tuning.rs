@@ -106,12 +106,11 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         let tokens = samples.tokens(&order, &boxes, prompts)?;
         let epoch_samples = samples.with_tokens(&order, &tokens);
         let batches: Vec<&[Sample<'_>]> = epoch_samples.chunks(params.batch_size as usize).collect();
+        let is_due = |step: u32| runtime.save_steps > 0 && step.is_multiple_of(runtime.save_steps);
         for group in batches.chunks(params.accumulation as usize).skip(self.progress.groups) {
             self.step(epoch, group)?;
-            let step = self.progress.step();
-            let ends = self.progress.groups == self.setting.steps();
-            // The end of the epoch has a save of its own.
-            if !ends && runtime.save_steps > 0 && step.is_multiple_of(runtime.save_steps) {
+            // After the last step the epoch is ended first.
+            if is_due(self.progress.step()) && self.progress.groups < self.setting.steps() {
                 self.check_weights(epoch, group)?;
                 self.save()?;
             }
@@ -119,10 +118,10 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         if let Some(last) = batches.chunks(params.accumulation as usize).last() {
             self.end_epoch(epoch, last)?;
         }
-        match epoch.is_multiple_of(runtime.save_epochs) {
-            true => self.save(),
-            false => Ok(()),
+        if epoch.is_multiple_of(runtime.save_epochs) || is_due(self.progress.step()) {
+            self.save()?;
         }
+        Ok(())
     }
 
     /// Takes an optimiser step with the gradients of a group of batches.

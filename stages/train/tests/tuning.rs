@@ -288,6 +288,11 @@ fn what_is_saved_when_changes_no_byte() {
     // Step 10 is the last multiple of five, in the third epoch; the second was saved as a whole, the third was not.
     assert_eq!(project.saved("seldom"), ["epoch-00002-step-00000010"]);
     assert_eq!(project.saved("usual"), ["epoch-00003"]);
+    // A step that ends an epoch counts as well.
+    let by_steps = Runtime { save_epochs: 9, save_steps: 8, ..Default::default() };
+    let other = project.train::<TapeTrainer>(&params(), &by_steps, "by-steps").unwrap();
+    assert!(other.files == usual.files);
+    assert_eq!(project.saved("by-steps"), ["epoch-00002"]);
 }
 
 /// Settings with which validation Dice rises and falls.
