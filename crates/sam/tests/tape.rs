@@ -9,7 +9,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, Part, SamConfig, part_tensors, random};
 use resect_sam::{
-    Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,
+    Cpu, MaskDecoder, NamedTensor, Precision, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,
 };
 
 type B = Autodiff<Cpu>;
@@ -94,7 +94,7 @@ impl Case {
         let logits = runs.iter_mut().zip(samples).flat_map(|(run, ((embedding, gradient), tokens))| {
             // Twice, because the second time memory is used again.
             for _ in 0..2 {
-                decoder.forward(embedding, tokens, run);
+                decoder.forward(embedding, tokens, Precision::F32, run);
                 decoder.backward(gradient, run);
             }
             run.logits().to_vec()
