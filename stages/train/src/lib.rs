@@ -13,6 +13,7 @@
 mod adamw;
 mod batch;
 mod loss;
+mod loss_scale;
 mod parameters;
 mod resume;
 mod schedule;
@@ -27,7 +28,7 @@ use batch::Samples;
 pub use loss::{DiceCe, SampleLoss, Values, dice_ce};
 pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
-pub use trainer::Trainer;
+pub use trainer::{Stepped, Trainer};
 
 use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, FORMAT, SelectedBy, Step, Summary};
@@ -97,6 +98,17 @@ pub enum TrainError {
         warmup: u32,
         /// Optimiser steps over all epochs.
         steps: u64,
+    },
+    /// With f16: no scale of the loss makes the gradient finite.
+    #[error(
+        "the gradient is not finite in f16 with any scale of the loss: step {step} (epoch {epoch}) was skipped as those before \
+         it were, down to a scale of 2^-14; set train.precision = \"bf16\" or \"f32\", or lower train.learning_rate"
+    )]
+    NoLossScale {
+        /// From 1.
+        epoch: u32,
+        /// From 1, over all epochs.
+        step: u32,
     },
     /// What a restart would resume from cannot be written or read.
     #[error("cannot {action} {}: {message}", path.display())]
@@ -189,7 +201,13 @@ pub fn run_with<T: Trainer>(
                 let mean = group.take();
                 let step = progress.step() + 1;
                 let learning_rate = rate.of(epoch, step);
-                let gradient_norm = trainer.step(learning_rate);
+                let gradient_norm = match trainer.step(learning_rate) {
+                    Stepped::Taken { gradient_norm } => gradient_norm,
+                    Stepped::Skipped { loss_scale } if loss_scale < loss_scale::LEAST => {
+                        return Err(TrainError::NoLossScale { epoch, step });
+                    }
+                    Stepped::Skipped { .. } => f64::INFINITY,
+                };
                 progress.steps.push(Step {
                     epoch,
                     step,
@@ -256,6 +274,11 @@ impl Group {
 fn finish(out: &Path, progress: Progress, report: &Reporter) -> Result<(), TrainError> {
     let epochs = progress.epochs.last().map_or(0, |e| e.epoch);
     let kept = progress.kept;
+    if progress.skipped() > 0 {
+        let (skipped, steps) = (progress.skipped(), progress.step());
+        report
+            .note(format!("{skipped} of {steps} steps were skipped: their gradients were not finite in f16"));
+    }
     let tensors: Vec<NamedTensor> = progress.kept_tensors;
     write_safetensors(&out.join(DECODER_FILE), tensors, None)?;
     table::write(&out.join("history.parquet"), &progress.steps)?;

@@ -5,6 +5,7 @@
 //!   decoder.safetensors   the weights
 //!   kept.safetensors      those of the epoch that is kept so far
 //!   moments.safetensors   AdamW's moments, or what else the trainer's optimiser remembers
+//!   loss-scale.json       with f16: the scale of the loss
 //!   history.parquet       the steps so far; a table, because JSON would not keep the last bit of every number
 //!   epochs.parquet        the epochs so far
 //!   progress.json         kept epoch
@@ -55,9 +56,14 @@ impl Progress {
         self.epochs.last().map_or(1, |row| row.epoch + 1)
     }
 
-    /// Optimiser steps taken.
+    /// Optimiser steps so far, those that were skipped among them.
     pub fn step(&self) -> u32 {
         self.steps.len() as u32
+    }
+
+    /// Optimiser steps that were skipped.
+    pub fn skipped(&self) -> u32 {
+        self.steps.iter().filter(|step| step.is_skipped()).count() as u32
     }
 
     /// Validation Dice of the kept epoch.
@@ -123,7 +129,7 @@ pub fn load<T: Trainer>(
     };
     let tensors = TensorFile::open(&dir.join("decoder.safetensors"))?.read_all()?;
     let mut trainer = T::new(config, tensors, prompts, params)?;
-    trainer.restore(&dir, progress.step())?;
+    trainer.restore(&dir, progress.step() - progress.skipped())?;
     Ok(Some((trainer, progress)))
 }
 

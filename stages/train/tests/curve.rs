@@ -12,7 +12,9 @@ use resect_geometry::{Mask, Size};
 use resect_params::{Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
 use resect_stage::Reporter;
-use resect_train::{Inputs, Sample, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with};
+use resect_train::{
+    Inputs, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
+};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -270,7 +272,7 @@ impl<T: Trainer> Trainer for Interrupted<T> {
         self.0.learn(batch)
     }
 
-    fn step(&mut self, learning_rate: f64) -> f64 {
+    fn step(&mut self, learning_rate: f64) -> Stepped {
         self.1 += 1;
         self.0.step(learning_rate)
     }

@@ -5,7 +5,7 @@ use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_params::TrainParams;
 use resect_sam::{Cpu, NamedTensor, Prompts, Sam};
-use resect_train::{Sample, TapeTrainer, TensorTrainer, Trainer};
+use resect_train::{Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
 struct Outcome {
@@ -48,7 +48,10 @@ fn train<T: Trainer>() -> Outcome {
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         losses.extend(samples.chunks(2).map(|batch| trainer.learn(batch).total()));
-        norms.push(trainer.step(params.learning_rate));
+        match trainer.step(params.learning_rate) {
+            Stepped::Taken { gradient_norm } => norms.push(gradient_norm),
+            skipped => panic!("{skipped:?}"),
+        }
     }
     let mut tensors = trainer.tensors();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
