@@ -1,10 +1,10 @@
-"""Mixed precision in PyTorch: single products and whole training loops, for the tests of [train] precision.
+"""Mixed precision in PyTorch: single products, the image encoder, and whole training loops, for the tests of `precision`.
 
-Writes into tests/fixtures/curve: products.safetensors (products and attention with rounded operands, and their gradients),
-precision.json (losses, learning rates and gradient norms of each variant) and the decoder's weights at the end of each. Needs what
-curve_reference.py needs:
+Writes into tests/fixtures/precision: products.safetensors (products and attention with rounded operands, and their gradients; the
+image embeddings of tests/fixtures/sam-tiny under `torch.autocast`), curve.json (losses, learning rates and gradient norms of each
+variant) and the decoder's weights at the end of each. Needs what curve_reference.py needs:
 
-    python tests/reference/precision_reference.py [--out tests/fixtures/curve]
+    python tests/reference/precision_reference.py [--out tests/fixtures/precision]
 
 `bf16` and `f16` are the definition: operands of the decoder's products are rounded, gradients too where they enter a product, and all
 else is single precision. `bf16-autocast` and `f16-autocast` are PyTorch's own `torch.autocast`, which also rounds results and biases.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from curve_reference import FIXTURES, VARIANTS, train
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from transformers import SamModel
 from transformers.models.sam import modeling_sam
@@ -131,23 +131,33 @@ def products(precision: str) -> dict[str, torch.Tensor]:
     return out
 
 
+def embeddings(precision: str) -> dict[str, torch.Tensor]:
+    """Image embeddings under `torch.autocast`."""
+    model = SamModel.from_pretrained(FIXTURES / "sam-tiny", attn_implementation="eager", dtype=torch.float32)
+    pixels = load_file(FIXTURES / "sam-tiny" / "reference.safetensors")["pixel_values"]
+    with torch.no_grad(), torch.autocast("cpu", dtype=DTYPES[precision]):
+        return {f"{precision}.image_embeddings": model.get_image_embeddings(pixels).float()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=FIXTURES / "curve", help="where to write the fixture")
+    parser.add_argument("--out", type=Path, default=FIXTURES / "precision", help="where to write the fixture")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    save_file({name: x.contiguous() for p in DTYPES for name, x in products(p).items()}, out / "products.safetensors")
+    tensors = {name: x.contiguous() for p in DTYPES for name, x in (products(p) | embeddings(p)).items()}
+    save_file(tensors, out / "products.safetensors")
     variants = []
     # Clipping sees gradients that were divided by the scale.
     for precision, settings in (("bf16", VARIANTS["published"]), ("f16", VARIANTS["steps"])):
         for autocast in (False, True):
             name = precision + ("-autocast" if autocast else "")
             history, weights = variant(settings, precision, autocast)
-            save_file(weights, out / f"{name}.safetensors")
+            if not autocast:
+                save_file(weights, out / f"{name}.safetensors")
             variants.append({"name": name, "settings": settings | {"precision": precision}, "steps": history})
             print(name, *(f"{key} {values[0]:.4g} to {values[-1]:.4g}" for key, values in history.items()))
-    (out / "precision.json").write_text("[\n" + ",\n".join(json.dumps(row) for row in variants) + "\n]\n")
+    (out / "curve.json").write_text("[\n" + ",\n".join(json.dumps(row) for row in variants) + "\n]\n")
 
 
 if __name__ == "__main__":
