@@ -201,13 +201,7 @@ pub fn run_with<T: Trainer>(
                 let mean = group.take();
                 let step = progress.step() + 1;
                 let learning_rate = rate.of(epoch, step);
-                let gradient_norm = match trainer.step(learning_rate) {
-                    Stepped::Taken { gradient_norm } => gradient_norm,
-                    Stepped::Skipped { loss_scale } if loss_scale < loss_scale::LEAST => {
-                        return Err(TrainError::NoLossScale { epoch, step });
-                    }
-                    Stepped::Skipped { .. } => f64::INFINITY,
-                };
+                let gradient_norm = loss_scale::gradient_norm(trainer.step(learning_rate), epoch, step)?;
                 progress.steps.push(Step {
                     epoch,
                     step,

@@ -5,6 +5,7 @@
 //! halved. After many good steps it is doubled.
 
 use crate::TrainError;
+use crate::trainer::Stepped;
 use resect_data::{read_json, write_json};
 use resect_params::Precision;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ const START: f64 = 65536.0;
 /// Good steps in a row after which the scale is doubled.
 const GROWTH_INTERVAL: u32 = 2000;
 /// A smaller scale helps nothing any more: gradients that are still not finite have another cause.
-pub(crate) const LEAST: f64 = 1.0 / 16384.0;
+const LEAST: f64 = 1.0 / 16384.0;
 
 /// The scale of the loss. It is a power of two, so that scaling rounds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,9 +70,33 @@ impl LossScale {
     }
 }
 
+/// What the history says of a step: the norm of its gradient, infinite where it was skipped.
+///
+/// # Errors
+/// A step that was skipped at the least scale of the loss.
+pub(crate) fn gradient_norm(stepped: Stepped, epoch: u32, step: u32) -> Result<f64, TrainError> {
+    match stepped {
+        Stepped::Taken { gradient_norm } => Ok(gradient_norm),
+        Stepped::Skipped { loss_scale } if loss_scale < LEAST => Err(TrainError::NoLossScale { epoch, step }),
+        Stepped::Skipped { .. } => Ok(f64::INFINITY),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_are_skipped_down_to_the_least_scale_and_no_further() {
+        let mut scale = LossScale::new(Precision::F16).unwrap();
+        for step in 1..=30 {
+            let skipped = Stepped::Skipped { loss_scale: scale.bad() };
+            assert_eq!(gradient_norm(skipped, 1, step).unwrap(), f64::INFINITY);
+        }
+        let error = gradient_norm(Stepped::Skipped { loss_scale: scale.bad() }, 1, 31).unwrap_err();
+        assert!(error.to_string().contains("step 31 (epoch 1)"), "{error}");
+        assert_eq!(gradient_norm(Stepped::Taken { gradient_norm: 0.5 }, 1, 32).unwrap(), 0.5);
+    }
 
     #[test]
     fn the_scale_moves_as_pytorchs() {
