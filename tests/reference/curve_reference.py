@@ -115,7 +115,12 @@ def scheduler_of(optimizer, s: dict, steps: int):
     return SequentialLR(optimizer, [linear, cosine], milestones=[warmup])
 
 
-def train(s: dict) -> tuple[dict, dict]:
+def in_single_precision(model: SamModel, embeddings: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """The logits of the single mask."""
+    return model(image_embeddings=embeddings, input_boxes=boxes, multimask_output=False).pred_masks
+
+
+def train(s: dict, predict=in_single_precision, loss_scaling: bool = False) -> tuple[dict, dict]:
     """The recipe's loop: the steps' losses, learning rates and gradient norms, and the weights at the end."""
     model = SamModel.from_pretrained(FIXTURES / "sam-tiny", attn_implementation="eager", dtype=torch.float32)
     for name, parameter in model.named_parameters():
@@ -129,25 +134,27 @@ def train(s: dict) -> tuple[dict, dict]:
     batches = torch.arange(len(SAMPLES)).split(s["batch_size"])
     steps = s["epochs"] * -(-len(batches) // s["accumulation"])
     scheduler = scheduler_of(optimizer, s, steps)
+    # Without scaling it hands everything through.
+    scaler = torch.amp.GradScaler("cpu", enabled=loss_scaling)
     history = {"loss": [], "learning_rate": [], "gradient_norm": []}
     model.train()
     optimizer.zero_grad()
     for _ in range(s["epochs"]):
         group = []
         for number, batch in enumerate(batches, 1):
-            output = model(
-                image_embeddings=data.embeddings[batch], input_boxes=data.boxes[batch], multimask_output=False,
-            )
-            loss = criterion(output.pred_masks.squeeze(1), data.masks[batch])
-            (loss / s["accumulation"]).backward()
+            logits = predict(model, data.embeddings[batch], data.boxes[batch])
+            loss = criterion(logits.squeeze(1), data.masks[batch])
+            scaler.scale(loss / s["accumulation"]).backward()
             group.append(loss.item())
             if number % s["accumulation"] == 0 or number == len(batches):
+                scaler.unscale_(optimizer)
                 norm = torch.nn.utils.clip_grad_norm_(decoder, s["clip_norm"] or float("inf"))
                 history["loss"].append(sum(group) / len(group))
                 history["learning_rate"].append(optimizer.param_groups[0]["lr"])
                 history["gradient_norm"].append(norm.item())
                 group = []
-                optimizer.step()
+                scaler.step(optimizer)
+                scaler.update()
                 optimizer.zero_grad()
                 if s["schedule"] == "step":
                     scheduler.step()

@@ -126,7 +126,8 @@ impl Subject {
     }
 
     /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first: those which `embed` would
-    /// give again now, with its code at hand (`code`) and on this kind of arithmetic.
+    /// give again now, with its code at hand (`code`) and on this kind of arithmetic, in single precision, in which `predict`
+    /// encodes.
     pub fn embeddings(&self, store: &Store, code: &str) -> Vec<PathBuf> {
         let Some(base) = &self.base_id else { return Vec::new() };
         let numeric = numeric_class(Step::Embed);
@@ -135,6 +136,7 @@ impl Subject {
             action.accepted.is_none()
                 && says("code", code)
                 && says("numeric", &numeric)
+                && action.document["params"]["precision"] == "f32"
                 && action.document["inputs"]["base"].as_str() == Some(base.as_str())
         });
         let ids = actions.filter_map(|action| action.outputs.get("embeddings").cloned());

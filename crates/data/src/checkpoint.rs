@@ -71,8 +71,16 @@ pub struct Step {
     pub ce_loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Euclidean norm of the step's gradient, before `train.clip_norm` shortens it.
+    /// Euclidean norm of the step's gradient, before `train.clip_norm` shortens it. Infinite with `train.precision = "f16"`: the
+    /// gradient was not finite at the scale that the loss had, so nothing moved in this step.
     pub gradient_norm: f64,
+}
+
+impl Step {
+    /// Whether nothing moved in this step.
+    pub fn is_skipped(&self) -> bool {
+        self.gradient_norm.is_infinite()
+    }
 }
 
 /// One epoch.

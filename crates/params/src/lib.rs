@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod precision;
 pub use check::{Invalid, Problems};
+pub use precision::Precision;
 
 /// How `ingest` reads the dataset and its masks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,17 +166,19 @@ impl Default for IngestLimits {
     }
 }
 
-/// How `embed` stores what the encoder gives.
+/// How `embed` computes embeddings and stores them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbedParams {
     /// Number format on disk.
     pub dtype: EmbeddingDtype,
+    /// Number format of what the encoder multiplies.
+    pub precision: Precision,
 }
 
 impl Default for EmbedParams {
     fn default() -> Self {
-        Self { dtype: EmbeddingDtype::F16 }
+        Self { dtype: EmbeddingDtype::F16, precision: Precision::F32 }
     }
 }
 
@@ -232,6 +236,8 @@ pub struct TrainParams {
     /// optimiser step, average = decay * average + (1 - decay) * weights, from the weights after the first step on. 0: the
     /// weights themselves are. (`torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`)
     pub ema: f64,
+    /// Number format of what the decoder multiplies in training, on the way there and on the way back.
+    pub precision: Precision,
 }
 
 impl Default for TrainParams {
@@ -255,6 +261,7 @@ impl Default for TrainParams {
             keep: Keep::Best,
             patience: 0,
             ema: 0.0,
+            precision: Precision::F32,
         }
     }
 }

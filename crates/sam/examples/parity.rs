@@ -1,4 +1,5 @@
-//! Runs a checkpoint and holds what comes out against a reference: `parity CHECKPOINT [REFERENCE [OUT]]`.
+//! Runs a checkpoint and holds what comes out against a reference: `parity [--bf16 | --f16] CHECKPOINT [REFERENCE [OUT]]`. With
+//! `--bf16` or `--f16` the image encoder is in that precision, as with `embed.precision`; the decoder never is.
 //!
 //! CHECKPOINT is anything that `Checkpoint::open` reads. REFERENCE is a safetensors file: `pixel_values` `[images, 3, S, S]` and, of
 //! each case, `CASE.input_points`, `CASE.input_labels` or `CASE.input_boxes` in pixels of the model's input; beside them what is
@@ -15,11 +16,20 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile, parameter_counts, write_safetensors};
-use resect_sam::{Cpu, Point, PointLabel, Prompts, Sam, normalise, repeat_per_prompt};
+use resect_sam::{Cpu, Point, PointLabel, Precision, Prompts, Sam, normalise, repeat_per_prompt};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let checkpoint = arguments.first().ok_or("usage: parity CHECKPOINT [REFERENCE [OUT]]")?;
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let precision = match arguments.first().map(String::as_str) {
+        Some("--bf16") => Precision::Bf16,
+        Some("--f16") => Precision::F16,
+        _ => Precision::F32,
+    };
+    if precision != Precision::F32 {
+        arguments.remove(0);
+    }
+    let usage = "usage: parity [--bf16 | --f16] CHECKPOINT [REFERENCE [OUT]]";
+    let checkpoint = arguments.first().ok_or(usage)?;
     let checkpoint = Checkpoint::open(Path::new(checkpoint))?;
     let reference = arguments.get(1).map(|path| TensorFile::open(Path::new(path))).transpose()?;
     let reference: BTreeMap<String, NamedTensor> = match reference {
@@ -33,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let loaded = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let pixels = reference.get("pixel_values").ok_or("the reference has no pixel_values")?;
-    let embeddings = sam.vision_encoder.forward(tensor(pixels));
+    let embeddings = sam.vision_encoder.with_precision(precision).forward(tensor(pixels));
     let mut found = vec![named("image_embeddings", embeddings.clone())];
     let encoded = started.elapsed().as_secs_f64();
     let started = Instant::now();

@@ -8,8 +8,11 @@ use burn::nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, backend::Backend};
 use resect_checkpoint::SamConfig;
+use resect_params::Precision;
 
-use crate::layers::{CHANNEL_NORM_EPS, Mlp, channel_norm, layer_norm, linear, unloaded};
+use crate::layers::{
+    CHANNEL_NORM_EPS, Mlp, channel_norm, convolution, layer_norm, linear, product, unloaded,
+};
 
 /// How many attention scores are held at once, per image: 32 MiB of f32. ViT-B's global attention has 201 million.
 const SCORES_AT_ONCE: usize = 8 << 20;
@@ -22,6 +25,8 @@ pub struct ImageEncoder<B: Backend> {
     pos_embed: Option<Param<Tensor<B, 4>>>,
     layers: Vec<Block<B>>,
     neck: Neck<B>,
+    /// To what operands of products and convolutions are rounded.
+    precision: Precision,
 }
 
 impl<B: Backend> ImageEncoder<B> {
@@ -38,7 +43,13 @@ impl<B: Backend> ImageEncoder<B> {
             pos_embed: v.use_abs_pos.then(|| unloaded([1, grid, grid, v.hidden_size], device)),
             layers: layers.collect(),
             neck: Neck::new(v.hidden_size, v.output_channels, device),
+            precision: Precision::F32,
         }
+    }
+
+    /// The same encoder, with the operands of its products and convolutions rounded to `precision`. As built it rounds nothing.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Pixels `[b, 3, S, S]`, normalised and padded ([`crate::normalise`]), to embeddings `[b, C, g, g]`.
@@ -54,14 +65,15 @@ impl<B: Backend> ImageEncoder<B> {
 
     /// One image, `[1, 3, S, S]`, to its embedding `[1, C, g, g]`.
     fn embed(&self, pixels: Tensor<B, 4>) -> Tensor<B, 4> {
-        let mut x = self.patch_embed.projection.forward(pixels).permute([0, 2, 3, 1]);
+        let x = convolution(&self.patch_embed.projection, pixels, self.precision);
+        let mut x = x.permute([0, 2, 3, 1]);
         if let Some(position) = &self.pos_embed {
             x = x + position.val();
         }
         for block in &self.layers {
-            x = block.forward(x);
+            x = block.forward(x, self.precision);
         }
-        self.neck.forward(x)
+        self.neck.forward(x, self.precision)
     }
 }
 
@@ -95,16 +107,16 @@ impl<B: Backend> Block<B> {
     }
 
     /// Tokens `[b, h, w, c]` to tokens of the same shape.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn forward(&self, x: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
         let [_, h, w, _] = x.dims();
         let normed = self.layer_norm1.forward(x.clone());
         let attended = match self.window {
-            Some(window) => unwindowed(self.attn.forward(windowed(normed, window)), [h, w]),
-            None => self.attn.forward(normed),
+            Some(window) => unwindowed(self.attn.forward(windowed(normed, window), precision), [h, w]),
+            None => self.attn.forward(normed, precision),
         };
         let x = x + attended;
         let normed = self.layer_norm2.forward(x.clone());
-        x + self.mlp.infer(normed)
+        x + self.mlp.infer(normed, precision)
     }
 }
 
@@ -163,11 +175,11 @@ impl<B: Backend> Attention<B> {
     /// The score of query `q` at `(y, x)` and key `k` at `(y', x')` is `scale q.k + q.R_h[y - y'] + q.R_w[x - x']`. It is
     /// computed as one product, of the query `[scale q, q.R_h, q.R_w]` with the key `[k, onehot(y'), onehot(x')]`, for a block
     /// of queries at a time: the whole score matrix of a large image would not fit, and adding positions to it would be slower
-    /// than the product.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    /// than the product. In a narrower precision the positions' share is an operand and rounded as such.
+    fn forward(&self, x: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
         let [n, s, _, c] = x.dims();
         let (heads, head, tokens) = (self.heads, c / self.heads, s * s);
-        let qkv = linear(&self.qkv, x.reshape([n * tokens, c]))
+        let qkv = linear(&self.qkv, x.reshape([n * tokens, c]), precision)
             .reshape([n, tokens, 3, heads, head])
             .permute([2, 0, 3, 1, 4])
             .reshape([3, n * heads, tokens, head]);
@@ -178,17 +190,17 @@ impl<B: Backend> Attention<B> {
         let (queries, keys) = match (&self.rel_pos_h, &self.rel_pos_w) {
             (Some(rel_h), Some(rel_w)) => {
                 let q = q.reshape([n * heads, s, s, head]);
-                let along_h = relative_scores(q.clone(), rel_h.val());
-                let along_w = relative_scores(q.swap_dims(1, 2), rel_w.val()).swap_dims(1, 2);
+                let along_h = relative_scores(q.clone(), rel_h.val(), precision);
+                let along_w = relative_scores(q.swap_dims(1, 2), rel_w.val(), precision).swap_dims(1, 2);
                 let positions = Tensor::cat(vec![along_h, along_w], 3).reshape([n * heads, tokens, 2 * s]);
                 let places = coordinates(s, &k.device()).expand([n * heads, tokens, 2 * s]);
                 (Tensor::cat(vec![scaled, positions], 2), Tensor::cat(vec![k, places], 2))
             }
             _ => (scaled, k),
         };
-        let attended = attend(queries, keys.swap_dims(1, 2), v, SCORES_AT_ONCE);
+        let attended = attend(queries, keys.swap_dims(1, 2), v, SCORES_AT_ONCE, precision);
         let merged = attended.reshape([n, heads, tokens, head]).swap_dims(1, 2).reshape([n * tokens, c]);
-        linear(&self.proj, merged).reshape([n, s, s, c])
+        linear(&self.proj, merged, precision).reshape([n, s, s, c])
     }
 }
 
@@ -199,9 +211,12 @@ fn attend<B: Backend>(
     k: Tensor<B, 3>,
     v: Tensor<B, 3>,
     scores_at_once: usize,
+    precision: Precision,
 ) -> Tensor<B, 3> {
     let [m, t, _] = q.dims();
-    let rows = |q: Tensor<B, 3>, k: Tensor<B, 3>, v: Tensor<B, 3>| softmax(q.matmul(k), 2).matmul(v);
+    let rows = |q: Tensor<B, 3>, k: Tensor<B, 3>, v: Tensor<B, 3>| {
+        product(softmax(product(q, k, precision), 2), v, precision)
+    };
     let whole = scores_at_once / (t * t);
     if whole >= m {
         return rows(q, k, v);
@@ -224,13 +239,13 @@ fn attend<B: Backend>(
 
 /// Scores of queries `[m, s, s', d]` against every distance along their second axis: `[m, s, s', s]`, element
 /// `(i, j, k)` being the product of query `(i, j)` with the table's row for the distance `i - k`.
-fn relative_scores<B: Backend>(q: Tensor<B, 4>, table: Tensor<B, 2>) -> Tensor<B, 4> {
+fn relative_scores<B: Backend>(q: Tensor<B, 4>, table: Tensor<B, 2>, precision: Precision) -> Tensor<B, 4> {
     let [_, s, _, d] = q.dims();
     let rows: Vec<i32> =
         (0..s as i32).flat_map(|i| (0..s as i32).map(move |k| i - k + s as i32 - 1)).collect();
     let rows = Tensor::<B, 1, Int>::from_data(rows.as_slice(), &q.device());
     let table = resized(table, 2 * s - 1).select(0, rows).reshape([1, s, s, d]);
-    q.matmul(table.swap_dims(2, 3))
+    product(q, table.swap_dims(2, 3), precision)
 }
 
 /// Interpolates a table `[length, d]` linearly to another length; sample centres are aligned, not corners.
@@ -286,9 +301,10 @@ impl<B: Backend> Neck<B> {
     }
 
     /// Tokens `[b, g, g, hidden]` to embeddings `[b, C, g, g]`.
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = channel_norm(&self.layer_norm1, self.conv1.forward(x.permute([0, 3, 1, 2])));
-        channel_norm(&self.layer_norm2, self.conv2.forward(x))
+    fn forward(&self, x: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
+        let x = convolution(&self.conv1, x.permute([0, 3, 1, 2]), precision);
+        let x = channel_norm(&self.layer_norm1, x);
+        channel_norm(&self.layer_norm2, convolution(&self.conv2, x, precision))
     }
 }
 
@@ -318,8 +334,10 @@ mod tests {
             Tensor::<Cpu, 1>::from_data(values.as_slice(), &device).reshape(shape)
         };
         let (q, k, v) = (draw([5, 6, 3], 0.7), draw([5, 3, 6], 1.3), draw([5, 6, 4], 2.9));
-        let attended =
-            |scores| attend(q.clone(), k.clone(), v.clone(), scores).into_data().to_vec::<f32>().unwrap();
+        let attended = |scores| {
+            let attended = attend(q.clone(), k.clone(), v.clone(), scores, Precision::F32);
+            attended.into_data().to_vec::<f32>().unwrap()
+        };
         let whole = attended(usize::MAX);
         for scores in [1, 30, 35, 36, 100, 180] {
             let close = attended(scores).iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-6);

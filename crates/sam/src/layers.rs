@@ -1,22 +1,83 @@
 //! Small layers that several parts share.
 
 use burn::module::{Module, Param};
+use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use resect_checkpoint::Activation;
+use resect_params::Precision;
 
 /// Epsilon of every layer norm over channels, which `transformers` does not take from the configuration.
 pub(crate) const CHANNEL_NORM_EPS: f64 = 1e-6;
 
-/// Applies a linear layer to the last axis as one matrix product.
+/// The format that operands are rounded to; none where they stay as they are.
+fn narrow(precision: Precision) -> Option<FloatDType> {
+    match precision {
+        Precision::F32 => None,
+        Precision::Bf16 => Some(FloatDType::BF16),
+        Precision::F16 => Some(FloatDType::F16),
+    }
+}
+
+/// The matrix product of two tensors, whose operands are rounded to `precision`.
+///
+/// burn's products give the format that they take, so the result, which was summed in single precision, passes through that
+/// format, too. So does the gradient of each operand: the casts turn round on the way back. That is what `torch.autocast` does,
+/// and what the matrix units of GPUs are fast at.
+pub(crate) fn product<B: Backend, const D: usize>(
+    a: Tensor<B, D>,
+    b: Tensor<B, D>,
+    precision: Precision,
+) -> Tensor<B, D> {
+    match narrow(precision) {
+        None => a.matmul(b),
+        Some(format) => a.cast(format).matmul(b.cast(format)).cast(FloatDType::F32),
+    }
+}
+
+/// A convolution whose operands are rounded to `precision`; see [`product`]. Its bias is not.
+pub(crate) fn convolution<B: Backend>(
+    layer: &Conv2d<B>,
+    x: Tensor<B, 4>,
+    precision: Precision,
+) -> Tensor<B, 4> {
+    let Some(format) = narrow(precision) else { return layer.forward(x) };
+    let mut narrow = layer.clone();
+    let bias = narrow.bias.take();
+    narrow.weight = Param::from_tensor(layer.weight.val().cast(format));
+    let y = narrow.forward(x.cast(format)).cast(FloatDType::F32);
+    match bias {
+        Some(bias) => {
+            let channels = y.dims()[1];
+            y + bias.val().reshape([1, channels, 1, 1])
+        }
+        None => y,
+    }
+}
+
+/// Applies a linear layer to the last axis as one matrix product, whose operands are rounded to `precision`.
 ///
 /// With more than two axes burn multiplies one small matrix per leading index.
-pub(crate) fn linear<B: Backend, const D: usize>(layer: &Linear<B>, x: Tensor<B, D>) -> Tensor<B, D> {
+pub(crate) fn linear<B: Backend, const D: usize>(
+    layer: &Linear<B>,
+    x: Tensor<B, D>,
+    precision: Precision,
+) -> Tensor<B, D> {
     let mut dims = x.dims();
     let channels = dims[D - 1];
     let rows = dims.iter().product::<usize>() / channels;
-    let y = layer.forward(x.reshape([rows, channels]));
+    let x = x.reshape([rows, channels]);
+    let y = match precision {
+        Precision::F32 => layer.forward(x),
+        _ => {
+            let y = product(x, layer.weight.val(), precision);
+            match &layer.bias {
+                Some(bias) => y + bias.val().unsqueeze(),
+                None => y,
+            }
+        }
+    };
     dims[D - 1] = y.dims()[1];
     y.reshape(dims)
 }
@@ -84,18 +145,18 @@ impl<B: Backend> Mlp<B> {
         }
     }
 
-    pub(crate) fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        linear(&self.lin2, activate(self.activation, linear(&self.lin1, x)))
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
+        linear(&self.lin2, activate(self.activation, linear(&self.lin1, x, precision)), precision)
     }
 
     /// [`Mlp::forward`] where no gradient is needed: burn's own GELU is exact in this direction, and one pass over memory.
-    pub(crate) fn infer<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        let x = linear(&self.lin1, x);
+    pub(crate) fn infer<const D: usize>(&self, x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
+        let x = linear(&self.lin1, x, precision);
         let x = match self.activation {
             Activation::Gelu => burn::tensor::activation::gelu(x),
             Activation::Relu => relu(x),
         };
-        linear(&self.lin2, x)
+        linear(&self.lin2, x, precision)
     }
 }
 
@@ -117,11 +178,11 @@ impl<B: Backend> FeedForward<B> {
         }
     }
 
-    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let mut x = relu(self.proj_in.forward(x));
+    pub(crate) fn forward(&self, x: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
+        let mut x = relu(linear(&self.proj_in, x, precision));
         for layer in &self.layers {
-            x = relu(layer.forward(x));
+            x = relu(linear(layer, x, precision));
         }
-        self.proj_out.forward(x)
+        linear(&self.proj_out, x, precision)
     }
 }

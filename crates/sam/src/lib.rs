@@ -13,6 +13,9 @@
 //! prompts, `t` prompt tokens, `m` masks. A prompt makes one set of masks; several prompts on one image repeat its embedding
 //! ([`repeat_per_prompt`]).
 //!
+//! Image encoder and mask decoder compute in single precision, or with the operands of their products rounded to a narrower
+//! format ([`Precision`], `with_precision`); the prompt encoder is in single precision always.
+//!
 //! The crate computes. It does not read images, know files other than checkpoints, or train: losses and optimisers are elsewhere.
 
 mod error;
@@ -28,6 +31,7 @@ mod transformer;
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 pub use resect_checkpoint::{Checkpoint, NamedTensor, SamConfig};
+pub use resect_params::Precision;
 
 pub use error::Error;
 pub use image_encoder::ImageEncoder;

@@ -9,8 +9,9 @@ use burn::nn::LayerNorm;
 use burn::nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
 use burn::tensor::{Tensor, backend::Backend};
 use resect_checkpoint::SamConfig;
+use resect_params::Precision;
 
-use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, gelu, layer_norm};
+use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, gelu, layer_norm, product};
 use crate::prompt_encoder::PromptEmbeddings;
 use crate::transformer::TwoWayTransformer;
 
@@ -37,6 +38,8 @@ pub struct MaskDecoder<B: Backend> {
     upscale_conv2: ConvTranspose2d<B>,
     output_hypernetworks_mlps: Vec<FeedForward<B>>,
     iou_prediction_head: FeedForward<B>,
+    /// To what operands of products are rounded.
+    precision: Precision,
 }
 
 impl<B: Backend> MaskDecoder<B> {
@@ -63,7 +66,13 @@ impl<B: Backend> MaskDecoder<B> {
                 d.iou_head_depth,
                 device,
             ),
+            precision: Precision::F32,
         }
+    }
+
+    /// The same decoder, with the operands of its products rounded to `precision`. As built it rounds nothing.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Predicts masks and their scores for `n` prompts.
@@ -85,7 +94,8 @@ impl<B: Backend> MaskDecoder<B> {
         let (tokens, image, grid) = self.transform(image_embeddings, image_position, prompts);
         let [n, _, channels] = tokens.dims();
         let iou_token = tokens.clone().slice_dim(1, 0..1).reshape([n, channels]);
-        let iou_scores = self.iou_prediction_head.forward(iou_token).slice_dim(1, masks.clone());
+        let iou_scores =
+            self.iou_prediction_head.forward(iou_token, self.precision).slice_dim(1, masks.clone());
         MaskOutput { low_res_logits: self.masks(tokens, image, grid, masks), iou_scores }
     }
 
@@ -125,7 +135,7 @@ impl<B: Backend> MaskDecoder<B> {
             x.reshape([n, c, h * w]).swap_dims(1, 2)
         };
         let image = flat(image_embeddings + prompts.dense.clone());
-        let (tokens, image) = self.transformer.forward(tokens, image, flat(image_position));
+        let (tokens, image) = self.transformer.forward(tokens, image, flat(image_position), self.precision);
         (tokens, image, [h, w])
     }
 
@@ -141,19 +151,18 @@ impl<B: Backend> MaskDecoder<B> {
         let count = masks.len();
         let weights = masks.map(|mask| {
             let token = tokens.clone().slice_dim(1, 1 + mask..2 + mask).reshape([n, channels]);
-            self.output_hypernetworks_mlps[mask].forward(token)
+            self.output_hypernetworks_mlps[mask].forward(token, self.precision)
         });
         let weights = Tensor::stack::<3>(weights.collect(), 1);
 
         // Both upscalings have their stride as kernel, so they are matrix products over channels. The two places within a
         // quad that each adds stay behind the grid's until the logits, which are few, are put in order.
         let x = image.reshape([n * h * w, channels]);
-        let x = gelu(self.upscale_layer_norm.forward(upscaled(&self.upscale_conv1, x)));
-        let x = gelu(upscaled(&self.upscale_conv2, x));
+        let x = gelu(self.upscale_layer_norm.forward(upscaled(&self.upscale_conv1, x, self.precision)));
+        let x = gelu(upscaled(&self.upscale_conv2, x, self.precision));
         let [_, channels] = x.dims();
         let x = x.reshape([n, h * w * 16, channels]);
-        weights
-            .matmul(x.swap_dims(1, 2))
+        product(weights, x.swap_dims(1, 2), self.precision)
             .reshape([n * count, h, w, 2, 2, 2, 2])
             .permute([0, 1, 3, 5, 2, 4, 6])
             .reshape([n, count, 4 * h, 4 * w])
@@ -171,11 +180,12 @@ pub fn is_idle(name: &str) -> bool {
 
 /// A transposed convolution of kernel and stride 2, over rows of channels: `[rows, c]` to `[rows * 4, c']`, where a row's four
 /// are those of its quad, line by line.
-fn upscaled<B: Backend>(conv: &ConvTranspose2d<B>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+fn upscaled<B: Backend>(conv: &ConvTranspose2d<B>, x: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
     let weight = conv.weight.val();
     let [from, to, _, _] = weight.dims();
     let rows = x.dims()[0];
-    let y = x.matmul(weight.permute([0, 2, 3, 1]).reshape([from, 4 * to])).reshape([rows * 4, to]);
+    let weight = weight.permute([0, 2, 3, 1]).reshape([from, 4 * to]);
+    let y = product(x, weight, precision).reshape([rows * 4, to]);
     match &conv.bias {
         Some(bias) => y + bias.val().reshape([1, to]),
         None => y,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use resect_checkpoint::{NamedTensor, Part, SamConfig, check_tensors, part_tensors};
+use resect_params::Precision;
 use resect_tape::{Activation, Linear, Norm, Tape, Value};
 
 use crate::layers::CHANNEL_NORM_EPS;
@@ -184,11 +185,13 @@ impl TapeDecoder {
 
     /// Predicts one sample's mask from its embedding `[C, g, g]` and its prompt's tokens `[t, C]`; see [`Run::logits`].
     ///
+    /// Operands of products are rounded to `precision`, here and on the way back.
+    ///
     /// # Panics
     /// When these have other sizes.
-    pub fn forward(&self, embedding: &[f32], prompt: &[f32], run: &mut Run) {
+    pub fn forward(&self, embedding: &[f32], prompt: &[f32], precision: Precision, run: &mut Run) {
         let (tape, weights, c) = (&mut run.tape, self.parameters.as_slice(), self.channels);
-        tape.clear();
+        tape.clear(precision);
         let tokens = tape.stack(weights, self.layers.tokens, prompt, c);
         let cells = self.grid * self.grid;
         let image = tape.filled(cells, c, |image| transpose_add(embedding, &self.no_mask, image));

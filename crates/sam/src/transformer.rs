@@ -7,8 +7,9 @@ use burn::nn::{LayerNorm, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, backend::Backend};
 use resect_checkpoint::DecoderConfig;
+use resect_params::Precision;
 
-use crate::layers::{Mlp, layer_norm, linear};
+use crate::layers::{Mlp, layer_norm, linear, product};
 
 /// By how much the attentions inside a block reduce their channels. `transformers` takes only the final attention's rate from
 /// the configuration.
@@ -44,16 +45,19 @@ impl<B: Backend> TwoWayTransformer<B> {
         tokens: Tensor<B, 3>,
         image: Tensor<B, 3>,
         image_position: Tensor<B, 3>,
+        precision: Precision,
     ) -> (Tensor<B, 3>, Tensor<B, 3>) {
         let token_position = tokens.clone();
         let (mut queries, mut keys) = (tokens, image);
         for layer in &self.layers {
-            (queries, keys) = layer.forward(queries, keys, token_position.clone(), image_position.clone());
+            (queries, keys) =
+                layer.forward(queries, keys, token_position.clone(), image_position.clone(), precision);
         }
         let attended = self.final_attn_token_to_image.forward(
             queries.clone() + token_position,
             keys.clone() + image_position,
             keys.clone(),
+            precision,
         );
         (self.layer_norm_final_attn.forward(queries + attended), keys)
     }
@@ -97,12 +101,13 @@ impl<B: Backend> TwoWayBlock<B> {
         keys: Tensor<B, 3>,
         query_position: Tensor<B, 3>,
         key_position: Tensor<B, 3>,
+        precision: Precision,
     ) -> (Tensor<B, 3>, Tensor<B, 3>) {
         let queries = if self.first {
-            self.self_attn.forward(queries.clone(), queries.clone(), queries)
+            self.self_attn.forward(queries.clone(), queries.clone(), queries, precision)
         } else {
             let placed = queries.clone() + query_position.clone();
-            queries.clone() + self.self_attn.forward(placed.clone(), placed, queries)
+            queries.clone() + self.self_attn.forward(placed.clone(), placed, queries, precision)
         };
         let queries = self.layer_norm1.forward(queries);
 
@@ -112,15 +117,17 @@ impl<B: Backend> TwoWayBlock<B> {
             queries.clone() + query_position.clone(),
             placed_keys.clone(),
             keys.clone(),
+            precision,
         );
         let queries = self.layer_norm2.forward(queries + attended);
 
-        let queries = self.layer_norm3.forward(queries.clone() + self.mlp.forward(queries));
+        let queries = self.layer_norm3.forward(queries.clone() + self.mlp.forward(queries, precision));
 
         let attended = self.cross_attn_image_to_token.forward(
             placed_keys,
             queries.clone() + query_position,
             queries.clone(),
+            precision,
         );
         (queries, self.layer_norm4.forward(keys + attended))
     }
@@ -150,14 +157,21 @@ impl<B: Backend> Attention<B> {
     }
 
     /// Queries `[n, q, C]`, keys and values `[n, k, C]` to `[n, q, C]`.
-    fn forward(&self, queries: Tensor<B, 3>, keys: Tensor<B, 3>, values: Tensor<B, 3>) -> Tensor<B, 3> {
-        let q = self.split(linear(&self.q_proj, queries));
-        let k = self.split(linear(&self.k_proj, keys));
-        let v = self.split(linear(&self.v_proj, values));
+    fn forward(
+        &self,
+        queries: Tensor<B, 3>,
+        keys: Tensor<B, 3>,
+        values: Tensor<B, 3>,
+        precision: Precision,
+    ) -> Tensor<B, 3> {
+        let q = self.split(linear(&self.q_proj, queries, precision));
+        let k = self.split(linear(&self.k_proj, keys, precision));
+        let v = self.split(linear(&self.v_proj, values, precision));
         let [n, heads, tokens, head] = q.dims();
-        let scores = q.mul_scalar((head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3));
-        let attended = softmax(scores, 3).matmul(v);
-        linear(&self.out_proj, attended.swap_dims(1, 2).reshape([n, tokens, heads * head]))
+        let scores = product(q.mul_scalar((head as f64).powf(-0.5)), k.swap_dims(2, 3), precision);
+        let attended = product(softmax(scores, 3), v, precision);
+        let merged = attended.swap_dims(1, 2).reshape([n, tokens, heads * head]);
+        linear(&self.out_proj, merged, precision)
     }
 
     /// `[n, t, c]` to `[n, heads, t, c / heads]`.

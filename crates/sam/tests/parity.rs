@@ -10,7 +10,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile};
 use resect_sam::{
-    Cpu, ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, Sam, normalise,
+    Cpu, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, Sam, normalise,
     repeat_per_prompt,
 };
 
@@ -147,6 +147,30 @@ fn image_embeddings_and_positions_agree() {
     let position = values(prompts.image_positional_encoding());
     compared.add("position".into(), &position, &fixture.get("image_position").data);
     compared.assert_close();
+}
+
+#[test]
+fn image_embeddings_in_narrower_precisions_are_as_far_from_single_precision_as_autocast() {
+    let fixture = Fixture::open();
+    let half =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/precision/products.safetensors");
+    let half = TensorFile::open(&half).unwrap();
+    let distance = |a: &[f32], b: &[f32]| {
+        let squares = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>();
+        (squares(&mut a.iter().zip(b).map(|(a, b)| a - b)) / squares(&mut b.iter().copied())).sqrt()
+    };
+    let single = fixture.get("image_embeddings").data;
+    for precision in [Precision::Bf16, Precision::F16] {
+        let encoder = ImageEncoder::<Cpu>::load(&fixture.checkpoint, &Default::default()).unwrap();
+        let found = values(encoder.with_precision(precision).forward(tensor(fixture.get("pixel_values"))));
+        let autocast = half.tensor(&format!("{precision}.image_embeddings")).unwrap().data;
+        let [ours, theirs] = [&found, &autocast].map(|embeddings| distance(embeddings, &single));
+        println!(
+            "{precision}: ours {ours:.1e}, autocast {theirs:.1e}, apart {:.1e}",
+            distance(&found, &autocast)
+        );
+        assert!((0.2 * theirs..1.2 * theirs).contains(&ours), "{precision}: {ours:.1e} and {theirs:.1e}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, Part, SamConfig, part_tensors, random};
 use resect_sam::{
-    Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,
+    Cpu, MaskDecoder, NamedTensor, Precision, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,
 };
 
 type B = Autodiff<Cpu>;
@@ -59,10 +59,11 @@ impl Case {
     }
 
     /// Logits, and gradients by parameter, with a graph of tensors over the whole batch.
-    fn on_tensors(&self) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
+    fn on_tensors(&self, precision: Precision) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
         let device = Default::default();
         let (c, g) = (self.config.embedding_channels(), self.config.grid());
         let decoder = MaskDecoder::<B>::from_tensors(&self.config, self.decoder.clone(), &device).unwrap();
+        let decoder = decoder.with_precision(precision);
         let frozen = self.prompts.forward(&Prompts::boxes(&BOXES, &device).unwrap());
         let prompts = PromptEmbeddings {
             sparse: frozen.sparse.map(Tensor::from_inner),
@@ -83,7 +84,7 @@ impl Case {
     }
 
     /// The same on tapes; gradients as the checkpoint has their parameters.
-    fn on_tapes(&self) -> (Vec<f32>, Vec<NamedTensor>) {
+    fn on_tapes(&self, precision: Precision) -> (Vec<f32>, Vec<NamedTensor>) {
         let decoder = TapeDecoder::from_tensors(&self.config, self.decoder.clone(), &self.prompts).unwrap();
         let device = Default::default();
         let tokens = self.prompts.forward(&Prompts::boxes(&BOXES, &device).unwrap()).sparse.unwrap();
@@ -94,7 +95,7 @@ impl Case {
         let logits = runs.iter_mut().zip(samples).flat_map(|(run, ((embedding, gradient), tokens))| {
             // Twice, because the second time memory is used again.
             for _ in 0..2 {
-                decoder.forward(embedding, tokens, run);
+                decoder.forward(embedding, tokens, precision, run);
                 decoder.backward(gradient, run);
             }
             run.logits().to_vec()
@@ -106,8 +107,8 @@ impl Case {
     }
 
     fn compare(&self) {
-        let (expected_logits, expected) = self.on_tensors();
-        let (logits, gradients) = self.on_tapes();
+        let (expected_logits, expected) = self.on_tensors(Precision::F32);
+        let (logits, gradients) = self.on_tapes(Precision::F32);
         let mut errors = vec![("logits".to_owned(), error(&logits, &expected_logits))];
         assert_eq!(gradients.len(), expected.len(), "number of parameters that learn");
         for gradient in gradients {
@@ -201,16 +202,89 @@ fn the_tape_agrees_with_tensors_for_a_perturbed_checkpoint() {
 #[test]
 fn the_tape_has_the_same_bits_with_any_number_of_threads() {
     let case = Case::random(SamConfig::named("small").unwrap());
-    let run = |threads: usize| {
+    let run = |threads: usize, precision: Precision| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let (logits, gradients) = pool.install(|| case.on_tapes());
+        let (logits, gradients) = pool.install(|| case.on_tapes(precision));
         let all = logits.into_iter().chain(gradients.into_iter().flat_map(|t| t.data));
         all.map(f32::to_bits).collect::<Vec<_>>()
     };
-    let one = run(1);
-    for threads in [2, 3] {
-        assert!(run(threads) == one, "{threads} threads");
+    for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+        let one = run(1, precision);
+        for threads in [2, 3] {
+            assert!(run(threads, precision) == one, "{precision}, {threads} threads");
+        }
     }
+}
+
+#[test]
+fn the_tape_agrees_with_tensors_in_narrower_precisions() {
+    let case = Case::random(SamConfig::named("tiny").unwrap());
+    let (logits, gradients) = case.on_tapes(Precision::F32);
+    // All gradients as one, because those of single parameters are in part what remains of larger numbers.
+    let joined = |gradients: Vec<NamedTensor>| gradients.into_iter().flat_map(|t| t.data).collect::<Vec<_>>();
+    let gradients = joined(gradients);
+    // Tensors also round results, so the two paths are as far from each other as from single precision.
+    for (precision, unit) in [(Precision::Bf16, 2f64.powi(-8)), (Precision::F16, 2f64.powi(-11))] {
+        let (tape_logits, tape_gradients) = case.on_tapes(precision);
+        let (tensor_logits, by_name) = case.on_tensors(precision);
+        let tensor_gradients = tape_gradients.iter().flat_map(|t| {
+            let found = &by_name[&t.name];
+            let linear =
+                t.shape.len() == 2 && !t.name.contains("iou_token") && !t.name.contains("mask_tokens");
+            match linear {
+                true => transposed(&NamedTensor {
+                    name: String::new(),
+                    shape: vec![t.shape[1], t.shape[0]],
+                    data: found.clone(),
+                }),
+                false => found.clone(),
+            }
+        });
+        let tensor_gradients: Vec<f32> = tensor_gradients.collect();
+        let tape_gradients = joined(tape_gradients);
+        for (what, tape, tensors, single) in [
+            ("logits", &tape_logits, &tensor_logits, &logits),
+            ("gradients", &tape_gradients, &tensor_gradients, &gradients),
+        ] {
+            let (apart, lost) = (distance(tape, tensors), distance(tape, single));
+            println!(
+                "{precision} {what}: tape and tensors {apart:.1e} apart, {lost:.1e} from single precision"
+            );
+            assert!(apart <= 20.0 * unit, "{precision} {what}: {apart:.1e}");
+            assert!((0.1 * unit..20.0 * unit).contains(&lost), "{precision} {what}: {lost:.1e}");
+        }
+    }
+}
+
+#[test]
+fn gradients_that_half_precision_cannot_hold_are_lost_unless_they_are_scaled() {
+    let mut case = Case::random(SamConfig::named("tiny").unwrap());
+    let relative = |case: &Case, scale: f32, precision: Precision| {
+        let (_, gradients) = case.on_tapes(precision);
+        gradients.into_iter().flat_map(|t| t.data).map(|x| x / scale).collect::<Vec<_>>()
+    };
+    let shrink = |case: &mut Case, by: f32| {
+        case.gradients.iter_mut().flatten().for_each(|x| *x *= by);
+    };
+    // Half of the least number of half precision, 2^-24, and below.
+    shrink(&mut case, 2f32.powi(-25));
+    let expected = relative(&case, 1.0, Precision::F32);
+    let lost = relative(&case, 1.0, Precision::F16);
+    assert!(largest(&lost) == 0.0, "{:e} of {:e}", largest(&lost), largest(&expected));
+    shrink(&mut case, 65536.0);
+    let kept = relative(&case, 65536.0, Precision::F16);
+    assert!(distance(&kept, &expected) < 5e-3, "{}", distance(&kept, &expected));
+    // And too large a scale makes them infinite.
+    shrink(&mut case, 2f32.powi(30));
+    assert!(relative(&case, 1.0, Precision::F16).iter().any(|x| !x.is_finite()));
+}
+
+/// Euclidean distance, relative to the second.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let squares: f64 = a.iter().zip(b).map(|(a, b)| square(a - b)).sum();
+    (squares / b.iter().map(|b| square(*b)).sum::<f64>()).sqrt()
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! step is a few dozen products and few passes over memory. All buffers are kept for the next sample. Gradients of
 //! parameters are left to [`gradients`], which sums them over the samples of a batch, one parameter after the other.
 //!
+//! Operands of products are rounded to the tape's [`Precision`]: the two of each product, and gradients where they enter one.
+//!
 //! No result depends on the number of threads: sums run in an order that depends on sizes alone.
 //!
 //! ```
@@ -24,9 +26,12 @@
 mod attention;
 mod blocks;
 mod matmul;
+mod rounding;
 mod tape;
 mod vector;
 
 pub use matmul::{Into, Matrix, matmul};
+pub use resect_params::Precision;
+pub use rounding::round;
 pub use tape::{Activation, Linear, Norm, Tape, Value, gradients};
 pub use vector::{exp_negative, ln_1p_unit, vectorised};

@@ -6,8 +6,11 @@ use crate::attention::{
 };
 use crate::blocks::by_rows;
 use crate::matmul::{Into, Matrix, matmul};
+use crate::rounding::operand;
 use crate::vector::{dot, each, each2, gelu, squares_about, sum, vectorised};
 use rayon::prelude::*;
+use resect_params::Precision;
+use std::borrow::Cow;
 
 /// A linear layer by the places of its parameters: a weight `[in, out]` and a bias.
 ///
@@ -123,11 +126,14 @@ pub struct Tape {
     ops: Vec<(Op, Value)>,
     /// Buffers of earlier samples.
     free: Vec<Vec<f32>>,
+    /// To what operands of products are rounded.
+    precision: Precision,
 }
 
 impl Tape {
-    /// Forgets all values; their memory serves the next ones.
-    pub fn clear(&mut self) {
+    /// Forgets all values; their memory serves the next ones, whose products have operands of this precision.
+    pub fn clear(&mut self, precision: Precision) {
+        self.precision = precision;
         self.ops.clear();
         for node in self.nodes.drain(..) {
             self.free.extend([node.data, node.gradient].into_iter().filter(|buffer| !buffer.is_empty()));
@@ -198,15 +204,16 @@ impl Tape {
 
     /// A linear layer with its activation.
     pub fn linear(&mut self, weights: &[Vec<f32>], layer: Linear, x: Value, activation: Activation) -> Value {
-        let (weight, bias) = (&weights[layer.weight], &weights[layer.bias]);
+        let precision = self.precision;
+        let (weight, bias) = (operand(precision, &weights[layer.weight]), &weights[layer.bias]);
         let (inner, rows) = (self.nodes[x.0].cols, self.rows(x));
         let outer = weight.len() / inner;
         let mut y = self.buffer(rows * outer);
         let mut slope = self.slope_buffer(activation, y.len());
         let input = self.value(x);
         by_rows(rows, [&mut y, &mut slope], |range, [y, slope]| {
-            let input = &input[range.start * inner..range.end * inner];
-            matmul(y, Matrix::new(input, inner), Matrix::new(weight, outer), Into::Replace);
+            let input = operand(precision, &input[range.start * inner..range.end * inner]);
+            matmul(y, Matrix::new(&input, inner), Matrix::new(&weight, outer), Into::Replace);
             vectorised(
                 #[inline(always)]
                 || {
@@ -281,18 +288,19 @@ impl Tape {
         let mut tall = self.buffer(columns * channels);
         let mut weights = self.buffer(self.rows(many) * columns);
         let mut y = self.buffer(self.value(q).len());
-        spread(self.value(few), channels, heads, scale, &mut tall);
-        scores(self.value(many), &tall, channels, &mut weights);
+        // The scale is no part of the operands: it multiplies what is rounded already, so the scores are scaled.
+        spread(&self.operand(few), channels, heads, scale, &mut tall);
+        scores(&self.operand(many), &tall, channels, &mut weights);
         if few_queries {
             let mut scratch = self.buffer(2 * columns);
             softmax_columns(&mut weights, columns, &mut scratch);
-            to_few(&weights, self.value(v), channels, &mut tall);
+            to_few(&operand(self.precision, &weights), &self.operand(v), channels, &mut tall);
             gather(&tall, channels, heads, 1.0, &mut y);
             self.free.push(scratch);
         } else {
             softmax_groups(&mut weights, columns, heads);
-            spread(self.value(v), channels, heads, 1.0, &mut tall);
-            to_many(&weights, &tall, channels, &mut y, Into::Replace);
+            spread(&self.operand(v), channels, heads, 1.0, &mut tall);
+            to_many(&operand(self.precision, &weights), &tall, channels, &mut y, Into::Replace);
         }
         self.free.push(tall);
         let weights = self.push(columns, weights, false);
@@ -304,14 +312,14 @@ impl Tape {
     pub fn product(&mut self, x: Value, w: Value) -> Value {
         let cols = self.nodes[x.0].cols;
         let mut y = self.buffer(self.rows(x));
-        let (rows, w_row) = (self.value(x), self.value(w));
+        let (rows, w_row) = (self.value(x), self.operand(w));
         by_rows(y.len(), [&mut y], |range, [y]| {
-            let rows = &rows[range.start * cols..range.end * cols];
+            let rows = operand(self.precision, &rows[range.start * cols..range.end * cols]);
             vectorised(
                 #[inline(always)]
                 || {
                     for (y, row) in y.iter_mut().zip(rows.chunks_exact(cols)) {
-                        *y = dot(row, w_row);
+                        *y = dot(row, &w_row);
                     }
                 },
             );
@@ -374,10 +382,11 @@ impl Tape {
         if self.learns(x) {
             let (inner, rows) = (self.nodes[x.0].cols, self.rows(x));
             let outer = weight.len() / inner;
+            let (precision, weight) = (self.precision, operand(self.precision, weight));
             let (mut dx, into) = self.gradient(x);
             by_rows(rows, [&mut dx], |range, [dx]| {
-                let d = Matrix::new(&d[range.start * outer..range.end * outer], outer);
-                matmul(dx, d, Matrix::new(weight, outer).transposed(), into);
+                let d = operand(precision, &d[range.start * outer..range.end * outer]);
+                matmul(dx, Matrix::new(&d, outer), Matrix::new(&weight, outer).transposed(), into);
             });
             self.nodes[x.0].gradient = dx;
         }
@@ -432,16 +441,18 @@ impl Tape {
         let (mut d_many, into_many) = self.gradient(many);
         let mut d_few = self.buffer(self.value(few).len());
         let p = self.value(weights);
+        let (d_operand, p_operand, v_operand) =
+            (operand(self.precision, &d), self.operand(weights), self.operand(v));
         if few_queries {
             let mut scratch = vec![0.0; columns];
-            spread(&d, channels, heads, 1.0, &mut tall);
-            scores(self.value(v), &tall, channels, &mut dp);
-            to_many(p, &tall, channels, &mut dv, into_v);
+            spread(&d_operand, channels, heads, 1.0, &mut tall);
+            scores(&v_operand, &tall, channels, &mut dp);
+            to_many(&p_operand, &tall, channels, &mut dv, into_v);
             softmax_columns_backward(p, &mut dp, columns, &mut scratch);
         } else {
-            spread(self.value(v), channels, heads, 1.0, &mut tall);
-            scores(&d, &tall, channels, &mut dp);
-            to_few(p, &d, channels, &mut tall_gradient);
+            spread(&v_operand, channels, heads, 1.0, &mut tall);
+            scores(&d_operand, &tall, channels, &mut dp);
+            to_few(&p_operand, &d_operand, channels, &mut tall_gradient);
             let mut own = vec![0.0; dv.len()];
             gather(&tall_gradient, channels, heads, 1.0, &mut own);
             match into_v {
@@ -450,9 +461,10 @@ impl Tape {
             }
             softmax_groups_backward(p, &mut dp, columns, heads);
         }
-        spread(self.value(few), channels, heads, scale, &mut tall);
-        to_many(&dp, &tall, channels, &mut d_many, into_many);
-        to_few(&dp, self.value(many), channels, &mut tall_gradient);
+        let dp_operand = operand(self.precision, &dp);
+        spread(&self.operand(few), channels, heads, scale, &mut tall);
+        to_many(&dp_operand, &tall, channels, &mut d_many, into_many);
+        to_few(&dp_operand, &self.operand(many), channels, &mut tall_gradient);
         gather(&tall_gradient, channels, heads, scale, &mut d_few);
         self.nodes[v.0].gradient = dv;
         self.nodes[many.0].gradient = d_many;
@@ -462,14 +474,16 @@ impl Tape {
 
     fn product_backward(&mut self, x: Value, w: Value, y: Value) {
         let d = self.taken(y);
+        let d_operand = operand(self.precision, &d);
         let cols = self.nodes[x.0].cols;
         let (mut dx, into) = self.gradient(x);
+        let w_row = self.operand(w);
         by_rows(d.len(), [&mut dx], |range, [dx]| {
-            matmul(dx, Matrix::new(&d[range], 1), Matrix::new(self.value(w), cols), into);
+            matmul(dx, Matrix::new(&d_operand[range], 1), Matrix::new(&w_row, cols), into);
         });
         self.nodes[x.0].gradient = dx;
         let (mut dw, into) = self.gradient(w);
-        matmul(&mut dw, Matrix::new(&d, d.len()), Matrix::new(self.value(x), cols), into);
+        matmul(&mut dw, Matrix::new(&d_operand, d.len()), Matrix::new(&self.operand(x), cols), into);
         self.nodes[w.0].gradient = dw;
         self.free.push(d);
     }
@@ -486,8 +500,8 @@ impl Tape {
                 Op::Linear { x, layer, .. } if layer.weight == parameter && !d.is_empty() => {
                     let inner = self.nodes[x.0].cols;
                     let outer = sum.len() / inner;
-                    let input = Matrix::new(self.value(x), inner).transposed();
-                    matmul(sum, input, Matrix::new(d, outer), Into::Add);
+                    let (input, d) = (self.operand(x), operand(self.precision, d));
+                    matmul(sum, Matrix::new(&input, inner).transposed(), Matrix::new(&d, outer), Into::Add);
                 }
                 Op::Linear { layer: Linear { bias, .. }, .. } | Op::Norm { layer: Norm { bias, .. }, .. }
                     if bias == parameter =>
@@ -516,6 +530,11 @@ impl Tape {
                 _ => {}
             }
         }
+    }
+
+    /// A value as it enters a product.
+    fn operand(&self, value: Value) -> Cow<'_, [f32]> {
+        operand(self.precision, self.value(value))
     }
 
     fn rows(&self, value: Value) -> usize {

@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use resect_checkpoint::Checkpoint;
 use resect_data::embeddings::Dtype;
 use resect_data::images::ImageRef;
+use resect_params::Precision;
 use resect_sam::{ImageEncoder, normalise};
 
 use crate::EmbedError;
@@ -19,14 +20,20 @@ pub(crate) struct Encoder<B: Backend> {
     side: usize,
     /// What the embeddings must fit into.
     dtype: Dtype,
+    precision: Precision,
 }
 
 impl<B: Backend> Encoder<B> {
     /// Loads the encoder, and nothing else of the checkpoint.
-    pub(crate) fn load(checkpoint: &Checkpoint, dtype: Dtype) -> Result<Self, EmbedError> {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        dtype: Dtype,
+        precision: Precision,
+    ) -> Result<Self, EmbedError> {
         let device = B::Device::default();
         let model = ImageEncoder::load(checkpoint, &device).map_err(|e| EmbedError::Model(e.into()))?;
-        Ok(Self { model, device, side: checkpoint.config().image_size(), dtype })
+        let model = model.with_precision(precision);
+        Ok(Self { model, device, side: checkpoint.config().image_size(), dtype, precision })
     }
 
     /// The embeddings of some images, one after the other.
@@ -43,16 +50,16 @@ impl<B: Backend> Encoder<B> {
         let embeddings: Vec<f32> = embeddings.into_data().convert::<f32>().iter().collect();
         for (image, embedding) in images.iter().zip(embeddings.chunks(embeddings.len() / images.len().max(1)))
         {
-            check(image.id, embedding, self.dtype)?;
+            check(image.id, embedding, self.dtype, self.precision)?;
         }
         Ok(embeddings)
     }
 }
 
 /// An embedding that is stored must be finite, also after it was rounded to the format on disk.
-fn check(id: &str, embedding: &[f32], dtype: Dtype) -> Result<(), EmbedError> {
+fn check(id: &str, embedding: &[f32], dtype: Dtype, precision: Precision) -> Result<(), EmbedError> {
     if !embedding.iter().all(|value| value.is_finite()) {
-        return Err(EmbedError::NotFinite { id: id.into() });
+        return Err(EmbedError::NotFinite { id: id.into(), precision });
     }
     let largest = embedding.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs()));
     match largest.filter(|value| dtype == Dtype::F16 && value.abs() >= BEYOND_HALF) {
@@ -69,18 +76,25 @@ mod tests {
     fn what_is_no_number_is_refused_in_either_format() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for dtype in [Dtype::F16, Dtype::F32] {
-                let error = check("polyp-7", &[0.0, value, 1.0], dtype).unwrap_err();
-                assert!(matches!(&error, EmbedError::NotFinite { id } if id == "polyp-7"), "{error}");
+                let error = check("polyp-7", &[0.0, value, 1.0], dtype, Precision::F32).unwrap_err();
+                assert!(matches!(&error, EmbedError::NotFinite { id, .. } if id == "polyp-7"), "{error}");
             }
+        }
+        for (precision, hint) in
+            [(Precision::F32, "weights are damaged"), (Precision::F16, "set embed.precision = \"bf16\"")]
+        {
+            let error = check("a", &[f32::NAN], Dtype::F32, precision).unwrap_err().to_string();
+            assert!(error.contains(&format!("computed in {precision}")) && error.contains(hint), "{error}");
         }
     }
 
     #[test]
     fn what_half_precision_cannot_hold_is_refused_there_alone() {
         let last_held = f32::from_bits(BEYOND_HALF.to_bits() - 1);
-        assert!(check("a", &[1.0, -last_held], Dtype::F16).is_ok());
-        assert!(check("a", &[1.0, -BEYOND_HALF], Dtype::F32).is_ok());
-        let error = check("a", &[1.0, -BEYOND_HALF, 7.0], Dtype::F16).unwrap_err().to_string();
+        assert!(check("a", &[1.0, -last_held], Dtype::F16, Precision::F32).is_ok());
+        assert!(check("a", &[1.0, -BEYOND_HALF], Dtype::F32, Precision::F32).is_ok());
+        let error =
+            check("a", &[1.0, -BEYOND_HALF, 7.0], Dtype::F16, Precision::F32).unwrap_err().to_string();
         assert!(error.contains("-65520") && error.contains("embed.dtype = \"f32\""), "{error}");
     }
 }

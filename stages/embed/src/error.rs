@@ -1,5 +1,6 @@
 //! What can go wrong, told to the person who meets it. Messages leave their source to the one who prints the chain.
 
+use resect_params::Precision;
 use std::path::PathBuf;
 
 /// The images could not be embedded.
@@ -37,13 +38,12 @@ pub enum EmbedError {
         source: Box<resect_sam::Error>,
     },
     /// The encoder gave NaN or infinity.
-    #[error(
-        "the embedding of image {id} is not finite\n\
-         hint: the base checkpoint's encoder weights are damaged, or too large for single precision"
-    )]
+    #[error("the embedding of image {id}, computed in {precision}, is not finite\nhint: {}", remedy(*precision))]
     NotFinite {
         /// Name of the sample.
         id: String,
+        /// What operands were rounded to.
+        precision: Precision,
     },
     /// The encoder gave a number that half precision cannot hold.
     #[error(
@@ -64,4 +64,15 @@ pub enum EmbedError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+}
+
+/// What to do about an embedding that is not finite.
+fn remedy(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F16 => {
+            "f16 holds 65504 at most: set embed.precision = \"bf16\" or \"f32\"; if it fails then, too, the base \
+             checkpoint's encoder weights are damaged"
+        }
+        _ => "the base checkpoint's encoder weights are damaged, or too large for single precision",
+    }
 }

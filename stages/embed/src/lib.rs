@@ -85,7 +85,7 @@ pub fn run(
             // Not loaded before there is something to encode.
             let encoder = match &mut encoder {
                 Some(encoder) => encoder,
-                none => none.insert(encode::Encoder::<Cpu>::load(&checkpoint, dtype)?),
+                none => none.insert(encode::Encoder::<Cpu>::load(&checkpoint, dtype, params.precision)?),
             };
             encoded.append(&mut encoder.encode(batch)?);
             done += batch.len();

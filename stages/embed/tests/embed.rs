@@ -10,7 +10,7 @@ use resect_data::embeddings::{Embeddings, SHARD_ROWS};
 use resect_data::images::{Image, Writer, pixel_hash};
 use resect_embed::{EmbedError, Inputs, run};
 use resect_geometry::Size;
-use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
+use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime};
 use resect_stage::Reporter;
 use tempfile::TempDir;
 
@@ -72,7 +72,17 @@ impl Setup {
     }
 
     fn embed(&self, out: &str, dtype: EmbeddingDtype, embed_batch: usize) -> Result<(), EmbedError> {
-        self.embed_with(&[], out, dtype, embed_batch).map(drop)
+        self.embed_in(Precision::F32, out, dtype, embed_batch)
+    }
+
+    fn embed_in(
+        &self,
+        precision: Precision,
+        out: &str,
+        dtype: EmbeddingDtype,
+        embed_batch: usize,
+    ) -> Result<(), EmbedError> {
+        self.embed_with(&[], out, &EmbedParams { dtype, precision }, embed_batch).map(drop)
     }
 
     /// Embeds with hints; what the stage said.
@@ -80,7 +90,7 @@ impl Setup {
         &self,
         hints: &[PathBuf],
         out: &str,
-        dtype: EmbeddingDtype,
+        params: &EmbedParams,
         embed_batch: usize,
     ) -> Result<String, EmbedError> {
         let out = self.path(out);
@@ -89,7 +99,7 @@ impl Setup {
         let (images, base) = (self.path("images"), self.path("base"));
         let said = Said::default();
         let inputs = Inputs { images: &images, base: &base, hints };
-        run(&inputs, &EmbedParams { dtype }, &runtime, &out, &Reporter::new(said.clone()))?;
+        run(&inputs, params, &runtime, &out, &Reporter::new(said.clone()))?;
         let said = said.0.lock().unwrap();
         Ok(String::from_utf8_lossy(&said).into_owned())
     }
@@ -153,13 +163,14 @@ fn earlier_embeddings_spare_work_and_change_no_byte() {
         let without = files(&setup.path(&name));
 
         let hints = [earlier.path(&name)];
-        let said = setup.embed_with(&hints, &format!("{name}-with"), dtype, 2).unwrap();
+        let params = EmbedParams { dtype, ..EmbedParams::default() };
+        let said = setup.embed_with(&hints, &format!("{name}-with"), &params, 2).unwrap();
         assert!(said.contains("12 of 35 copied from earlier embeddings"), "{said}");
         assert_eq!(files(&setup.path(&format!("{name}-with"))), without);
 
         // All of them were there before: nothing is encoded.
         let hints = [setup.path(&name)];
-        let said = setup.embed_with(&hints, &format!("{name}-all"), dtype, 2).unwrap();
+        let said = setup.embed_with(&hints, &format!("{name}-all"), &params, 2).unwrap();
         assert!(said.contains("35 of 35 copied"), "{said}");
         assert_eq!(files(&setup.path(&format!("{name}-all"))), without);
 
@@ -169,7 +180,7 @@ fn earlier_embeddings_spare_work_and_change_no_byte() {
         std::fs::write(earlier.path(&format!("{name}-damaged")).join("embeddings-00000.arrow"), "cut")
             .unwrap();
         let hints = ["-other", "-damaged", "-nowhere"].map(|end| earlier.path(&format!("{name}{end}")));
-        let said = setup.embed_with(&hints, &format!("{name}-left"), dtype, 2).unwrap();
+        let said = setup.embed_with(&hints, &format!("{name}-left"), &params, 2).unwrap();
         assert!(!said.contains("copied"), "{said}");
         assert_eq!(files(&setup.path(&format!("{name}-left"))), without);
     }
@@ -241,7 +252,38 @@ fn embeddings_that_cannot_be_stored_stop_with_the_images_name() {
     setup.embed("single", EmbeddingDtype::F32, 2).unwrap();
     setup.set_first_weight("vision_encoder.neck.layer_norm2.bias", f32::NAN);
     let error = setup.embed("single-nan", EmbeddingDtype::F32, 2).unwrap_err();
-    assert!(matches!(&error, EmbedError::NotFinite { id } if id == "polyp-3"), "{error}");
+    assert!(matches!(&error, EmbedError::NotFinite { id, .. } if id == "polyp-3"), "{error}");
+}
+
+#[test]
+fn narrower_precisions_move_embeddings_by_their_rounding_and_by_nothing_else() {
+    let setup = Setup::new();
+    let embedded = |precision: Precision, batch: usize| {
+        let out = format!("{precision}-{batch}");
+        setup.embed_in(precision, &out, EmbeddingDtype::F32, batch).unwrap();
+        let (embeddings, mut values) = (Embeddings::open(&setup.path(&out)).unwrap(), Vec::new());
+        embeddings.append_to(&image(2, "").pixel_hash, &mut values);
+        assert!(!values.is_empty());
+        (files(&setup.path(&out)), values)
+    };
+    let (_, single) = embedded(Precision::F32, 2);
+    let squares = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>();
+    for (precision, unit) in [(Precision::Bf16, 2f64.powi(-8)), (Precision::F16, 2f64.powi(-11))] {
+        let (written, values) = embedded(precision, 1);
+        assert!(written == embedded(precision, 3).0, "{precision}: the batch changes a bit");
+        let apart = squares(&mut values.iter().zip(&single).map(|(a, b)| a - b));
+        let off = (apart / squares(&mut single.iter().copied())).sqrt();
+        assert!((0.1 * unit..10.0 * unit).contains(&off), "{precision}: {off:.1e}");
+    }
+}
+
+#[test]
+fn what_half_precision_overflows_on_is_named_with_the_precision() {
+    let setup = Setup::new();
+    setup.set_first_weight("vision_encoder.layers.0.mlp.lin1.bias", 1e6);
+    setup.embed_in(Precision::Bf16, "bf16", EmbeddingDtype::F32, 2).unwrap();
+    let error = setup.embed_in(Precision::F16, "f16", EmbeddingDtype::F32, 2).unwrap_err();
+    assert!(matches!(&error, EmbedError::NotFinite { precision: Precision::F16, .. }), "{error}");
 }
 
 /// Set for the copy of this test program that embeds with the number of threads it is told.
@@ -253,7 +295,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
         let dir = Path::new(&dir);
         let (images, base, out) = (dir.join("images"), dir.join("base"), dir.join("child"));
         std::fs::create_dir(&out).unwrap();
-        let params = EmbedParams { dtype: EmbeddingDtype::F32 };
+        let params = EmbedParams { dtype: EmbeddingDtype::F32, ..EmbedParams::default() };
         let inputs = Inputs { images: &images, base: &base, hints: &[] };
         return run(&inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
     }

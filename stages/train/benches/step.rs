@@ -1,7 +1,7 @@
 //! How long a training step of the mask decoder takes: forward, loss, backward and AdamW, on random samples.
 //!
 //! ```text
-//! cargo bench --workspace --bench step -- [--tensors] [--steps N] tiny:4 vit-b:2    # model:batch
+//! cargo bench --workspace --bench step -- [--tensors] [--bf16 | --f16] [--steps N] tiny:4 vit-b:2    # model:batch
 //! RAYON_NUM_THREADS=1 cargo bench ...                                             # on one thread
 //! ```
 //!
@@ -11,18 +11,20 @@
 use burn::backend::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
-use resect_params::TrainParams;
+use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, Prompts, Sam};
 use resect_train::{Sample, TapeTrainer, TensorTrainer, Trainer};
 use std::error::Error;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut tensors, mut steps, mut cases) = (false, 20, Vec::new());
+    let (mut tensors, mut precision, mut steps, mut cases) = (false, Precision::F32, 20, Vec::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--tensors" => tensors = true,
+            "--bf16" => precision = Precision::Bf16,
+            "--f16" => precision = Precision::F16,
             "--steps" => steps = args.next().ok_or("--steps wants a number")?.parse()?,
             // What cargo hands to every benchmark.
             "--bench" => {}
@@ -36,9 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (name, batch) = case.split_once(':').ok_or("a case is written model:batch")?;
         let batch = batch.parse()?;
         let times = if tensors {
-            times::<TensorTrainer<Autodiff<Cpu>>>(name, batch, steps)?
+            times::<TensorTrainer<Autodiff<Cpu>>>(name, batch, precision, steps)?
         } else {
-            times::<TapeTrainer>(name, batch, steps)?
+            times::<TapeTrainer>(name, batch, precision, steps)?
         };
         let median = times[times.len() / 2];
         println!(
@@ -51,13 +53,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Milliseconds of each step, sorted.
-fn times<T: Trainer>(name: &str, batch: usize, steps: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+fn times<T: Trainer>(
+    name: &str,
+    batch: usize,
+    precision: Precision,
+    steps: usize,
+) -> Result<Vec<f64>, Box<dyn Error>> {
     let config = SamConfig::named(name).ok_or("no model of this name")?;
     let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
     let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
     let prompts = Sam::random(&config, 0, &Default::default())?.prompt_encoder;
-    let mut trainer =
-        T::new(&config, tensors, &prompts, &TrainParams { accumulation: 1, ..Default::default() })?;
+    let params = TrainParams { accumulation: 1, precision, ..Default::default() };
+    let mut trainer = T::new(&config, tensors, &prompts, &params)?;
 
     let side = config.image_size() as f32;
     let corners = [[0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side]];

@@ -16,6 +16,7 @@ mod average;
 mod batch;
 mod clock;
 mod loss;
+mod loss_scale;
 mod parameters;
 mod resume;
 mod schedule;
@@ -31,7 +32,7 @@ use batch::Samples;
 pub use loss::{DiceCe, SampleLoss, Values, dice_ce};
 pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
-pub use trainer::Trainer;
+pub use trainer::{Stepped, Trainer};
 
 use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, FORMAT, SelectedBy, Summary};
@@ -98,6 +99,17 @@ pub enum TrainError {
         warmup: u32,
         /// Optimiser steps over all epochs.
         steps: u64,
+    },
+    /// With f16: no scale of the loss makes the gradient finite.
+    #[error(
+        "the gradient is not finite in f16 with any scale of the loss: step {step} (epoch {epoch}) was skipped as those before \
+         it were, down to a scale of 2^-14; set train.precision = \"bf16\" or \"f32\", or lower train.learning_rate"
+    )]
+    NoLossScale {
+        /// From 1.
+        epoch: u32,
+        /// From 1, over all epochs.
+        step: u32,
     },
     /// What a restart would resume from cannot be written or read.
     #[error("cannot {action} {}: {message}", path.display())]

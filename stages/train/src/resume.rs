@@ -7,6 +7,7 @@
 //!   average.safetensors   their moving average, where one is taken
 //!   kept.safetensors      those of the epoch that is kept so far; absent in the first
 //!   moments.safetensors   AdamW's moments, or what else the trainer's optimiser remembers
+//!   loss-scale.json       with f16: the scale of the loss
 //!   history.parquet       the steps so far
 //!   epochs.parquet        the epochs so far
 //!   progress.json         kept epoch, position within the epoch and its loss so far
@@ -83,9 +84,14 @@ impl Progress {
         self.epochs.last().map_or(1, |row| row.epoch + 1)
     }
 
-    /// Optimiser steps taken.
+    /// Optimiser steps so far, those that were skipped among them.
     pub fn step(&self) -> u32 {
         self.steps.len() as u32
+    }
+
+    /// Optimiser steps that were skipped.
+    pub fn skipped(&self) -> u32 {
+        self.steps.iter().filter(|step| step.is_skipped()).count() as u32
     }
 
     /// The tuned epoch of the best validation Dice so far, the earlier one on a tie, and that Dice.
@@ -196,7 +202,7 @@ pub fn load<T: Trainer>(
         loss,
     };
     let mut trainer = T::new(config, tensors(WEIGHTS)?, prompts, params)?;
-    trainer.restore(&dir, progress.step())?;
+    trainer.restore(&dir, progress.step() - progress.skipped())?;
     Ok(Some((trainer, progress)))
 }
 

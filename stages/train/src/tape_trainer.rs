@@ -4,11 +4,12 @@ use crate::TrainError;
 use crate::adamw::AdamW;
 use crate::batch::Sample;
 use crate::loss::{SampleLoss, Values};
+use crate::loss_scale::LossScale;
 use crate::resume::failed;
-use crate::trainer::Trainer;
+use crate::trainer::{Stepped, Trainer};
 use rayon::prelude::*;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
-use resect_params::TrainParams;
+use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, Run, TapeDecoder};
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,6 +26,8 @@ pub struct TapeTrainer {
     gradients: Vec<Vec<f32>>,
     lanes: Vec<Lane>,
     accumulation: u32,
+    precision: Precision,
+    loss_scale: Option<LossScale>,
 }
 
 /// One of the samples that are under way together, with the memory it needs.
@@ -37,10 +40,10 @@ struct Lane {
 }
 
 impl Lane {
-    fn forward(&mut self, decoder: &TapeDecoder, sample: &Sample<'_>) {
+    fn forward(&mut self, decoder: &TapeDecoder, sample: &Sample<'_>, precision: Precision) {
         self.embedding.clear();
         sample.embedding.append_to(&mut self.embedding);
-        decoder.forward(&self.embedding, sample.tokens, &mut self.run);
+        decoder.forward(&self.embedding, sample.tokens, precision, &mut self.run);
     }
 }
 
@@ -76,21 +79,24 @@ impl Trainer for TapeTrainer {
             gradients: decoder.zeros(),
             lanes: Vec::new(),
             accumulation: params.accumulation,
+            precision: params.precision,
+            loss_scale: LossScale::new(params.precision),
             decoder,
         })
     }
 
     fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
         let n = batch.len();
-        let share = 1.0 / (n as f64 * f64::from(self.accumulation));
+        let scale = self.loss_scale.map_or(1.0, |scale| scale.scale());
+        let share = scale / (n as f64 * f64::from(self.accumulation));
         let lanes = Self::lanes(&mut self.lanes, n);
-        let decoder = &self.decoder;
+        let (decoder, precision) = (&self.decoder, self.precision);
         let losses: Vec<Values> = lanes
             .par_iter_mut()
             .zip(batch)
             .with_max_len(1)
             .map(|(lane, sample)| {
-                lane.forward(decoder, sample);
+                lane.forward(decoder, sample, precision);
                 let Lane { run, gradient, .. } = lane;
                 gradient.resize(run.logits().len(), 0.0);
                 let loss = SampleLoss::of(run.logits(), sample.mask, gradient);
@@ -104,14 +110,22 @@ impl Trainer for TapeTrainer {
         Values { dice: mean(|loss| loss.dice), ce: mean(|loss| loss.ce) }
     }
 
-    fn step(&mut self, learning_rate: f64) -> f64 {
-        let norm = self.optimizer.step(learning_rate, self.decoder.parameters_mut(), &mut self.gradients);
-        if norm.is_finite() {
+    fn step(&mut self, learning_rate: f64) -> Stepped {
+        if let Some(scale) = &mut self.loss_scale {
+            if !unscale(&mut self.gradients, scale.scale()) {
+                self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+                return Stepped::Skipped { loss_scale: scale.bad() };
+            }
+            scale.good();
+        }
+        let parameters = self.decoder.parameters_mut();
+        let gradient_norm = self.optimizer.step(learning_rate, parameters, &mut self.gradients);
+        if gradient_norm.is_finite() {
             for parameter in self.decoder.idle_mut() {
                 self.optimizer.decay(learning_rate, parameter);
             }
         }
-        norm
+        Stepped::Taken { gradient_norm }
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -121,7 +135,7 @@ impl Trainer for TapeTrainer {
         let mut logits = Vec::with_capacity(batch.len());
         for batch in batch.chunks(together.max(1)) {
             logits.par_extend(lanes.par_iter_mut().zip(batch).map(|(lane, sample)| {
-                lane.forward(decoder, sample);
+                lane.forward(decoder, sample, Precision::F32);
                 lane.run.logits().to_vec()
             }));
         }
@@ -133,6 +147,7 @@ impl Trainer for TapeTrainer {
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
+        LossScale::save(self.loss_scale.as_ref(), dir)?;
         Ok(write_safetensors(&dir.join(MOMENTS), self.moments(), None)?)
     }
 
@@ -148,6 +163,18 @@ impl Trainer for TapeTrainer {
         };
         let moments = [taken("first")?, taken("second")?];
         self.optimizer.restore(moments, steps);
-        Ok(())
+        LossScale::restore(self.loss_scale.as_mut(), dir)
     }
+}
+
+/// Divides gradients by the scale of the loss, and tells whether all are finite.
+fn unscale(gradients: &mut [Vec<f32>], scale: f64) -> bool {
+    let inverse = (1.0 / scale) as f32;
+    let finite = gradients.par_iter_mut().with_max_len(1).map(|gradient| {
+        gradient.iter_mut().fold(true, |finite, x| {
+            *x *= inverse;
+            finite & x.is_finite()
+        })
+    });
+    finite.reduce(|| true, |a, b| a & b)
 }

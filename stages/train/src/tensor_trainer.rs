@@ -4,8 +4,9 @@ use crate::TrainError;
 use crate::adamw::clip_factor;
 use crate::batch::Sample;
 use crate::loss::{Values, dice_ce};
+use crate::loss_scale::LossScale;
 use crate::resume::failed;
-use crate::trainer::Trainer;
+use crate::trainer::{Stepped, Trainer};
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{
     AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer, adaptor::OptimizerAdaptor,
@@ -15,7 +16,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion, Tensor, TensorData};
 use resect_checkpoint::SamConfig;
 use resect_data::{read_json, write_json};
-use resect_params::TrainParams;
+use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, is_idle};
 use std::collections::HashMap;
 use std::path::Path;
@@ -34,6 +35,7 @@ pub struct TensorTrainer<B: AutodiffBackend> {
     accumulator: GradientsAccumulator<MaskDecoder<B>>,
     accumulation: u32,
     clip_norm: f64,
+    loss_scale: Option<LossScale>,
     /// `[1, C, g, g]`.
     position: Tensor<B, 4>,
     /// What stands for the mask prompt that is not there, `[1, C, g, g]`.
@@ -74,11 +76,12 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
         let device = Default::default();
         let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), &device);
         Ok(Self {
-            decoder: MaskDecoder::from_tensors(config, tensors, &device)?,
+            decoder: MaskDecoder::from_tensors(config, tensors, &device)?.with_precision(params.precision),
             optimizer: optimizer(params),
             accumulator: GradientsAccumulator::new(),
             accumulation: params.accumulation,
             clip_norm: params.clip_norm,
+            loss_scale: LossScale::new(params.precision),
             position: frozen(prompts.image_positional_encoding()),
             dense: frozen(prompts.forward(&Prompts::none(1, &Default::default())).dense),
         })
@@ -92,16 +95,29 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
         let masks = Tensor::from_data(TensorData::new(masks, logits.dims()), &logits.device());
         let loss = dice_ce(logits, masks);
         let values = loss.values();
-        let gradients = (loss.dice + loss.ce).div_scalar(self.accumulation).backward();
+        let loss = (loss.dice + loss.ce).div_scalar(self.accumulation);
+        let loss = match self.loss_scale {
+            Some(scale) => loss.mul_scalar(scale.scale()),
+            None => loss,
+        };
+        let gradients = loss.backward();
         self.accumulator.accumulate(&self.decoder, GradientsParams::from_grads(gradients, &self.decoder));
         values
     }
 
-    fn step(&mut self, learning_rate: f64) -> f64 {
+    fn step(&mut self, learning_rate: f64) -> Stepped {
         let mut gradients = self.accumulator.grads();
+        if let Some(scale) = &self.loss_scale {
+            self.decoder.visit(&mut Scale(&mut gradients, 1.0 / scale.scale()));
+        }
         let norm = norm(&self.decoder, &gradients);
-        if !norm.is_finite() {
-            return norm;
+        if let Some(scale) = &mut self.loss_scale {
+            if !norm.is_finite() {
+                return Stepped::Skipped { loss_scale: scale.bad() };
+            }
+            scale.good();
+        } else if !norm.is_finite() {
+            return Stepped::Taken { gradient_norm: norm };
         }
         if self.clip_norm > 0.0 {
             self.decoder.visit(&mut Scale(&mut gradients, clip_factor(self.clip_norm, norm)));
@@ -110,13 +126,14 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
         let idle = names.filter(|(name, _)| is_idle(name)).map(|(_, id)| id).collect();
         self.decoder.visit(&mut Zero(&mut gradients, idle));
         self.decoder = self.optimizer.step(learning_rate, self.decoder.clone(), gradients);
-        norm
+        Stepped::Taken { gradient_norm: norm }
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
         let Inputs { embeddings, prompts } = self.inputs(batch, self.dense.clone().inner());
         let position = self.position.clone().inner();
-        let logits = self.decoder.valid().forward_single_mask(embeddings, position, &prompts);
+        let decoder = self.decoder.valid().with_precision(Precision::F32);
+        let logits = decoder.forward_single_mask(embeddings, position, &prompts);
         let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
         logits.chunks_exact(logits.len() / batch.len()).map(<[f32]>::to_vec).collect()
     }
@@ -126,6 +143,7 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
+        LossScale::save(self.loss_scale.as_ref(), dir)?;
         let path = dir.join(OPTIMIZER);
         let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
         Recorder::<B>::record(&recorder, self.optimizer.to_record(), path.clone())
@@ -153,7 +171,7 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
             renamed.insert(*id, moments);
         }
         self.optimizer = self.optimizer.clone().load_record(renamed);
-        Ok(())
+        LossScale::restore(self.loss_scale.as_mut(), dir)
     }
 }
 

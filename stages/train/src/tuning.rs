@@ -4,9 +4,10 @@ use crate::average::Average;
 use crate::batch::{self, Sample, Samples};
 use crate::clock::{Clock, timed};
 use crate::loss::Values;
+use crate::loss_scale;
 use crate::resume::{self, Progress};
 use crate::schedule::LearningRate;
-use crate::trainer::Trainer;
+use crate::trainer::{Stepped, Trainer};
 use crate::validate::{self, Score};
 use crate::{NotFinite, TrainError};
 use resect_checkpoint::SamConfig;
@@ -142,8 +143,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         }
         let batches = group.len() as f64;
         let mean = Values { dice: sum.dice / batches, ce: sum.ce / batches };
-        let gradient_norm = self.trainer.step(learning_rate);
-        if !gradient_norm.is_finite() {
+        let stepped = self.trainer.step(learning_rate);
+        let gradient_norm = loss_scale::gradient_norm(stepped, epoch, step)?;
+        if matches!(stepped, Stepped::Taken { .. }) && !gradient_norm.is_finite() {
             return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, group));
         }
         let row = Step {

@@ -12,7 +12,9 @@ use resect_geometry::{Mask, Size};
 use resect_params::{Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
 use resect_stage::Reporter;
-use resect_train::{Inputs, Sample, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with};
+use resect_train::{
+    Inputs, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
+};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,12 @@ const LOSS_TOLERANCE: f64 = 1e-4;
 const WEIGHT_TOLERANCE: f32 = 1e-4;
 /// The same for `k_proj.bias`: attention does not depend on it, so its gradients are rounding noise, of which AdamW makes steps.
 const NOISE_TOLERANCE: f32 = 1e-3;
+/// Of mixed precision against the same arithmetic in PyTorch: the first step's loss and the others', relative, and the mean over
+/// weights at the end. What lies next to a tie is rounded this way or that by the last bit of a sum, and later steps are as far from
+/// PyTorch's as those are from themselves with sums in double precision; the first loss is far closer than single precision is.
+const MIXED_TOLERANCE: [(&str, f64, f64, f32); 2] = [("bf16", 4e-6, 2e-3, 1e-4), ("f16", 2e-5, 3e-4, 2e-5)];
+/// A step's loss against `torch.autocast`, relative: it also rounds results and biases.
+const AUTOCAST_TOLERANCE: f64 = 2e-3;
 /// The same for what only decays: no gradient blurs it.
 const DECAY_TOLERANCE: f32 = 2e-7;
 
@@ -72,6 +80,11 @@ fn tensors(path: &Path) -> Vec<NamedTensor> {
 impl Fixture {
     fn read() -> Self {
         serde_json::from_slice(&std::fs::read(fixtures().join("curve/curve.json")).unwrap()).unwrap()
+    }
+
+    /// The variants of `precision_reference.py`, on the same samples.
+    fn mixed() -> Vec<Variant> {
+        serde_json::from_slice(&std::fs::read(fixtures().join("precision/curve.json")).unwrap()).unwrap()
     }
 
     /// The variant's settings, in the dataset's order and with tight boxes.
@@ -253,6 +266,49 @@ fn tensors_lie_on_pytorchs_curve() {
     lies_on_pytorchs_curve::<TensorTrainer<Autodiff<Cpu>>>();
 }
 
+/// Trains a variant of mixed precision; by how much the loss of each step differs from PyTorch's, relative, and the weights.
+fn trained_in_mixed_precision<T: Trainer>(name: &str) -> (Vec<f64>, Vec<NamedTensor>) {
+    let variant = Fixture::mixed().into_iter().find(|variant| variant.name == name).unwrap();
+    let params = Fixture::params(&variant);
+    assert!(name.starts_with(&params.precision.to_string()));
+    let trained = Fixture::read().write().train::<T>(&params, "state").unwrap();
+    assert_eq!(trained.steps.len(), variant.steps.loss.len());
+    let steps = trained.steps.iter().zip(&variant.steps.loss);
+    (steps.map(|(step, loss)| ((step.loss - loss) / loss).abs()).collect(), trained.weights)
+}
+
+#[test]
+fn tapes_of_narrower_precisions_lie_on_pytorchs_curves() {
+    for (name, first_tolerance, tolerance, weight_tolerance) in MIXED_TOLERANCE {
+        let (losses, weights) = trained_in_mixed_precision::<TapeTrainer>(name);
+        let expected = tensors(&fixtures().join(format!("precision/{name}.safetensors")));
+        let expected = expected.into_iter().filter(|t| !t.name.ends_with("k_proj.bias"));
+        let pairs = expected.flat_map(|tensor| {
+            let found = weights.iter().find(|t| t.name == tensor.name).expect(&tensor.name);
+            found.data.clone().into_iter().zip(tensor.data)
+        });
+        let apart: Vec<f32> = pairs.map(|(a, b)| (a - b).abs()).collect();
+        let mean = apart.iter().sum::<f32>() / apart.len() as f32;
+        let (first, worst) = (losses[0], losses.iter().copied().fold(0.0, f64::max));
+        println!("{name}: loss off by {first:.1e}, then {worst:.1e}, weights by {mean:.1e} in the mean");
+        assert!(first <= first_tolerance, "{name}: {first:e}");
+        assert!(worst <= tolerance && mean <= weight_tolerance, "{name}: {worst:e} {mean:e}");
+    }
+}
+
+#[test]
+fn narrower_precisions_follow_autocast_on_tapes_and_on_tensors() {
+    for name in ["bf16-autocast", "f16-autocast"] {
+        let (tapes, _) = trained_in_mixed_precision::<TapeTrainer>(name);
+        let (tensors, _) = trained_in_mixed_precision::<TensorTrainer<Autodiff<Cpu>>>(name);
+        for (path, losses) in [("tapes", tapes), ("tensors", tensors)] {
+            let worst = losses.into_iter().fold(0.0, f64::max);
+            println!("{name}: {path} off by {worst:.1e}");
+            assert!(worst <= AUTOCAST_TOLERANCE, "{name}: {path} {worst:e}");
+        }
+    }
+}
+
 /// A trainer that ends with an error when it is saved after its eighth step.
 struct Interrupted<T>(T, u32);
 
@@ -270,7 +326,7 @@ impl<T: Trainer> Trainer for Interrupted<T> {
         self.0.learn(batch)
     }
 
-    fn step(&mut self, learning_rate: f64) -> f64 {
+    fn step(&mut self, learning_rate: f64) -> Stepped {
         self.1 += 1;
         self.0.step(learning_rate)
     }
@@ -296,7 +352,8 @@ impl<T: Trainer> Trainer for Interrupted<T> {
 fn resumes_to_the_bit<T: Trainer>() {
     let fixture = Fixture::read();
     let artifacts = fixture.write();
-    for variant in &fixture.variants {
+    let mixed = Fixture::mixed();
+    for variant in fixture.variants.iter().chain(mixed.iter().filter(|v| v.name == "f16")) {
         let params = Fixture::params(variant);
         let at_once = artifacts.train::<T>(&params, &format!("{}-at-once", variant.name)).unwrap();
         let state = format!("{}-interrupted", variant.name);

@@ -3,9 +3,9 @@
 use burn::backend::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
-use resect_params::TrainParams;
-use resect_sam::{Cpu, NamedTensor, Prompts, Sam};
-use resect_train::{Sample, TapeTrainer, TensorTrainer, Trainer};
+use resect_params::{Precision, TrainParams};
+use resect_sam::{Cpu, NamedTensor, PromptEncoder, Prompts, Sam};
+use resect_train::{Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
 struct Outcome {
@@ -15,40 +15,67 @@ struct Outcome {
     tensors: Vec<NamedTensor>,
 }
 
+/// A decoder and three samples for it.
+struct Case {
+    config: SamConfig,
+    decoder: Vec<NamedTensor>,
+    prompts: PromptEncoder<Cpu>,
+    tokens: Vec<f32>,
+    embeddings: Vec<Vec<f32>>,
+    masks: Vec<Vec<u8>>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let config = SamConfig::named("tiny").unwrap();
+        let names: Vec<_> =
+            part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
+        let decoder = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
+        let prompts = Sam::random(&config, 0, &Default::default()).unwrap().prompt_encoder;
+        let boxes = [[10.0, 20.0, 99.0, 120.0], [40.0, 4.0, 60.0, 44.0], [0.0, 0.0, 200.0, 250.0]];
+        let tokens = prompts.forward(&Prompts::boxes(&boxes, &Default::default()).unwrap()).sparse.unwrap();
+        let tokens: Vec<f32> = tokens.into_data().to_vec().unwrap();
+        let places = config.embedding_channels() * config.grid() * config.grid();
+        let embedding = |s| (0..places).map(|i| ((i * (i + s) % 1009) as f32 / 504.5) - 1.0).collect();
+        let embeddings = (0..3).map(embedding).collect();
+        let side = config.low_res();
+        let mask = |s| (0..side * side).map(|i| u8::from(i % side / 2 > i / side * s)).collect();
+        let masks = (0..3).map(mask).collect();
+        Self { config, decoder, prompts, tokens, embeddings, masks }
+    }
+
+    fn samples(&self) -> Vec<Sample<'_>> {
+        let tokens = self.tokens.chunks(self.tokens.len() / 3);
+        tokens
+            .zip(self.embeddings.iter().zip(&self.masks))
+            .map(|(tokens, (embedding, mask))| Sample {
+                name: "",
+                embedding: Embedding::F32(embedding),
+                tokens,
+                mask,
+            })
+            .collect()
+    }
+
+    fn trainer<T: Trainer>(&self, params: &TrainParams) -> T {
+        T::new(&self.config, self.decoder.clone(), &self.prompts, params).unwrap()
+    }
+}
+
 /// Trains on three samples, in batches of two and one, for two steps.
 fn train<T: Trainer>() -> Outcome {
-    let config = SamConfig::named("tiny").unwrap();
-    let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
-    let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
-    let prompts = Sam::random(&config, 0, &Default::default()).unwrap().prompt_encoder;
+    let case = Case::new();
     let params =
         TrainParams { accumulation: 2, learning_rate: 1e-3, weight_decay: 0.1, ..Default::default() };
-    let mut trainer = T::new(&config, tensors, &prompts, &params).unwrap();
-
-    let boxes = [[10.0, 20.0, 99.0, 120.0], [40.0, 4.0, 60.0, 44.0], [0.0, 0.0, 200.0, 250.0]];
-    let tokens = prompts.forward(&Prompts::boxes(&boxes, &Default::default()).unwrap()).sparse.unwrap();
-    let tokens: Vec<f32> = tokens.into_data().to_vec().unwrap();
-    let places = config.embedding_channels() * config.grid() * config.grid();
-    let embeddings: Vec<Vec<f32>> =
-        (0..3).map(|s| (0..places).map(|i| ((i * (i + s) % 1009) as f32 / 504.5) - 1.0).collect()).collect();
-    let side = config.low_res();
-    let masks: Vec<Vec<u8>> =
-        (0..3).map(|s| (0..side * side).map(|i| u8::from(i % side / 2 > i / side * s)).collect()).collect();
-    let samples: Vec<_> = tokens
-        .chunks(tokens.len() / 3)
-        .zip(embeddings.iter().zip(&masks))
-        .map(|(tokens, (embedding, mask))| Sample {
-            name: "",
-            embedding: Embedding::F32(embedding),
-            tokens,
-            mask,
-        })
-        .collect();
-
+    let mut trainer: T = case.trainer(&params);
+    let samples = case.samples();
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         losses.extend(samples.chunks(2).map(|batch| trainer.learn(batch).total()));
-        norms.push(trainer.step(params.learning_rate));
+        match trainer.step(params.learning_rate) {
+            Stepped::Taken { gradient_norm } => norms.push(gradient_norm),
+            skipped => panic!("{skipped:?}"),
+        }
     }
     let mut tensors = trainer.tensors();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -90,4 +117,72 @@ fn a_step_has_the_same_bits_with_any_number_of_threads() {
     for threads in [2, 3] {
         assert!(run(threads) == one, "{threads} threads");
     }
+}
+
+/// Trains in f16 with activations so large that the first scales of the loss are too large.
+fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
+    let mut case = Case::new();
+    let name = "mask_decoder.upscale_conv2.weight";
+    let weight = case.decoder.iter_mut().find(|tensor| tensor.name == name).unwrap();
+    weight.data.iter_mut().for_each(|x| *x *= 200.0);
+    let params = |precision| TrainParams { accumulation: 1, precision, ..Default::default() };
+    let samples = case.samples();
+    let mut trainer: T = case.trainer(&params(Precision::F16));
+    let before = trainer.tensors();
+    let mut skipped = 0;
+    let gradient_norm = loop {
+        assert!(trainer.learn(&samples).total().is_finite());
+        match trainer.step(1e-3) {
+            Stepped::Taken { gradient_norm } => break gradient_norm,
+            Stepped::Skipped { loss_scale } => {
+                skipped += 1;
+                assert_eq!(loss_scale, 65536.0 * 0.5f64.powi(skipped));
+                assert!(trainer.tensors() == before, "a step that was skipped moved something");
+            }
+        }
+    };
+    println!("{skipped} steps were skipped, then the norm is {gradient_norm}");
+    assert!((2..20).contains(&skipped), "{skipped} steps were skipped");
+    assert!(trainer.tensors() != before);
+    let mut single: T = case.trainer(&params(Precision::F32));
+    single.learn(&samples);
+    let Stepped::Taken { gradient_norm: expected } = single.step(1e-3) else { panic!("nothing to skip") };
+    assert!((gradient_norm - expected).abs() < 0.02 * expected, "{gradient_norm} {expected}");
+
+    // A restart has the scale, and a step of its optimiser is one that was taken.
+    let dir = tempfile::tempdir().unwrap();
+    trainer.save(dir.path()).unwrap();
+    case.decoder = trainer.tensors();
+    let mut restarted: T = case.trainer(&params(Precision::F16));
+    restarted.restore(dir.path(), 1).unwrap();
+    let samples = case.samples();
+    let steps = [&mut trainer, &mut restarted].map(|trainer| {
+        trainer.learn(&samples);
+        (trainer.step(1e-3), trainer.tensors())
+    });
+    assert!(matches!(steps[0].0, Stepped::Taken { .. }) && steps[0] == steps[1]);
+}
+
+#[test]
+fn overflows_are_skipped_on_tapes_and_on_tensors() {
+    overflows_are_skipped_until_the_scale_fits::<TapeTrainer>();
+    overflows_are_skipped_until_the_scale_fits::<TensorTrainer<Autodiff<Cpu>>>();
+}
+
+#[test]
+fn small_gradients_come_through_half_precision_by_the_scale_of_the_loss() {
+    let case = Case::new();
+    let samples = case.samples();
+    // Divided by so many batches, the gradient by a logit is about 1e-10: far below half precision's least number, 6e-8.
+    let params = |precision| TrainParams { accumulation: 1 << 20, precision, ..Default::default() };
+    let of = |precision| {
+        let mut trainer: TapeTrainer = case.trainer(&params(precision));
+        trainer.learn(&samples);
+        match trainer.step(1e-3) {
+            Stepped::Taken { gradient_norm } => gradient_norm,
+            skipped => panic!("{skipped:?}"),
+        }
+    };
+    let (single, half) = (of(Precision::F32), of(Precision::F16));
+    assert!((half - single).abs() < 0.02 * single, "{half} {single}");
 }

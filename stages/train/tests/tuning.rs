@@ -9,7 +9,9 @@ use resect_geometry::{Mask, Size};
 use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
-use resect_train::{Inputs, Sample, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with};
+use resect_train::{
+    Inputs, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
+};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -208,14 +210,14 @@ impl<T: Trainer> Trainer for Watched<T> {
         self.0.learn(batch)
     }
 
-    fn step(&mut self, learning_rate: f64) -> f64 {
+    fn step(&mut self, learning_rate: f64) -> Stepped {
         let steps = WEIGHTS.with_borrow(Vec::len);
         if steps + 1 == BAD_STEP.get() {
-            return f64::INFINITY;
+            return Stepped::Taken { gradient_norm: f64::INFINITY };
         }
-        let norm = self.0.step(learning_rate);
+        let stepped = self.0.step(learning_rate);
         WEIGHTS.with_borrow_mut(|all| all.push(self.0.tensors()));
-        norm
+        stepped
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {

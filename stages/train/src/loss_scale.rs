@@ -1,0 +1,130 @@
+//! Dynamic loss scaling, as `torch.amp.GradScaler` does it: what makes half precision hold small gradients.
+//!
+//! The loss is multiplied by the scale, so that gradients which enter products are not rounded to nothing below 6e-8, and what
+//! comes out is divided by it. A gradient that is not finite then came of too large a scale: its step is skipped and the scale is
+//! halved. After many good steps it is doubled.
+
+use crate::TrainError;
+use crate::trainer::Stepped;
+use resect_data::{read_json, write_json};
+use resect_params::Precision;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// File of the scale in what a restart resumes from.
+const FILE: &str = "loss-scale.json";
+/// The first scale, as PyTorch's.
+const START: f64 = 65536.0;
+/// Good steps in a row after which the scale is doubled.
+const GROWTH_INTERVAL: u32 = 2000;
+/// A smaller scale helps nothing any more: gradients that are still not finite have another cause.
+const LEAST: f64 = 1.0 / 16384.0;
+
+/// The scale of the loss. It is a power of two, so that scaling rounds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LossScale {
+    scale: f64,
+    /// Good steps since the scale last changed.
+    good_steps: u32,
+}
+
+impl LossScale {
+    /// The scale before the first step; none in a precision that needs none.
+    pub(crate) fn new(precision: Precision) -> Option<Self> {
+        (precision == Precision::F16).then_some(Self { scale: START, good_steps: 0 })
+    }
+
+    /// What the loss is multiplied by, and gradients are divided by.
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Notes a step that was taken.
+    pub(crate) fn good(&mut self) {
+        self.good_steps += 1;
+        if self.good_steps == GROWTH_INTERVAL {
+            // Beyond the range of a single no gradient would be finite.
+            let doubled = 2.0 * self.scale;
+            self.scale = if doubled <= f64::from(f32::MAX) { doubled } else { self.scale };
+            self.good_steps = 0;
+        }
+    }
+
+    /// Notes a step whose gradient was not finite, and tells the next one's scale.
+    pub(crate) fn bad(&mut self) -> f64 {
+        (self.scale, self.good_steps) = (0.5 * self.scale, 0);
+        self.scale
+    }
+
+    /// Writes a scale, where there is one, into a folder.
+    pub(crate) fn save(scale: Option<&Self>, dir: &Path) -> Result<(), TrainError> {
+        scale.map_or(Ok(()), |scale| Ok(write_json(&dir.join(FILE), scale)?))
+    }
+
+    /// Reads what [`LossScale::save`] wrote, where there is a scale.
+    pub(crate) fn restore(scale: Option<&mut Self>, dir: &Path) -> Result<(), TrainError> {
+        if let Some(scale) = scale {
+            *scale = read_json(&dir.join(FILE))?;
+        }
+        Ok(())
+    }
+}
+
+/// What the history says of a step: the norm of its gradient, infinite where it was skipped.
+///
+/// # Errors
+/// A step that was skipped at the least scale of the loss.
+pub(crate) fn gradient_norm(stepped: Stepped, epoch: u32, step: u32) -> Result<f64, TrainError> {
+    match stepped {
+        Stepped::Taken { gradient_norm } => Ok(gradient_norm),
+        Stepped::Skipped { loss_scale } if loss_scale < LEAST => Err(TrainError::NoLossScale { epoch, step }),
+        Stepped::Skipped { .. } => Ok(f64::INFINITY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_skipped_down_to_the_least_scale_and_no_further() {
+        let mut scale = LossScale::new(Precision::F16).unwrap();
+        for step in 1..=30 {
+            let skipped = Stepped::Skipped { loss_scale: scale.bad() };
+            assert_eq!(gradient_norm(skipped, 1, step).unwrap(), f64::INFINITY);
+        }
+        let error = gradient_norm(Stepped::Skipped { loss_scale: scale.bad() }, 1, 31).unwrap_err();
+        assert!(error.to_string().contains("step 31 (epoch 1)"), "{error}");
+        assert_eq!(gradient_norm(Stepped::Taken { gradient_norm: 0.5 }, 1, 32).unwrap(), 0.5);
+    }
+
+    #[test]
+    fn the_scale_moves_as_pytorchs() {
+        // s = torch.amp.GradScaler("cpu"); p = torch.nn.Parameter(torch.zeros(1)); o = torch.optim.SGD([p], 1.0)
+        // for g in [inf, 1, inf] + 2000 * [1]: p.grad = torch.tensor([g]); s.scale(p.sum()); s.step(o); s.update(); s.get_scale()
+        let mut scale = LossScale::new(Precision::F16).unwrap();
+        assert_eq!(scale.scale(), 65536.0);
+        assert_eq!(scale.bad(), 32768.0);
+        scale.good();
+        assert_eq!(scale.bad(), 16384.0);
+        for _ in 0..1999 {
+            scale.good();
+        }
+        assert_eq!(scale.scale(), 16384.0);
+        scale.good();
+        assert_eq!((scale.scale(), scale.good_steps), (32768.0, 0));
+    }
+
+    #[test]
+    fn a_scale_comes_back_and_other_precisions_have_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut scale = LossScale::new(Precision::F16).unwrap();
+        scale.bad();
+        scale.good();
+        LossScale::save(Some(&scale), dir.path()).unwrap();
+        let mut found = LossScale::new(Precision::F16).unwrap();
+        LossScale::restore(Some(&mut found), dir.path()).unwrap();
+        assert_eq!(found, scale);
+        assert_eq!([Precision::F32, Precision::Bf16].map(LossScale::new), [None, None]);
+    }
+}
