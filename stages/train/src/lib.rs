@@ -2,8 +2,9 @@
 //!
 //! Only the mask decoder learns. The image encoder's output is read from the cache, the prompt encoder is frozen. The
 //! recipe is the published one (box prompts with outward jitter, MONAI's DiceCELoss, AdamW, a cosine per epoch,
-//! gradient accumulation), with a cosine per step and clipping for who wants them; `tests/curve.rs` holds its loss curve to
-//! PyTorch's. Each epoch is scored on the validation part with tight boxes, and the best one is kept.
+//! gradient accumulation), with other losses and prompts, a cosine per step and clipping for who wants them; `tests/curve.rs`
+//! holds its loss curve to PyTorch's. Each epoch is scored on the validation part with prompts that no draw moves, and the best
+//! one is kept.
 //!
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
@@ -14,7 +15,9 @@ mod adamw;
 mod batch;
 mod loss;
 mod parameters;
+mod prompt;
 mod resume;
+mod sample_loss;
 mod schedule;
 mod tape_trainer;
 mod tensor_trainer;
@@ -24,7 +27,8 @@ mod validate;
 pub use adamw::AdamW;
 pub use batch::Sample;
 use batch::Samples;
-pub use loss::{DiceCe, SampleLoss, Values, dice_ce};
+pub use loss::{Objective, Terms, Values};
+pub use sample_loss::SampleLoss;
 pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
 pub use trainer::Trainer;
@@ -39,6 +43,7 @@ use resect_stage::Reporter;
 use resume::Progress;
 use schedule::LearningRate;
 use std::path::Path;
+use validate::Validation;
 
 /// The artifacts `train` reads.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +74,11 @@ pub enum TrainError {
     /// An image without an embedding.
     #[error("target {0} has no embedding; run embed on the same images")]
     NoEmbedding(String),
+    /// A target that is to be prompted with points and has none.
+    #[error(
+        "target {0} has no pixel to point at; set train.prompts = \"box\", or run ingest again, which rejects empty masks"
+    )]
+    NoPoint(String),
     /// Artifacts of different models.
     #[error("{0}; embeddings, targets and base checkpoint must belong together")]
     Misfit(String),
@@ -143,10 +153,10 @@ pub fn run_with<T: Trainer>(
     let samples = Samples::new(&targets, &embeddings, base.config())?;
     let prompts = PromptEncoder::load(&base, &Default::default())?;
     let train = targets.of(Split::Train);
-    let validation = targets.of(Split::Validation);
     if train.is_empty() {
         return Err(TrainError::NothingToTrain);
     }
+    let validation = Validation::new(&samples, &targets.of(Split::Validation), &prompts, params)?;
     let batches = train.len().div_ceil(params.batch_size as usize);
     let steps = u64::from(params.epochs) * batches.div_ceil(params.accumulation as usize) as u64;
     let rate = LearningRate::new(params, steps)?;
@@ -159,7 +169,7 @@ pub fn run_with<T: Trainer>(
         }
         None => {
             let mut trainer = T::new(base.config(), decoder_tensors(&base)?, &prompts, params)?;
-            let score = validate::score(&mut trainer, &prompts, &samples, &validation, runtime)?;
+            let score = validation.score(&mut trainer, runtime);
             (trainer, Progress::new(score))
         }
     };
@@ -167,7 +177,8 @@ pub fn run_with<T: Trainer>(
     let total = u64::from(params.epochs) * batches as u64;
     for epoch in progress.next_epoch()..=params.epochs {
         let order = batch::order(&train, &targets, params, epoch);
-        let tokens = samples.tokens(&order, &batch::jitter(&targets, &order, params, epoch), &prompts)?;
+        let drawn = prompt::drawn(&targets, &order, params, epoch)?;
+        let tokens = samples.tokens(&order, &drawn, &prompts)?;
         let epoch_samples = samples.with_tokens(&order, &tokens);
         let mut group = Group::default();
         let mut epoch_loss = 0.0;
@@ -211,7 +222,7 @@ pub fn run_with<T: Trainer>(
             };
             report.progress(&phase, done, total, "batches");
         }
-        let score = validate::score(&mut trainer, &prompts, &samples, &validation, runtime)?;
+        let score = validation.score(&mut trainer, runtime);
         let row = Epoch {
             epoch,
             train_loss: Some(epoch_loss / batches as f64),
@@ -240,15 +251,14 @@ struct Group {
 
 impl Group {
     fn add(&mut self, values: Values) {
-        self.sum.dice += values.dice;
-        self.sum.ce += values.ce;
+        self.sum += values;
         self.batches += 1;
     }
 
     /// The mean loss; empty afterwards.
     fn take(&mut self) -> Values {
         let Self { sum, batches } = std::mem::take(self);
-        Values { dice: sum.dice / f64::from(batches), ce: sum.ce / f64::from(batches) }
+        sum / f64::from(batches)
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::TrainError;
 use crate::adamw::AdamW;
 use crate::batch::Sample;
-use crate::loss::{SampleLoss, Values};
+use crate::loss::{Objective, Values};
 use crate::resume::failed;
+use crate::sample_loss::SampleLoss;
 use crate::trainer::Trainer;
 use rayon::prelude::*;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
@@ -25,6 +26,7 @@ pub struct TapeTrainer {
     gradients: Vec<Vec<f32>>,
     lanes: Vec<Lane>,
     accumulation: u32,
+    objective: Objective,
 }
 
 /// One of the samples that are under way together, with the memory it needs.
@@ -76,6 +78,7 @@ impl Trainer for TapeTrainer {
             gradients: decoder.zeros(),
             lanes: Vec::new(),
             accumulation: params.accumulation,
+            objective: Objective::new(params),
             decoder,
         })
     }
@@ -84,7 +87,7 @@ impl Trainer for TapeTrainer {
         let n = batch.len();
         let share = 1.0 / (n as f64 * f64::from(self.accumulation));
         let lanes = Self::lanes(&mut self.lanes, n);
-        let decoder = &self.decoder;
+        let (decoder, objective) = (&self.decoder, self.objective);
         let losses: Vec<Values> = lanes
             .par_iter_mut()
             .zip(batch)
@@ -93,15 +96,14 @@ impl Trainer for TapeTrainer {
                 lane.forward(decoder, sample);
                 let Lane { run, gradient, .. } = lane;
                 gradient.resize(run.logits().len(), 0.0);
-                let loss = SampleLoss::of(run.logits(), sample.mask, gradient);
-                loss.gradient(sample.mask, share, gradient);
+                let loss = SampleLoss::of(objective, sample.image, run.logits(), sample.mask, gradient);
+                loss.gradient(run.logits(), sample.mask, share, gradient);
                 decoder.backward(gradient, run);
                 loss.values()
             })
             .collect();
         decoder.gradients(lanes.iter().map(|lane| &lane.run), &mut self.gradients);
-        let mean = |part: fn(&Values) -> f64| losses.iter().map(part).sum::<f64>() / n as f64;
-        Values { dice: mean(|loss| loss.dice), ce: mean(|loss| loss.ce) }
+        losses.into_iter().sum::<Values>() / n as f64
     }
 
     fn step(&mut self, learning_rate: f64) -> f64 {

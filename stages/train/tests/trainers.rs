@@ -3,8 +3,9 @@
 use burn::backend::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
-use resect_params::TrainParams;
-use resect_sam::{Cpu, NamedTensor, Prompts, Sam};
+use resect_geometry::Size;
+use resect_params::{Loss, Padding, TrainParams};
+use resect_sam::{Cpu, NamedTensor, Point, PointLabel, Prompts, Sam};
 use resect_train::{Sample, TapeTrainer, TensorTrainer, Trainer};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
@@ -15,33 +16,42 @@ struct Outcome {
     tensors: Vec<NamedTensor>,
 }
 
-/// Trains on three samples, in batches of two and one, for two steps.
-fn train<T: Trainer>() -> Outcome {
+/// Trains on three samples, in batches of two and one, for two steps. The second sample of the first batch and the third are
+/// prompted with points, and their images cover a part of the grid.
+fn train<T: Trainer>(params: &TrainParams) -> Outcome {
     let config = SamConfig::named("tiny").unwrap();
     let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
     let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
     let prompts = Sam::random(&config, 0, &Default::default()).unwrap().prompt_encoder;
-    let params =
-        TrainParams { accumulation: 2, learning_rate: 1e-3, weight_decay: 0.1, ..Default::default() };
-    let mut trainer = T::new(&config, tensors, &prompts, &params).unwrap();
+    let mut trainer = T::new(&config, tensors, &prompts, params).unwrap();
 
-    let boxes = [[10.0, 20.0, 99.0, 120.0], [40.0, 4.0, 60.0, 44.0], [0.0, 0.0, 200.0, 250.0]];
-    let tokens = prompts.forward(&Prompts::boxes(&boxes, &Default::default()).unwrap()).sparse.unwrap();
-    let tokens: Vec<f32> = tokens.into_data().to_vec().unwrap();
+    let device = Default::default();
+    let point = |x, y| Point { x, y, label: PointLabel::Foreground };
+    let points = |points: &[Point]| Prompts::points(&[points.to_vec()], &device);
+    let tokens = [
+        Prompts::boxes(&[[10.0, 20.0, 99.0, 120.0]], &device),
+        points(&[point(50.0, 24.0), point(41.5, 30.0), point(44.0, 12.0)]),
+        points(&[point(100.0, 125.0)]),
+    ];
+    let tokens = tokens.map(|given| prompts.forward(&given.unwrap()).sparse.unwrap());
+    let tokens = tokens.map(|tokens| tokens.into_data().to_vec::<f32>().unwrap());
     let places = config.embedding_channels() * config.grid() * config.grid();
     let embeddings: Vec<Vec<f32>> =
         (0..3).map(|s| (0..places).map(|i| ((i * (i + s) % 1009) as f32 / 504.5) - 1.0).collect()).collect();
     let side = config.low_res();
     let masks: Vec<Vec<u8>> =
         (0..3).map(|s| (0..side * side).map(|i| u8::from(i % side / 2 > i / side * s)).collect()).collect();
+    let images = [(1, 1), (2, 3), (3, 2)].map(|(h, w)| Size::new(side as u32 / h, side as u32 / w));
     let samples: Vec<_> = tokens
-        .chunks(tokens.len() / 3)
+        .iter()
         .zip(embeddings.iter().zip(&masks))
-        .map(|(tokens, (embedding, mask))| Sample {
+        .zip(images)
+        .map(|((tokens, (embedding, mask)), image)| Sample {
             name: "",
             embedding: Embedding::F32(embedding),
             tokens,
             mask,
+            image,
         })
         .collect();
 
@@ -55,9 +65,28 @@ fn train<T: Trainer>() -> Outcome {
     Outcome { losses, norms, logits: trainer.logits(&samples), tensors }
 }
 
+fn published() -> TrainParams {
+    TrainParams { accumulation: 2, learning_rate: 1e-3, weight_decay: 0.1, ..Default::default() }
+}
+
+/// Another loss, and padding that is ignored.
+fn focal() -> TrainParams {
+    TrainParams {
+        loss: Loss::DiceFocal,
+        loss_weights: vec![0.5, 3.0],
+        padding: Padding::Ignored,
+        ..published()
+    }
+}
+
 #[test]
 fn tapes_and_tensors_train_alike() {
-    let (tapes, tensors) = (train::<TapeTrainer>(), train::<TensorTrainer<Autodiff<Cpu>>>());
+    train_alike(&published());
+    train_alike(&focal());
+}
+
+fn train_alike(params: &TrainParams) {
+    let (tapes, tensors) = (train::<TapeTrainer>(params), train::<TensorTrainer<Autodiff<Cpu>>>(params));
     let close = |a: f64, b: f64, tolerance: f64| {
         assert!((a - b).abs() <= tolerance * b.abs(), "{a} and {b}");
     };
@@ -81,7 +110,7 @@ fn tapes_and_tensors_train_alike() {
 fn a_step_has_the_same_bits_with_any_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let outcome = pool.install(train::<TapeTrainer>);
+        let outcome = pool.install(|| train::<TapeTrainer>(&focal()));
         let bits: Vec<u64> = outcome.losses.iter().chain(&outcome.norms).map(|x| x.to_bits()).collect();
         let logits: Vec<u32> = outcome.logits.iter().flatten().map(|x| x.to_bits()).collect();
         (bits, logits, outcome.tensors)
