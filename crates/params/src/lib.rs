@@ -318,7 +318,7 @@ pub enum Padding {
 pub enum JitterUnit {
     /// Pixels of the original image.
     Pixels,
-    /// Percent of the box's width for its left and right side, of its height for top and bottom.
+    /// Percent of the box's width for its left and right side, of its height for top and bottom; rounded to pixels.
     Percent,
 }
 
