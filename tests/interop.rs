@@ -238,17 +238,19 @@ fn transformers_opens_a_random_checkpoint() {
 #[test]
 fn the_fixtures_are_what_the_references_give_today() {
     let dir = tempfile::tempdir().unwrap();
-    let loss = dir.path().join("dice_ce.json");
+    let loss = dir.path().join("losses.json");
     python("loss_reference.py", &[Path::new("--out"), &loss]);
-    let read = |path: &Path| -> Vec<serde_json::Value> {
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    let read = |path: &Path| -> Vec<Value> { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let committed = read(&workspace().join("tests/fixtures/loss/losses.json"));
+    let values = |rows: &[Value]| -> Vec<f64> {
+        let results = rows.iter().flat_map(|row| row["results"].as_array().unwrap());
+        results.map(|result| result["loss"].as_f64().unwrap()).collect()
     };
-    let committed = read(&workspace().join("tests/fixtures/loss/dice_ce.json"));
-    for (now, then) in read(&loss).iter().zip(&committed) {
-        let (a, b) = (now["loss"].as_f64().unwrap(), then["loss"].as_f64().unwrap());
-        assert!((a - b).abs() <= 1e-6 * b.abs(), "{}: {a} {b}", now["name"]);
+    let (now, then) = (values(&read(&loss)), values(&committed));
+    assert_eq!(now.len(), then.len());
+    for (case, (a, b)) in now.iter().zip(&then).enumerate() {
+        assert!((a - b).abs() <= 1e-6 * b.abs(), "{case}: {a} {b}");
     }
-    assert_eq!(read(&loss).len(), committed.len());
 
     let curve = dir.path().join("curve");
     python("curve_reference.py", &[Path::new("--out"), &curve]);
@@ -262,7 +264,7 @@ fn the_fixtures_are_what_the_references_give_today() {
     assert_eq!(now.len(), then.len());
     for (now, then) in now.iter().zip(then) {
         assert_eq!((&now["name"], &now["settings"]), (&then["name"], &then["settings"]));
-        for column in ["loss", "learning_rate", "gradient_norm"] {
+        for column in ["loss", "dice_loss", "ce_loss", "learning_rate", "gradient_norm"] {
             let values = |of: &Value| -> Vec<f64> {
                 of["steps"][column].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
             };

@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 
 import torch
-from curve_reference import FIXTURES, VARIANTS, train
+from curve_reference import FIXTURES, VARIANTS, samples_of, train
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from transformers import SamModel
@@ -155,7 +155,8 @@ def main() -> None:
             history, weights = variant(settings, precision, autocast)
             if not autocast:
                 save_file(weights, out / f"{name}.safetensors")
-            variants.append({"name": name, "settings": settings | {"precision": precision}, "steps": history})
+            row = {"name": name, "settings": settings | {"precision": precision}, "samples": samples_of(settings), "steps": history}
+            variants.append(row)
             print(name, *(f"{key} {values[0]:.4g} to {values[-1]:.4g}" for key, values in history.items()))
     (out / "curve.json").write_text("[\n" + ",\n".join(json.dumps(row) for row in variants) + "\n]\n")
 

@@ -238,8 +238,9 @@ impl Card<'_> {
             _ => "with a step an epoch",
         };
         let mut out = format!(
-            "Box prompts, Dice plus cross-entropy (MONAI's `DiceCELoss`), AdamW, a cosine of the learning rate {turn}, the \
-             single-mask output. The image encoder's output was computed once.\n"
+            "{}, AdamW, a cosine of the learning rate {turn}, the single-mask output. The image encoder's output was computed \
+             once.\n",
+            objective(&train.document["params"])
         );
         if let (Some(epoch), Some(epochs)) = (summary["epoch"].as_u64(), summary["epochs"].as_u64()) {
             let chosen = match (summary["selected_by"].as_str(), summary["validation_dice"].as_f64()) {
@@ -357,11 +358,23 @@ impl Card<'_> {
                  `multimask_output=False` and leave `iou_scores` alone.\n",
             );
         }
-        if self.lineage.train.is_some() {
+        if let Some(train) = &self.lineage.train {
+            out.push_str(match train.document["params"]["prompts"].as_str() {
+                Some("point") => {
+                    "- Training points came from the ground truth, drawn from all over the object; the figures are of tight boxes, \
+                     with which it was not trained. Misplaced prompts give worse masks.\n"
+                }
+                Some("mixed") => {
+                    "- Training boxes, moved outward at random, and points came from the ground truth; the figures are of tight \
+                     boxes. Looser or misplaced prompts give worse masks.\n"
+                }
+                _ => {
+                    "- Training boxes came from the ground truth, moved outward at random; those of the figures are tight ones. \
+                     Looser or misplaced boxes give worse masks.\n"
+                }
+            });
             out.push_str(
-                "- Training boxes came from the ground truth, moved outward at random; those of the figures are tight ones. Looser \
-                 or misplaced boxes give worse masks.\n\
-                 - It has seen one dataset. Other devices, clinics and kinds of tissue may look different to it.\n",
+                "- It has seen one dataset. Other devices, clinics and kinds of tissue may look different to it.\n",
             );
         }
         if self.lineage.base_is_random {
@@ -449,6 +462,23 @@ struct Row<'a> {
 /// The repository of a section of settings whose kind is `hub`.
 fn repository(section: &Value) -> Option<&str> {
     section["repository"].as_str().filter(|name| section["kind"] == "hub" && !name.is_empty())
+}
+
+/// What training prompted with and minimised, in words, from its settings.
+fn objective(params: &Value) -> String {
+    let prompts = match params["prompts"].as_str() {
+        Some("point") => "Point prompts",
+        Some("mixed") => "Box and point prompts",
+        _ => "Box prompts",
+    };
+    let loss = match params["loss"].as_str() {
+        Some("dice") => "Dice loss (MONAI's `DiceLoss`)",
+        Some("ce") => "binary cross-entropy",
+        Some("dice-focal") => "Dice plus focal loss (MONAI's `DiceFocalLoss`)",
+        _ => "Dice plus cross-entropy (MONAI's `DiceCELoss`)",
+    };
+    let region = if params["padding"] == "ignored" { ", over the image without its padding" } else { "" };
+    format!("{prompts}, {loss}{region}")
 }
 
 /// One row for each setting, by its full name.
@@ -614,6 +644,28 @@ mod tests {
         );
         assert!(of(0.79).contains("      value: 0.7900\n"), "{}", of(0.79));
         assert!(of(0.81).contains("| `train.learning_rate` | `3e-5` |"), "{}", of(0.81));
+    }
+
+    #[test]
+    fn the_recipe_is_the_one_of_the_settings() {
+        let recipe = |params: Value| {
+            let mut action = action();
+            action["document"]["params"] = params;
+            let train = Some(serde_json::from_value(action).unwrap());
+            card_of(&Lineage { train, ..Lineage::default() }, "m", Format::Transformers)
+        };
+        let published = recipe(json!({}));
+        assert!(
+            published.contains("Box prompts, Dice plus cross-entropy (MONAI's `DiceCELoss`), AdamW,"),
+            "{published}"
+        );
+        assert!(published.contains("Training boxes came from the ground truth"), "{published}");
+        let other = recipe(json!({"prompts": "point", "loss": "dice-focal", "padding": "ignored"}));
+        let words = "Point prompts, Dice plus focal loss (MONAI's `DiceFocalLoss`), over the image without its padding, AdamW,";
+        assert!(other.contains(words) && other.contains("Training points came from"), "{other}");
+        let mixed = recipe(json!({"prompts": "mixed", "loss": "ce"}));
+        assert!(mixed.contains("Box and point prompts, binary cross-entropy, AdamW,"), "{mixed}");
+        assert!(mixed.contains("and points came from the ground truth"), "{mixed}");
     }
 
     fn action() -> Value {

@@ -63,11 +63,13 @@ pub struct Step {
     pub epoch: u32,
     /// From 1, over all epochs.
     pub step: u32,
-    /// Mean loss over the step's batches: Dice part + cross-entropy part.
+    /// What is minimised: the mean over the step's batches of the two terms below, weighted (`train.loss`,
+    /// `train.loss_weights`).
     pub loss: f64,
-    /// Dice part.
+    /// Dice term without its weight; also where the loss has none, as a thing to watch.
     pub dice_loss: f64,
-    /// Cross-entropy part.
+    /// Pixel-wise term without its weight: focal with `train.loss = "dice-focal"`, else cross-entropy, also where the loss has
+    /// none.
     pub ce_loss: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
@@ -90,9 +92,9 @@ pub struct Epoch {
     pub epoch: u32,
     /// Mean training loss; absent for epoch 0.
     pub train_loss: Option<f64>,
-    /// Mean validation loss, tight boxes; absent without a validation part.
+    /// Mean validation loss, with prompts that no draw moves (`train.prompts`); absent without a validation part.
     pub validation_loss: Option<f64>,
-    /// Mean validation Dice on the low-res grid, tight boxes; absent without a validation part.
+    /// Mean validation Dice on the low-res grid, with the same prompts; absent without a validation part.
     pub validation_dice: Option<f64>,
     /// Learning rate of the epoch's last step; absent for epoch 0.
     pub learning_rate: Option<f64>,

@@ -9,6 +9,7 @@
 //! `processing_sam.py`) and Pillow, to the pixel.
 
 mod boxes;
+mod interior;
 mod mask;
 mod upscale;
 

@@ -1,6 +1,12 @@
 //! Values that have the right type and still cannot be: one problem each, by the setting's full name.
 
-use crate::{EvaluateParams, IngestLimits, MaskParams, Runtime, Schedule, SplitBy, SplitParams, TrainParams};
+use crate::{
+    EvaluateParams, IngestLimits, JitterUnit, MaskParams, Prompts, Runtime, Schedule, SplitBy, SplitParams,
+    TrainParams,
+};
+
+/// Most points of a sample: each is a token.
+const MAX_POINTS: u32 = 100;
 
 /// A setting whose value cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +129,59 @@ impl TrainParams {
         problems.expect((0.0..1.0).contains(&self.ema), "train.ema", || {
             format!("must be 0 (no average) or above, and below 1, such as 0.99, is {}", self.ema)
         });
+        self.check_loss(problems);
+        self.check_prompts(problems);
+    }
+
+    fn check_loss(&self, problems: &mut Problems) {
+        let weights = &self.loss_weights;
+        let name = "train.loss_weights";
+        if weights.is_empty() {
+            return;
+        }
+        if !self.loss.has_two_terms() {
+            problems.expect(false, name, || {
+                format!(
+                    "must be [] with a train.loss of one term, is {weights:?}; \"dice-ce\" and \"dice-focal\" have two"
+                )
+            });
+        } else if weights.len() != 2 {
+            problems.expect(false, name, || {
+                format!(
+                    "must be two numbers, of Dice and of the pixel-wise term, or [] for the customary ones, is {weights:?}"
+                )
+            });
+        } else {
+            let allowed = weights.iter().all(|w| *w >= 0.0 && w.is_finite());
+            problems.expect(allowed && weights.iter().any(|w| *w > 0.0), name, || {
+                format!("must be 0 or more and finite, and not both 0, is {weights:?}")
+            });
+        }
+    }
+
+    fn check_prompts(&self, problems: &mut Problems) {
+        problems.expect(self.jitter_unit == JitterUnit::Pixels || self.jitter <= 100, "train.jitter", || {
+            format!("must be 0 to 100 with train.jitter_unit = \"percent\", is {}", self.jitter)
+        });
+        problems.expect((1..=MAX_POINTS).contains(&self.points), "train.points", || {
+            format!("must be 1 to {MAX_POINTS}, is {}", self.points)
+        });
+        problems.expect(self.points <= 1 || self.prompts != Prompts::Box, "train.points", || {
+            format!(
+                "must be 1 with train.prompts = \"box\", which draws none, is {}; \"point\" and \"mixed\" draw points",
+                self.points
+            )
+        });
+        problems.expect(is_share(self.box_share), "train.box_share", || {
+            format!("must be a share from 0 to 1, is {}", self.box_share)
+        });
+        problems.expect(
+            !is_share(self.box_share)
+                || self.box_share == Self::default().box_share
+                || self.prompts == Prompts::Mixed,
+            "train.box_share",
+            || format!("has a meaning with train.prompts = \"mixed\" alone, is {}", self.box_share),
+        );
     }
 }
 
@@ -149,14 +208,81 @@ impl Runtime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Loss;
+
+    fn found(params: TrainParams) -> Vec<String> {
+        let mut problems = Problems::default();
+        params.check(&mut problems);
+        problems.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn weights_that_fit_no_loss_are_named() {
+        let weighted = |loss, weights: &[f64]| {
+            found(TrainParams { loss, loss_weights: weights.to_vec(), ..Default::default() })
+        };
+        for weights in [&[][..], &[1.0, 20.0], &[0.0, 3.5]] {
+            assert!(weighted(Loss::DiceCe, weights).is_empty());
+        }
+        assert!(weighted(Loss::Dice, &[]).is_empty());
+        assert_eq!(
+            weighted(Loss::Ce, &[1.0, 1.0]),
+            [
+                "train.loss_weights must be [] with a train.loss of one term, is [1.0, 1.0]; \"dice-ce\" and \"dice-focal\" have two"
+            ]
+        );
+        assert_eq!(
+            weighted(Loss::DiceFocal, &[1.0]),
+            [
+                "train.loss_weights must be two numbers, of Dice and of the pixel-wise term, or [] for the customary ones, is [1.0]"
+            ]
+        );
+        for weights in [[0.0, 0.0], [-1.0, 2.0], [f64::NAN, 1.0], [1.0, f64::INFINITY]] {
+            assert_eq!(
+                weighted(Loss::DiceCe, &weights),
+                [format!("train.loss_weights must be 0 or more and finite, and not both 0, is {weights:?}")]
+            );
+        }
+    }
+
+    #[test]
+    fn prompts_that_cannot_be_are_named() {
+        let params = TrainParams::default;
+        let mixed = || TrainParams { prompts: Prompts::Mixed, ..params() };
+        assert!(found(TrainParams { points: 100, box_share: 0.0, ..mixed() }).is_empty());
+        let percent = TrainParams { jitter_unit: JitterUnit::Percent, ..params() };
+        assert!(found(TrainParams { jitter: 100, ..percent.clone() }).is_empty());
+        assert!(found(TrainParams { jitter: 101, ..params() }).is_empty());
+        for (params, message) in [
+            (
+                TrainParams { jitter: 101, ..percent },
+                "train.jitter must be 0 to 100 with train.jitter_unit = \"percent\", is 101",
+            ),
+            (TrainParams { points: 0, ..mixed() }, "train.points must be 1 to 100, is 0"),
+            (TrainParams { points: 101, ..mixed() }, "train.points must be 1 to 100, is 101"),
+            (
+                TrainParams { points: 2, ..params() },
+                "train.points must be 1 with train.prompts = \"box\", which draws none, is 2; \"point\" and \"mixed\" draw points",
+            ),
+            (
+                TrainParams { box_share: 1.5, ..mixed() },
+                "train.box_share must be a share from 0 to 1, is 1.5",
+            ),
+            (
+                TrainParams { box_share: f64::NAN, ..params() },
+                "train.box_share must be a share from 0 to 1, is NaN",
+            ),
+            (
+                TrainParams { box_share: 0.25, prompts: Prompts::Point, ..params() },
+                "train.box_share has a meaning with train.prompts = \"mixed\" alone, is 0.25",
+            ),
+        ] {
+            assert_eq!(found(params), [message]);
+        }
+    }
 
     #[test]
     fn a_schedule_and_a_clip_norm_that_cannot_be_are_named() {
-        let found = |params: TrainParams| {
-            let mut problems = Problems::default();
-            params.check(&mut problems);
-            problems.0.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
         let warm = TrainParams { warmup_steps: 5, ..Default::default() };
         assert_eq!(
             found(warm.clone()),

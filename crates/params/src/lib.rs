@@ -222,11 +222,26 @@ pub struct TrainParams {
     pub beta2: f64,
     /// AdamW's epsilon.
     pub epsilon: f64,
-    /// Each side of a training box moves outward by 0 to this many pixels (exclusive) of the original image.
+    /// Each side of a training box moves outward by 0 to this (exclusive), in [`TrainParams::jitter_unit`].
     pub jitter: u32,
+    /// What `jitter` counts.
+    pub jitter_unit: JitterUnit,
+    /// What is minimised.
+    pub loss: Loss,
+    /// Weights of the loss's two terms, Dice and the pixel-wise one. Empty: [`Loss::customary_weights`].
+    pub loss_weights: Vec<f64>,
+    /// Whether cells of the low-res grid outside the image take part in the loss, and in validation.
+    pub padding: Padding,
+    /// What a sample is prompted with.
+    pub prompts: Prompts,
+    /// With point prompts: foreground points of a sample, drawn anew each epoch from its mask at original resolution, without
+    /// replacement. A mask of fewer pixels gives all of them.
+    pub points: u32,
+    /// With `prompts = "mixed"`: the share of samples that get a box in an epoch, 0 to 1.
+    pub box_share: f64,
     /// A new order each epoch, or the dataset's.
     pub shuffle: bool,
-    /// Seed of jitter and order.
+    /// Seed of jitter, points, kinds of prompt and order.
     pub seed: u64,
     /// Which epoch's weights become the checkpoint.
     pub keep: Keep,
@@ -256,6 +271,13 @@ impl Default for TrainParams {
             beta2: 0.999,
             epsilon: 1e-8,
             jitter: 20,
+            jitter_unit: JitterUnit::Pixels,
+            loss: Loss::DiceCe,
+            loss_weights: Vec::new(),
+            padding: Padding::Counted,
+            prompts: Prompts::Box,
+            points: 1,
+            box_share: 0.5,
             shuffle: true,
             seed: 0,
             keep: Keep::Best,
@@ -274,6 +296,70 @@ pub enum Keep {
     Best,
     /// The last one.
     Last,
+}
+
+/// What training minimises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// Dice and binary cross-entropy: MONAI's `DiceCELoss(sigmoid=True, squared_pred=True)`, as published.
+    DiceCe,
+    /// Dice alone: MONAI's `DiceLoss(sigmoid=True, squared_pred=True)`.
+    Dice,
+    /// Binary cross-entropy alone: PyTorch's `binary_cross_entropy_with_logits`.
+    Ce,
+    /// Dice and focal loss with gamma 2 and alpha 0.25 (`torchvision.ops.sigmoid_focal_loss`), mean over pixels: what SAM
+    /// itself was trained with (Kirillov et al., 2023, appendix A).
+    DiceFocal,
+}
+
+impl Loss {
+    /// The weights of Dice and of the pixel-wise term where none are given; 0 for a term that the loss has not.
+    pub const fn customary_weights(self) -> [f64; 2] {
+        match self {
+            Self::DiceCe => [1.0, 1.0],
+            Self::Dice => [1.0, 0.0],
+            Self::Ce => [0.0, 1.0],
+            Self::DiceFocal => [1.0, 20.0],
+        }
+    }
+
+    /// Whether it has a Dice and a pixel-wise term.
+    pub const fn has_two_terms(self) -> bool {
+        matches!(self, Self::DiceCe | Self::DiceFocal)
+    }
+}
+
+/// What becomes of logits that lie outside the image, where the low-res grid is padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Padding {
+    /// They count as background that should be predicted, as published.
+    Counted,
+    /// They are in no sum and no mean, and get no gradient.
+    Ignored,
+}
+
+/// What a jitter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JitterUnit {
+    /// Pixels of the original image.
+    Pixels,
+    /// Percent of the box's width for its left and right side, of its height for top and bottom; rounded to pixels.
+    Percent,
+}
+
+/// What a sample is prompted with in training, and in validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prompts {
+    /// The target's box with jitter; in validation the tight box.
+    Box,
+    /// Foreground points; in validation the most interior one.
+    Point,
+    /// One or the other, drawn for each sample and epoch; in validation both, and the mean of both scores.
+    Mixed,
 }
 
 /// How often the learning rate's cosine turns.

@@ -26,6 +26,11 @@ pub fn below(rng: &mut ChaCha8Rng, n: u32) -> u32 {
     if n == 0 { 0 } else { rng.random_range(0..n) }
 }
 
+/// A uniform number from 0 up to 1 (exclusive).
+pub fn unit(rng: &mut ChaCha8Rng) -> f64 {
+    rng.random()
+}
+
 /// Shuffles in place (Fisher–Yates, from the end).
 pub fn shuffle<T>(rng: &mut ChaCha8Rng, items: &mut [T]) {
     for i in (1..items.len()).rev() {

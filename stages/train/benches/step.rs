@@ -11,6 +11,7 @@
 use burn::backend::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
+use resect_geometry::Size;
 use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, Prompts, Sam};
 use resect_train::{Sample, TapeTrainer, TensorTrainer, Trainer};
@@ -74,7 +75,9 @@ fn times<T: Trainer>(
     let embedding: Vec<f32> = (0..places).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
     let low_res = config.low_res();
     let mask: Vec<u8> = (0..low_res * low_res).map(|i| u8::from(i % low_res > i / low_res)).collect();
-    let sample = Sample { name: "", embedding: Embedding::F32(&embedding), tokens: &tokens, mask: &mask };
+    let image = Size::square(low_res as u32);
+    let embedding = Embedding::F32(&embedding);
+    let sample = Sample { name: "", embedding, tokens: &tokens, mask: &mask, image };
     let samples = vec![sample; batch];
 
     let mut times = Vec::new();

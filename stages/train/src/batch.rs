@@ -1,12 +1,14 @@
 //! From artifacts to the numbers of a batch.
 
 use crate::TrainError;
+use crate::prompt::Prompt;
 use resect_checkpoint::SamConfig;
 use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
-use resect_geometry::PixelBox;
+use resect_geometry::Size;
 use resect_params::TrainParams;
-use resect_sam::{Cpu, PromptEncoder, Prompts};
+use resect_sam::{Cpu, PromptEncoder};
+use std::collections::BTreeMap;
 
 /// Embeddings and targets that are known to fit each other and the model.
 pub struct Samples<'a> {
@@ -14,17 +16,19 @@ pub struct Samples<'a> {
     embeddings: &'a Embeddings,
 }
 
-/// What a decoder learns from: an image, a box and the mask it should predict.
+/// What a decoder learns from: an image, a prompt and the mask it should predict.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
     /// The name of the target.
     pub name: &'a str,
     /// The image, `[C, g, g]`.
     pub embedding: Embedding<'a>,
-    /// The box, `[t, C]`.
+    /// The prompt, `[t, C]`.
     pub tokens: &'a [f32],
     /// 0 and 1, `[4g, 4g]`.
     pub mask: &'a [u8],
+    /// What the image covers of the mask; the rest is padding.
+    pub image: Size,
 }
 
 impl<'a> Samples<'a> {
@@ -58,36 +62,40 @@ impl<'a> Samples<'a> {
         self.targets
     }
 
-    /// The tokens of the chosen targets' boxes, `[n, t, C]`: once for an epoch, as the prompt encoder does not learn.
+    /// The tokens `[t, C]` of each chosen target's prompt: once for an epoch, as the prompt encoder does not learn.
     pub fn tokens(
         &self,
         chosen: &[usize],
-        boxes: &[PixelBox],
+        prompts: &[Prompt],
         encoder: &PromptEncoder<Cpu>,
-    ) -> Result<Vec<f32>, TrainError> {
-        let scaled: Vec<[f32; 4]> = chosen
-            .iter()
-            .zip(boxes)
-            .map(|(&i, b)| {
-                let target = &self.targets.rows()[i];
-                b.to_model(target.original(), target.resized())
-            })
-            .collect();
-        let tokens = encoder.forward(&Prompts::boxes(&scaled, &Default::default())?).sparse;
-        Ok(tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default())
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
+        let one = |(&i, prompt): (&usize, &Prompt)| {
+            let tokens = encoder.forward(&prompt.to_model(&self.targets.rows()[i])?).sparse;
+            Ok(tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default())
+        };
+        chosen.iter().zip(prompts).map(one).collect()
     }
 
     /// The chosen targets with their tokens.
-    pub fn with_tokens(&'a self, chosen: &'a [usize], tokens: &'a [f32]) -> Vec<Sample<'a>> {
-        let length = (tokens.len() / chosen.len().max(1)).max(1);
-        let samples = chosen.iter().zip(tokens.chunks_exact(length)).filter_map(|(&i, tokens)| {
+    pub fn with_tokens(&'a self, chosen: &'a [usize], tokens: &'a [Vec<f32>]) -> Vec<Sample<'a>> {
+        let samples = chosen.iter().zip(tokens).filter_map(|(&i, tokens)| {
             let target = &self.targets.rows()[i];
             // That each has an embedding was checked in `new`.
             let embedding = self.embeddings.get(&target.pixel_hash)?;
-            Some(Sample { name: &target.id, embedding, tokens, mask: self.targets.low_res(i) })
+            let image = target.original().with_longest_side(self.targets.low_res_size());
+            Some(Sample { name: &target.id, embedding, tokens, mask: self.targets.low_res(i), image })
         });
         samples.collect()
     }
+}
+
+/// The places of a batch's samples, those with equally many tokens together.
+pub fn by_token_count(batch: &[Sample<'_>]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (place, sample) in batch.iter().enumerate() {
+        groups.entry(sample.tokens.len()).or_default().push(place);
+    }
+    groups.into_values().collect()
 }
 
 /// The order of an epoch's targets.
@@ -103,16 +111,4 @@ pub fn order(train: &[usize], targets: &Targets, params: &TrainParams, epoch: u3
         order.sort_by_cached_key(place);
     }
     order
-}
-
-/// The boxes of an epoch: each side moved outward by 0 to `jitter` pixels (exclusive) at original resolution, clipped.
-pub fn jitter(targets: &Targets, chosen: &[usize], params: &TrainParams, epoch: u32) -> Vec<PixelBox> {
-    let one = |&i: &usize| {
-        let target = &targets.rows()[i];
-        let mut rng =
-            resect_seed::stream("jitter", params.seed, &[&epoch.to_le_bytes(), target.id.as_bytes()]);
-        let by = [(); 4].map(|()| resect_seed::below(&mut rng, params.jitter));
-        target.bounding_box().grown(by, target.original())
-    };
-    chosen.iter().map(one).collect()
 }

@@ -2,9 +2,10 @@
 //!
 //! Only the mask decoder learns. The image encoder's output is read from the cache, the prompt encoder is frozen. The
 //! recipe is the published one (box prompts with outward jitter, MONAI's DiceCELoss, AdamW, a cosine per epoch,
-//! gradient accumulation), with a cosine per step and clipping for who wants them; `tests/curve.rs` holds its loss curve to
-//! PyTorch's. Each epoch is scored on the validation part with tight boxes, and the best one is kept, or the last;
-//! `train.patience` ends training early, and `train.ema` scores and keeps a moving average of the weights.
+//! gradient accumulation), with other losses and prompts, a cosine per step and clipping for who wants them; `tests/curve.rs`
+//! holds its loss curve to PyTorch's. Each epoch is scored on the validation part with prompts that no draw moves, and the best
+//! one is kept, or the last; `train.patience` ends training early, and `train.ema` scores and keeps a moving average of the
+//! weights.
 //!
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
@@ -18,7 +19,9 @@ mod clock;
 mod loss;
 mod loss_scale;
 mod parameters;
+mod prompt;
 mod resume;
+mod sample_loss;
 mod schedule;
 mod tape_trainer;
 mod tensor_trainer;
@@ -29,7 +32,8 @@ mod validate;
 pub use adamw::AdamW;
 pub use batch::Sample;
 use batch::Samples;
-pub use loss::{DiceCe, SampleLoss, Values, dice_ce};
+pub use loss::{Objective, Terms, Values};
+pub use sample_loss::SampleLoss;
 pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
 pub use trainer::{Stepped, Trainer};
@@ -45,6 +49,7 @@ use resume::Progress;
 use schedule::LearningRate;
 use std::path::{Path, PathBuf};
 use tuning::{Setting, Tuning};
+use validate::Validation;
 
 /// The artifacts `train` reads.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +80,11 @@ pub enum TrainError {
     /// An image without an embedding.
     #[error("target {0} has no embedding; run embed on the same images")]
     NoEmbedding(String),
+    /// A target that is to be prompted with points and has none.
+    #[error(
+        "target {0} has no pixel to point at; set train.prompts = \"box\", or run ingest again, which rejects empty masks"
+    )]
+    NoPoint(String),
     /// Artifacts of different models.
     #[error("{0}; embeddings, targets and base checkpoint must belong together")]
     Misfit(String),
@@ -188,13 +198,14 @@ pub fn run_with<T: Trainer>(
     let samples = Samples::new(&targets, &embeddings, base.config())?;
     let prompts = PromptEncoder::load(&base, &Default::default())?;
     let train = targets.of(Split::Train);
-    let validation = targets.of(Split::Validation);
     if train.is_empty() {
         return Err(TrainError::NothingToTrain);
     }
+    let validation = targets.of(Split::Validation);
     if params.patience > 0 && validation.is_empty() {
         return Err(TrainError::NoValidation { patience: params.patience });
     }
+    let validation = Validation::new(&samples, &validation, &prompts, params)?;
     let batches = train.len().div_ceil(params.batch_size as usize);
     let steps = u64::from(params.epochs) * batches.div_ceil(params.accumulation as usize) as u64;
     let rate = LearningRate::new(params, steps)?;

@@ -1,135 +1,228 @@
-//! MONAI's `DiceCELoss(sigmoid=True, squared_pred=True, reduction="mean")` on one channel.
+//! What training minimises: a Dice and a pixel-wise term of each sample, weighted; the mean over samples.
+//!
+//! Both are those of MONAI and torchvision ([`Loss`]). Here on tensors; [`crate::SampleLoss`] has the same on the host.
 
 use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::backend::Backend;
-use burn::tensor::{ElementConversion, Tensor};
-use resect_tape::{exp_negative, ln_1p_unit, vectorised};
+use burn::tensor::{ElementConversion, Tensor, TensorData};
+use resect_geometry::Size;
+use resect_params::{Loss, Padding, TrainParams};
+use std::iter::Sum;
+use std::ops::{AddAssign, Div, Range};
 
 /// MONAI's `smooth_nr` and `smooth_dr`.
-const SMOOTH: f64 = 1e-5;
+pub(crate) const SMOOTH: f64 = 1e-5;
+/// Weight of the focal loss where the mask is 1, and where it is 0: alpha 0.25.
+pub(crate) const FOCAL_WEIGHTS: [f32; 2] = [0.25, 0.75];
 
-/// The two parts of the loss, each a scalar; their sum is the loss.
-#[derive(Clone, Debug)]
-pub struct DiceCe<B: Backend> {
-    /// Dice part, 0 to 1.
-    pub dice: Tensor<B, 1>,
-    /// Cross-entropy part, 0 or more.
-    pub ce: Tensor<B, 1>,
+/// The pixel-wise term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pixelwise {
+    /// Binary cross-entropy with logits.
+    CrossEntropy,
+    /// The same, times the squared probability of the wrong class (gamma 2), times [`FOCAL_WEIGHTS`].
+    Focal,
 }
 
-/// The same as numbers.
+/// The loss that the settings ask for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Objective {
+    pub(crate) pixelwise: Pixelwise,
+    /// Of Dice and of the pixel-wise term.
+    pub(crate) weights: [f64; 2],
+    padding: Padding,
+}
+
+/// The loss as numbers: of a sample, or the mean or sum over some.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Values {
-    /// Dice part.
+    /// Dice term, 0 to 1, without its weight.
     pub dice: f64,
-    /// Cross-entropy part.
+    /// Pixel-wise term, 0 or more, without its weight.
     pub ce: f64,
+    total: f64,
 }
 
 impl Values {
-    /// Their sum.
+    /// What is minimised: the weighted sum of the terms.
     pub fn total(self) -> f64 {
-        self.dice + self.ce
+        self.total
     }
 }
 
-impl<B: Backend> DiceCe<B> {
-    /// The two parts as numbers.
-    pub(crate) fn values(&self) -> Values {
-        Values {
-            dice: self.dice.clone().into_scalar().elem::<f64>(),
-            ce: self.ce.clone().into_scalar().elem::<f64>(),
-        }
+impl AddAssign for Values {
+    fn add_assign(&mut self, other: Self) {
+        self.dice += other.dice;
+        self.ce += other.ce;
+        self.total += other.total;
     }
 }
 
-/// Dice and cross-entropy of logits `[n, 1, h, w]` against masks of 0 and 1 of the same shape.
-///
-/// Dice per sample with squared predictions, `1 - (2 sum(p g) + s) / (sum(p^2) + sum(g^2) + s)`, mean over samples;
-/// binary cross-entropy with logits, mean over all pixels, padding included. (`monai/losses/dice.py`, `DiceCELoss`)
-pub fn dice_ce<B: Backend>(logits: Tensor<B, 4>, masks: Tensor<B, 4>) -> DiceCe<B> {
-    let [n, c, h, w] = logits.dims();
-    let x = logits.reshape([n, c * h * w]);
-    let g = masks.reshape([n, c * h * w]);
-    // The form that neither overflows nor loses digits: max(x, 0) - x g + log(1 + exp(-|x|)).
-    let ce = (relu(x.clone()) - x.clone() * g.clone() + x.clone().abs().neg().exp().log1p()).mean();
-    let p = sigmoid(x);
-    let overlap = (p.clone() * g.clone()).sum_dim(1);
-    let sizes = (p.clone() * p).sum_dim(1) + (g.clone() * g).sum_dim(1);
-    let dice = ((overlap * 2.0 + SMOOTH) / (sizes + SMOOTH)).neg() + 1.0;
-    DiceCe { dice: dice.mean(), ce }
-}
-
-/// The sums that the loss of one sample is made of, on the host: the same whatever else is in its batch.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SampleLoss {
-    cells: usize,
-    ce: f64,
-    overlap: f64,
-    sizes: f64,
-}
-
-impl SampleLoss {
-    /// Of logits and a mask of 0 and 1; leaves the probabilities in `probabilities`, all three of one length.
-    pub fn of(logits: &[f32], mask: &[u8], probabilities: &mut [f32]) -> Self {
-        /// Cells summed in single precision before they go into double.
-        const CHUNK: usize = 1024;
-        /// Sums that run beside one another, as the processor likes it.
-        const LANES: usize = 16;
-        let mut loss = Self { cells: logits.len(), ..Self::default() };
-        let parts = logits.chunks(CHUNK).zip(mask.chunks(CHUNK)).zip(probabilities.chunks_mut(CHUNK));
-        vectorised(
-            #[inline(always)]
-            || {
-                for ((logits, mask), probabilities) in parts {
-                    let (mut ce, mut overlap, mut sizes) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
-                    let cells =
-                        logits.chunks(LANES).zip(mask.chunks(LANES)).zip(probabilities.chunks_mut(LANES));
-                    for ((logits, mask), probabilities) in cells {
-                        for (i, ((&x, &g), p)) in logits.iter().zip(mask).zip(probabilities).enumerate() {
-                            let g = f32::from(g);
-                            let e = exp_negative(-x.abs());
-                            // max(x, 0) - x g + log(1 + exp(-|x|)) neither overflows nor loses digits.
-                            ce[i] += if x < 0.0 { -x * g } else { x - x * g } + ln_1p_unit(e);
-                            let large = 1.0 / (1.0 + e);
-                            *p = if x < 0.0 { e * large } else { large };
-                            overlap[i] += *p * g;
-                            sizes[i] += *p * *p + g * g;
-                        }
-                    }
-                    let sum = |lanes: [f32; LANES]| lanes.iter().map(|&x| f64::from(x)).sum::<f64>();
-                    loss.ce += sum(ce);
-                    loss.overlap += sum(overlap);
-                    loss.sizes += sum(sizes);
-                }
-            },
-        );
-        loss
+impl Sum for Values {
+    fn sum<I: Iterator<Item = Self>>(values: I) -> Self {
+        values.fold(Self::default(), |mut sum, values| {
+            sum += values;
+            sum
+        })
     }
+}
 
-    /// The loss.
-    pub fn values(self) -> Values {
-        Values {
-            dice: 1.0 - (2.0 * self.overlap + SMOOTH) / (self.sizes + SMOOTH),
-            ce: self.ce / self.cells.max(1) as f64,
+impl Div<f64> for Values {
+    type Output = Self;
+
+    fn div(self, by: f64) -> Self {
+        Self { dice: self.dice / by, ce: self.ce / by, total: self.total / by }
+    }
+}
+
+/// The terms of each sample, `[n]`, without their weights.
+#[derive(Clone, Debug)]
+pub struct Terms<B: Backend> {
+    /// Dice term, 0 to 1.
+    pub dice: Tensor<B, 1>,
+    /// Pixel-wise term, 0 or more.
+    pub pixelwise: Tensor<B, 1>,
+}
+
+impl Objective {
+    /// The loss of `train.loss`, `train.loss_weights` and `train.padding`.
+    pub fn new(params: &TrainParams) -> Self {
+        let pixelwise = match params.loss {
+            Loss::DiceFocal => Pixelwise::Focal,
+            Loss::DiceCe | Loss::Dice | Loss::Ce => Pixelwise::CrossEntropy,
+        };
+        let weights = <[f64; 2]>::try_from(params.loss_weights.as_slice());
+        Self {
+            pixelwise,
+            weights: weights.unwrap_or(params.loss.customary_weights()),
+            padding: params.padding,
         }
     }
 
-    /// Turns the probabilities into the gradient of `share` times the loss by the logits.
-    pub fn gradient(self, mask: &[u8], share: f64, probabilities: &mut [f32]) {
-        let ce = (share / self.cells.max(1) as f64) as f32;
-        let union = self.sizes + SMOOTH;
-        let inside = (-2.0 * share / union) as f32;
-        let everywhere = (2.0 * share * (2.0 * self.overlap + SMOOTH) / (union * union)) as f32;
-        vectorised(
-            #[inline(always)]
-            || {
-                for (p, &g) in probabilities.iter_mut().zip(mask) {
-                    let g = f32::from(g);
-                    *p = ce * (*p - g) + (inside * g + everywhere * *p) * *p * (1.0 - *p);
-                }
-            },
-        );
+    /// Terms with the total they add up to.
+    pub(crate) fn values(self, dice: f64, pixelwise: f64) -> Values {
+        let [of_dice, of_pixelwise] = self.weights;
+        Values { dice, ce: pixelwise, total: of_dice * dice + of_pixelwise * pixelwise }
+    }
+
+    /// The cells that count, of a grid of `side x side` on which the image covers `image`: runs in row order.
+    pub(crate) fn runs(self, image: Size, side: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+        let (rows, columns) = match self.padding {
+            Padding::Counted => (side, side),
+            Padding::Ignored => (image.height as usize, image.width as usize),
+        };
+        // Whole rows are one run.
+        let (runs, length) = if columns == side { (1, rows * side) } else { (rows, columns) };
+        (0..runs).map(move |run| run * side..run * side + length)
+    }
+
+    /// The terms of logits `[n, 1, s, s]` against masks of 0 and 1 of the same shape. `images` says how much of the grid each
+    /// sample's image covers.
+    ///
+    /// Dice per sample with squared predictions, `1 - (2 sum(p g) + e) / (sum(p^2) + sum(g^2) + e)`; the pixel-wise term is the
+    /// mean over all cells of the sample that count. (`monai/losses/dice.py`; `torchvision/ops/focal_loss.py`)
+    pub fn terms<B: Backend>(self, logits: Tensor<B, 4>, masks: Tensor<B, 4>, images: &[Size]) -> Terms<B> {
+        let [n, _, side, _] = logits.dims();
+        let counted = self.counted(images, side, &logits.device());
+        let x = logits.reshape([n, side * side]);
+        let g = masks.reshape([n, side * side]) * counted.clone();
+        // The form that neither overflows nor loses digits: max(x, 0) - x g + log(1 + exp(-|x|)).
+        let ce = relu(x.clone()) - x.clone() * g.clone() + x.clone().abs().neg().exp().log1p();
+        let p = sigmoid(x);
+        let pixelwise = match self.pixelwise {
+            Pixelwise::CrossEntropy => ce,
+            Pixelwise::Focal => {
+                let [object, background] = FOCAL_WEIGHTS;
+                let wrong = p.clone() - g.clone();
+                (g.clone() * (object - background) + background) * wrong.clone() * wrong * ce
+            }
+        };
+        let pixelwise = (pixelwise * counted.clone()).sum_dim(1) / counted.clone().sum_dim(1);
+        let p = p * counted;
+        let overlap = (p.clone() * g.clone()).sum_dim(1);
+        let sizes = (p.clone() * p).sum_dim(1) + (g.clone() * g).sum_dim(1);
+        let dice = ((overlap * 2.0 + SMOOTH) / (sizes + SMOOTH)).neg() + 1.0;
+        Terms { dice: dice.reshape([n]), pixelwise: pixelwise.reshape([n]) }
+    }
+
+    /// The weighted terms, summed over the samples, `[1]`.
+    pub fn sum<B: Backend>(self, terms: &Terms<B>) -> Tensor<B, 1> {
+        let [dice, pixelwise] = self.weights;
+        (terms.dice.clone() * dice + terms.pixelwise.clone() * pixelwise).sum()
+    }
+
+    /// The sums over the samples as numbers.
+    pub(crate) fn sums<B: Backend>(self, terms: &Terms<B>) -> Values {
+        let number = |term: &Tensor<B, 1>| term.clone().sum().into_scalar().elem::<f64>();
+        self.values(number(&terms.dice), number(&terms.pixelwise))
+    }
+
+    /// 1 for each cell that counts, 0 for the others, `[n, s * s]`.
+    fn counted<B: Backend>(self, images: &[Size], side: usize, device: &B::Device) -> Tensor<B, 2> {
+        let mut cells = vec![0f32; images.len() * side * side];
+        for (cells, &image) in cells.chunks_mut(side * side).zip(images) {
+            self.runs(image, side).for_each(|run| cells[run].fill(1.0));
+        }
+        Tensor::from_data(TensorData::new(cells, [images.len(), side * side]), device)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod reference {
+    //! The cases of `tests/reference/loss_reference.py`: MONAI, torchvision and PyTorch.
+
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    pub struct Case {
+        pub name: String,
+        pub shape: [usize; 4],
+        /// Height and width that each sample's image covers.
+        images: Vec<[u32; 2]>,
+        pub logits: Vec<f32>,
+        pub masks: Vec<u8>,
+        pub results: Vec<Expected>,
+    }
+
+    /// What a loss makes of a case: the means over its samples.
+    #[derive(Deserialize)]
+    pub struct Expected {
+        settings: TrainParams,
+        loss: f64,
+        dice: f64,
+        pixel: f64,
+        gradient: Vec<f32>,
+    }
+
+    pub fn cases() -> Vec<Case> {
+        serde_json::from_str(include_str!("../../../tests/fixtures/loss/losses.json")).unwrap()
+    }
+
+    impl Case {
+        pub fn images(&self) -> Vec<Size> {
+            self.images.iter().map(|[height, width]| Size::new(*height, *width)).collect()
+        }
+    }
+
+    impl Expected {
+        pub fn objective(&self) -> Objective {
+            Objective::new(&self.settings)
+        }
+
+        pub fn compare(&self, case: &Case, found: Values, gradient: &[f32]) {
+            let (name, loss) = (&case.name, self.settings.loss);
+            for (a, b) in [(found.total(), self.loss), (found.dice, self.dice), (found.ce, self.pixel)] {
+                // Relative, and absolute near 0, where f32 has no digits left.
+                assert!((a - b).abs() <= 1e-5 * b.abs().max(0.1), "{name}, {loss:?}: {a} {b}");
+            }
+            assert_eq!(gradient.len(), self.gradient.len());
+            let largest = self.gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
+            for (a, b) in gradient.iter().zip(&self.gradient) {
+                assert!((a - b).abs() <= 1e-4 * largest.max(1e-4), "{name}, {loss:?}: {a} {b}");
+                assert!(*b != 0.0 || a.abs() < 1e-9, "{name}, {loss:?}: {a} where none is due");
+            }
+        }
     }
 }
 
@@ -137,85 +230,36 @@ impl SampleLoss {
 mod tests {
     use super::*;
     use burn::backend::Autodiff;
-    use burn::tensor::TensorData;
     use resect_sam::Cpu;
-    use serde::Deserialize;
-
-    /// Made by `tests/reference/loss_reference.py` with MONAI and PyTorch.
-    #[derive(Deserialize)]
-    struct Case {
-        name: String,
-        shape: [usize; 4],
-        logits: Vec<f32>,
-        masks: Vec<u8>,
-        loss: f64,
-        gradient: Vec<f32>,
-    }
-
-    /// Relative, and absolute for losses near 0, where f32 has no digits left.
-    const TOLERANCE: f64 = 1e-5;
-
-    fn cases() -> Vec<Case> {
-        serde_json::from_str(include_str!("../../../tests/fixtures/loss/dice_ce.json")).unwrap()
-    }
 
     #[test]
-    fn value_and_gradient_are_monais() {
+    fn values_and_gradients_are_those_of_the_libraries() {
         let device = Default::default();
-        for case in cases() {
-            let tensor = |data: Vec<f32>| {
-                Tensor::<Autodiff<Cpu>, 4>::from_data(TensorData::new(data, case.shape), &device)
-            };
-            let logits = tensor(case.logits.clone()).require_grad();
-            let masks = tensor(case.masks.iter().map(|&m| f32::from(m)).collect());
-            let loss = dice_ce(logits.clone(), masks);
-            let value = loss.values().total();
-            assert!(
-                (value - case.loss).abs() <= TOLERANCE * case.loss.abs().max(0.1),
-                "{}: {value} {}",
-                case.name,
-                case.loss
-            );
-            let gradients = (loss.dice + loss.ce).backward();
-            let gradient: Vec<f32> = logits.grad(&gradients).unwrap().into_data().to_vec().unwrap();
-            let largest = case.gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
-            for (a, b) in gradient.iter().zip(&case.gradient) {
-                assert!((a - b).abs() <= 1e-4 * largest.max(1e-4), "{}: {a} {b}", case.name);
+        for case in reference::cases() {
+            for expected in &case.results {
+                let tensor = |data: Vec<f32>| {
+                    Tensor::<Autodiff<Cpu>, 4>::from_data(TensorData::new(data, case.shape), &device)
+                };
+                let logits = tensor(case.logits.clone()).require_grad();
+                let masks = tensor(case.masks.iter().map(|&m| f32::from(m)).collect());
+                let objective = expected.objective();
+                let terms = objective.terms(logits.clone(), masks, &case.images());
+                let n = case.shape[0] as f64;
+                let gradients = objective.sum(&terms).div_scalar(n).backward();
+                let gradient: Vec<f32> = logits.grad(&gradients).unwrap().into_data().to_vec().unwrap();
+                expected.compare(&case, objective.sums(&terms) / n, &gradient);
             }
         }
     }
 
     #[test]
-    fn the_host_agrees() {
-        for case in cases() {
-            let cells = case.shape[2] * case.shape[3];
-            let share = 1.0 / case.shape[0] as f64;
-            let largest = case.gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
-            let mut mean = 0.0;
-            let samples = case.logits.chunks(cells).zip(case.masks.chunks(cells));
-            for ((logits, mask), expected) in samples.zip(case.gradient.chunks(cells)) {
-                let mut gradient = vec![0.0; cells];
-                let loss = SampleLoss::of(logits, mask, &mut gradient);
-                mean += share * loss.values().total();
-                loss.gradient(mask, share, &mut gradient);
-                for (a, b) in gradient.iter().zip(expected) {
-                    assert!((a - b).abs() <= 1e-4 * largest.max(1e-4), "{}: {a} {b}", case.name);
-                }
-            }
-            assert!(
-                (mean - case.loss).abs() <= TOLERANCE * case.loss.abs().max(0.1),
-                "{}: {mean} {}",
-                case.name,
-                case.loss
-            );
-        }
-    }
-
-    #[test]
-    fn a_logit_that_is_no_number_is_a_loss_that_is_none() {
-        for x in [f32::NAN, f32::INFINITY] {
-            let loss = SampleLoss::of(&[0.0, x], &[1, 0], &mut [0.0; 2]).values().total();
-            assert!(!loss.is_finite(), "{x}: {loss}");
-        }
+    fn weights_are_the_customary_ones_unless_given() {
+        let weights = |loss, loss_weights: &[f64]| {
+            let params = TrainParams { loss, loss_weights: loss_weights.to_vec(), ..Default::default() };
+            Objective::new(&params).weights
+        };
+        assert_eq!(weights(Loss::DiceCe, &[]), [1.0, 1.0]);
+        assert_eq!(weights(Loss::DiceFocal, &[]), [1.0, 20.0]);
+        assert_eq!(weights(Loss::DiceFocal, &[2.0, 0.0]), [2.0, 0.0]);
     }
 }

@@ -3,9 +3,10 @@
 use crate::TrainError;
 use crate::adamw::AdamW;
 use crate::batch::Sample;
-use crate::loss::{SampleLoss, Values};
+use crate::loss::{Objective, Values};
 use crate::loss_scale::LossScale;
 use crate::resume::failed;
+use crate::sample_loss::SampleLoss;
 use crate::trainer::{Stepped, Trainer};
 use rayon::prelude::*;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
@@ -28,6 +29,7 @@ pub struct TapeTrainer {
     accumulation: u32,
     precision: Precision,
     loss_scale: Option<LossScale>,
+    objective: Objective,
 }
 
 /// One of the samples that are under way together, with the memory it needs.
@@ -81,6 +83,7 @@ impl Trainer for TapeTrainer {
             accumulation: params.accumulation,
             precision: params.precision,
             loss_scale: LossScale::new(params.precision),
+            objective: Objective::new(params),
             decoder,
         })
     }
@@ -90,7 +93,7 @@ impl Trainer for TapeTrainer {
         let scale = self.loss_scale.map_or(1.0, |scale| scale.scale());
         let share = scale / (n as f64 * f64::from(self.accumulation));
         let lanes = Self::lanes(&mut self.lanes, n);
-        let (decoder, precision) = (&self.decoder, self.precision);
+        let (decoder, objective, precision) = (&self.decoder, self.objective, self.precision);
         let losses: Vec<Values> = lanes
             .par_iter_mut()
             .zip(batch)
@@ -99,15 +102,14 @@ impl Trainer for TapeTrainer {
                 lane.forward(decoder, sample, precision);
                 let Lane { run, gradient, .. } = lane;
                 gradient.resize(run.logits().len(), 0.0);
-                let loss = SampleLoss::of(run.logits(), sample.mask, gradient);
-                loss.gradient(sample.mask, share, gradient);
+                let loss = SampleLoss::of(objective, sample.image, run.logits(), sample.mask, gradient);
+                loss.gradient(run.logits(), sample.mask, share, gradient);
                 decoder.backward(gradient, run);
                 loss.values()
             })
             .collect();
         decoder.gradients(lanes.iter().map(|lane| &lane.run), &mut self.gradients);
-        let mean = |part: fn(&Values) -> f64| losses.iter().map(part).sum::<f64>() / n as f64;
-        Values { dice: mean(|loss| loss.dice), ce: mean(|loss| loss.ce) }
+        losses.into_iter().sum::<Values>() / n as f64
     }
 
     fn step(&mut self, learning_rate: f64) -> Stepped {

@@ -2,8 +2,8 @@
 
 use crate::TrainError;
 use crate::adamw::clip_factor;
-use crate::batch::Sample;
-use crate::loss::{Values, dice_ce};
+use crate::batch::{Sample, by_token_count};
+use crate::loss::{Objective, Values};
 use crate::loss_scale::LossScale;
 use crate::resume::failed;
 use crate::trainer::{Stepped, Trainer};
@@ -16,6 +16,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion, Tensor, TensorData};
 use resect_checkpoint::SamConfig;
 use resect_data::{read_json, write_json};
+use resect_geometry::Size;
 use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, is_idle};
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub struct TensorTrainer<B: AutodiffBackend> {
     accumulation: u32,
     clip_norm: f64,
     loss_scale: Option<LossScale>,
+    objective: Objective,
     /// `[1, C, g, g]`.
     position: Tensor<B, 4>,
     /// What stands for the mask prompt that is not there, `[1, C, g, g]`.
@@ -64,6 +66,27 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
             },
         }
     }
+
+    /// Learns from samples with equally many tokens, of a batch of `n`. The sums of their losses.
+    fn learn_alike(&mut self, samples: &[Sample<'_>], n: f64) -> Values {
+        let Inputs { embeddings, prompts } = self.inputs(samples, self.dense.clone());
+        let logits = self.decoder.forward_single_mask(embeddings, self.position.clone(), &prompts);
+        let masks: Vec<f32> =
+            samples.iter().flat_map(|sample| sample.mask).map(|&mask| f32::from(mask)).collect();
+        let masks = Tensor::from_data(TensorData::new(masks, logits.dims()), &logits.device());
+        let images: Vec<Size> = samples.iter().map(|sample| sample.image).collect();
+        let terms = self.objective.terms(logits, masks, &images);
+        let scale = self.loss_scale.map_or(1.0, |scale| scale.scale());
+        let loss = self.objective.sum(&terms).mul_scalar(scale / (n * f64::from(self.accumulation)));
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.decoder);
+        self.accumulator.accumulate(&self.decoder, gradients);
+        self.objective.sums(&terms)
+    }
+}
+
+/// The samples at some places of a batch.
+fn of<'a>(batch: &[Sample<'a>], places: &[usize]) -> Vec<Sample<'a>> {
+    places.iter().map(|&place| batch[place]).collect()
 }
 
 impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
@@ -82,27 +105,16 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
             accumulation: params.accumulation,
             clip_norm: params.clip_norm,
             loss_scale: LossScale::new(params.precision),
+            objective: Objective::new(params),
             position: frozen(prompts.image_positional_encoding()),
             dense: frozen(prompts.forward(&Prompts::none(1, &Default::default())).dense),
         })
     }
 
     fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
-        let Inputs { embeddings, prompts } = self.inputs(batch, self.dense.clone());
-        let logits = self.decoder.forward_single_mask(embeddings, self.position.clone(), &prompts);
-        let masks: Vec<f32> =
-            batch.iter().flat_map(|sample| sample.mask).map(|&mask| f32::from(mask)).collect();
-        let masks = Tensor::from_data(TensorData::new(masks, logits.dims()), &logits.device());
-        let loss = dice_ce(logits, masks);
-        let values = loss.values();
-        let loss = (loss.dice + loss.ce).div_scalar(self.accumulation);
-        let loss = match self.loss_scale {
-            Some(scale) => loss.mul_scalar(scale.scale()),
-            None => loss,
-        };
-        let gradients = loss.backward();
-        self.accumulator.accumulate(&self.decoder, GradientsParams::from_grads(gradients, &self.decoder));
-        values
+        let n = batch.len() as f64;
+        let groups = by_token_count(batch).into_iter();
+        groups.map(|group| self.learn_alike(&of(batch, &group), n)).sum::<Values>() / n
     }
 
     fn step(&mut self, learning_rate: f64) -> Stepped {
@@ -130,12 +142,18 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
-        let Inputs { embeddings, prompts } = self.inputs(batch, self.dense.clone().inner());
-        let position = self.position.clone().inner();
         let decoder = self.decoder.valid().with_precision(Precision::F32);
-        let logits = decoder.forward_single_mask(embeddings, position, &prompts);
-        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        logits.chunks_exact(logits.len() / batch.len()).map(<[f32]>::to_vec).collect()
+        let mut all = vec![Vec::new(); batch.len()];
+        for group in by_token_count(batch) {
+            let samples = of(batch, &group);
+            let Inputs { embeddings, prompts } = self.inputs(&samples, self.dense.clone().inner());
+            let position = self.position.clone().inner();
+            let logits = decoder.forward_single_mask(embeddings, position, &prompts);
+            let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+            let each = logits.chunks_exact(logits.len() / group.len());
+            each.zip(group).for_each(|(logits, place)| all[place] = logits.to_vec());
+        }
+        all
     }
 
     fn tensors(&self) -> Vec<NamedTensor> {

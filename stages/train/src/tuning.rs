@@ -5,10 +5,11 @@ use crate::batch::{self, Sample, Samples};
 use crate::clock::{Clock, timed};
 use crate::loss::Values;
 use crate::loss_scale;
+use crate::prompt;
 use crate::resume::{self, Progress};
 use crate::schedule::LearningRate;
 use crate::trainer::{Stepped, Trainer};
-use crate::validate::{self, Score};
+use crate::validate::{Score, Validation};
 use crate::{NotFinite, TrainError};
 use resect_checkpoint::SamConfig;
 use resect_data::checkpoint::{Epoch, Step};
@@ -28,8 +29,8 @@ pub struct Setting<'a> {
     pub prompts: &'a PromptEncoder<Cpu>,
     /// Indices of the targets to learn from.
     pub train: &'a [usize],
-    /// Indices of the targets to score on.
-    pub validation: &'a [usize],
+    /// What each epoch is scored on.
+    pub validation: &'a Validation<'a>,
     pub rate: LearningRate<'a>,
     /// The folder of what a restart resumes from.
     pub state: &'a Path,
@@ -48,8 +49,8 @@ impl Setting<'_> {
     }
 
     /// The score of some decoder on the validation part.
-    fn score(&self, trainer: &mut impl Trainer) -> Result<Option<Score>, TrainError> {
-        validate::score(trainer, self.prompts, self.samples, self.validation, self.runtime)
+    fn score(&self, trainer: &mut impl Trainer) -> Option<Score> {
+        self.validation.score(trainer, self.runtime)
     }
 }
 
@@ -76,7 +77,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             }
             None => {
                 let mut trainer = T::new(config, came()?, prompts, params)?;
-                let score = timed(&mut clock.validation, || setting.score(&mut trainer))?;
+                let score = timed(&mut clock.validation, || setting.score(&mut trainer));
                 let progress = Progress::new(score);
                 progress.epochs.iter().for_each(|row| report.row("epochs", table::cells(row)));
                 (trainer, progress)
@@ -103,8 +104,8 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         let Setting { params, runtime, samples, prompts, train, .. } = self.setting;
         let epoch = self.progress.next_epoch();
         let order = batch::order(train, samples.targets(), params, epoch);
-        let boxes = batch::jitter(samples.targets(), &order, params, epoch);
-        let tokens = samples.tokens(&order, &boxes, prompts)?;
+        let drawn = prompt::drawn(samples.targets(), &order, params, epoch)?;
+        let tokens = samples.tokens(&order, &drawn, prompts)?;
         let epoch_samples = samples.with_tokens(&order, &tokens);
         let batches: Vec<&[Sample<'_>]> = epoch_samples.chunks(params.batch_size as usize).collect();
         let is_due = |step: u32| runtime.save_steps > 0 && step.is_multiple_of(runtime.save_steps);
@@ -138,11 +139,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
                 return Err(self.not_finite("the loss", values.total(), epoch, step, group));
             }
             self.progress.loss += values.total();
-            sum.dice += values.dice;
-            sum.ce += values.ce;
+            sum += values;
         }
-        let batches = group.len() as f64;
-        let mean = Values { dice: sum.dice / batches, ce: sum.ce / batches };
+        let mean = sum / group.len() as f64;
         let stepped = self.trainer.step(learning_rate);
         let gradient_norm = loss_scale::gradient_norm(stepped, epoch, step)?;
         if matches!(stepped, Stepped::Taken { .. }) && !gradient_norm.is_finite() {
@@ -184,11 +183,11 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         self.check_weights(epoch, last)?;
         let Self { setting, trainer, progress, clock } = self;
         let score = timed(&mut clock.validation, || match &progress.average {
-            None => setting.score(trainer),
+            None => Ok::<_, TrainError>(setting.score(trainer)),
             Some(average) => {
                 let tensors = average.tensors().to_vec();
                 let mut averaged = T::new(setting.config, tensors, setting.prompts, setting.params)?;
-                setting.score(&mut averaged)
+                Ok(setting.score(&mut averaged))
             }
         })?;
         if let Some(loss) = score.map(|score| score.loss).filter(|loss| !loss.is_finite()) {

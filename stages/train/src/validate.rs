@@ -1,51 +1,74 @@
-//! The score of a decoder on the validation part: tight boxes, low-res grid.
+//! The score of a decoder on the validation part, on the low-res grid: with tight boxes, most interior points, or both.
 
 use crate::TrainError;
-use crate::batch::Samples;
-use crate::loss::SampleLoss;
+use crate::batch::{Sample, Samples};
+use crate::loss::{Objective, Values};
+use crate::prompt;
+use crate::sample_loss::SampleLoss;
 use crate::trainer::Trainer;
-use resect_params::Runtime;
+use resect_geometry::Size;
+use resect_params::{Runtime, TrainParams};
 use resect_sam::{Cpu, PromptEncoder};
 
-/// Means over the validation part.
+/// Means over the validation part, or over its prompts where a target has both.
 #[derive(Clone, Copy, Debug)]
 pub struct Score {
     pub loss: f64,
     pub dice: f64,
 }
 
-/// Scores a decoder; none when there is nothing to score on.
-pub fn score(
-    trainer: &mut impl Trainer,
-    encoder: &PromptEncoder<Cpu>,
-    samples: &Samples<'_>,
-    chosen: &[usize],
-    runtime: &Runtime,
-) -> Result<Option<Score>, TrainError> {
-    if chosen.is_empty() {
-        return Ok(None);
-    }
-    let boxes: Vec<_> = chosen.iter().map(|&i| samples.targets().rows()[i].bounding_box()).collect();
-    let tokens = samples.tokens(chosen, &boxes, encoder)?;
-    let (mut loss, mut dice, mut probabilities) = (0.0, 0.0, Vec::new());
-    for batch in samples.with_tokens(chosen, &tokens).chunks(runtime.decode_batch.max(1)) {
-        for (logits, sample) in trainer.logits(batch).iter().zip(batch) {
-            probabilities.resize(logits.len(), 0.0);
-            loss += SampleLoss::of(logits, sample.mask, &mut probabilities).values().total();
-            dice += hard_dice(logits, sample.mask);
-        }
-    }
-    let n = chosen.len() as f64;
-    Ok(Some(Score { loss: loss / n, dice: dice / n }))
+/// The validation part with its prompts, the same at every epoch.
+pub struct Validation<'a> {
+    samples: &'a Samples<'a>,
+    objective: Objective,
+    /// Of each prompt: its target and its tokens.
+    chosen: Vec<usize>,
+    tokens: Vec<Vec<f32>>,
 }
 
-/// Dice of the mask where logits are positive. Two empty masks agree: 1.
-fn hard_dice(logits: &[f32], mask: &[u8]) -> f64 {
+impl<'a> Validation<'a> {
+    /// Prompts the chosen targets.
+    pub fn new(
+        samples: &'a Samples<'a>,
+        chosen: &[usize],
+        encoder: &PromptEncoder<Cpu>,
+        params: &TrainParams,
+    ) -> Result<Self, TrainError> {
+        let (chosen, prompts): (Vec<_>, Vec<_>) =
+            prompt::fixed(samples.targets(), chosen, params)?.into_iter().unzip();
+        let tokens = samples.tokens(&chosen, &prompts, encoder)?;
+        Ok(Self { samples, objective: Objective::new(params), chosen, tokens })
+    }
+
+    /// Scores a decoder; none when there is nothing to score on.
+    pub fn score(&self, trainer: &mut impl Trainer, runtime: &Runtime) -> Option<Score> {
+        if self.chosen.is_empty() {
+            return None;
+        }
+        let (mut loss, mut dice, mut probabilities) = (Values::default(), 0.0, Vec::new());
+        let samples = self.samples.with_tokens(&self.chosen, &self.tokens);
+        for batch in samples.chunks(runtime.decode_batch.max(1)) {
+            for (logits, sample) in trainer.logits(batch).iter().zip(batch) {
+                probabilities.resize(logits.len(), 0.0);
+                let (objective, Sample { mask, image, .. }) = (self.objective, *sample);
+                loss += SampleLoss::of(objective, image, logits, mask, &mut probabilities).values();
+                dice += hard_dice(objective, image, logits, mask);
+            }
+        }
+        let n = self.chosen.len() as f64;
+        Some(Score { loss: (loss / n).total(), dice: dice / n })
+    }
+}
+
+/// Dice of the mask where logits are positive, over the cells that count. Two empty masks agree: 1.
+fn hard_dice(objective: Objective, image: Size, logits: &[f32], mask: &[u8]) -> f64 {
     let (mut both, mut either) = (0u32, 0u32);
-    for (&x, &g) in logits.iter().zip(mask) {
-        let p = u32::from(x > 0.0);
-        both += p * u32::from(g);
-        either += p + u32::from(g);
+    for run in objective.runs(image, logits.len().isqrt()) {
+        for (&x, &g) in logits[run.clone()].iter().zip(&mask[run]) {
+            let p = u32::from(x > 0.0);
+            both += p * u32::from(g);
+            either += p + u32::from(g);
+        }
     }
     if either == 0 { 1.0 } else { 2.0 * f64::from(both) / f64::from(either) }
 }
@@ -53,11 +76,24 @@ fn hard_dice(logits: &[f32], mask: &[u8]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use resect_params::Padding;
 
     #[test]
     fn dice_of_small_masks() {
-        assert_eq!(hard_dice(&[1.0, 1.0, -1.0, 0.0], &[1, 0, 1, 0]), 0.5);
-        assert_eq!(hard_dice(&[-1.0], &[0]), 1.0);
-        assert_eq!(hard_dice(&[-1.0], &[1]), 0.0);
+        let of = |padding, image, logits: &[f32], mask: &[u8]| {
+            let objective = Objective::new(&TrainParams { padding, ..Default::default() });
+            hard_dice(objective, image, logits, mask)
+        };
+        let (whole, top, left) = (Size::square(2), Size::new(1, 2), Size::new(2, 1));
+        let (logits, mask) = ([1.0, 1.0, -1.0, 0.0], [1, 0, 1, 0]);
+        assert_eq!(of(Padding::Counted, whole, &logits, &mask), 0.5);
+        assert_eq!(of(Padding::Counted, top, &logits, &mask), 0.5);
+        assert_eq!(of(Padding::Ignored, whole, &logits, &mask), 0.5);
+        assert_eq!(of(Padding::Ignored, top, &logits, &mask), 2.0 / 3.0);
+        assert_eq!(of(Padding::Ignored, left, &logits, &mask), 2.0 / 3.0);
+        assert_eq!(of(Padding::Ignored, top, &[1.0, 0.0, 1.0, 1.0], &[1, 0, 0, 0]), 1.0);
+        let one = Size::square(1);
+        assert_eq!(of(Padding::Counted, one, &[-1.0], &[0]), 1.0);
+        assert_eq!(of(Padding::Counted, one, &[-1.0], &[1]), 0.0);
     }
 }

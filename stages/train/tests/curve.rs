@@ -1,7 +1,8 @@
 //! Training against PyTorch: the same checkpoint, samples and order, no jitter; every step's loss and the weights at the end.
 //!
-//! `tests/reference/curve_reference.py` made the fixture with `transformers`, MONAI and PyTorch's own optimiser and schedulers. An
-//! incomplete batch, an incomplete group, an empty mask and a full one are in it.
+//! `tests/reference/curve_reference.py` made the fixture with `transformers`, MONAI, torchvision and PyTorch's own optimiser and
+//! schedulers. An incomplete batch, an incomplete group, an empty mask and a full one are in it; and points, with masks of so few
+//! pixels that every draw is all of them, so that the samples of a batch have differing numbers of tokens.
 
 use burn::backend::Autodiff;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
@@ -9,7 +10,7 @@ use resect_data::checkpoint::{DECODER_FILE, Epoch, Step};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
 use resect_geometry::{Mask, Size};
-use resect_params::{Runtime, TrainParams};
+use resect_params::{JitterUnit, Loss, Padding, Prompts, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
 use resect_stage::Reporter;
 use resect_train::{
@@ -58,13 +59,19 @@ struct Row {
 struct Variant {
     name: String,
     settings: TrainParams,
+    /// Those it trains on.
+    samples: Vec<usize>,
     steps: Curve,
+    /// File of the decoder at the end, where it was kept.
+    weights: Option<String>,
 }
 
 /// One number for each step.
 #[derive(Deserialize)]
 struct Curve {
     loss: Vec<f64>,
+    dice_loss: Vec<f64>,
+    ce_loss: Vec<f64>,
     learning_rate: Vec<f64>,
     gradient_norm: Vec<f64>,
 }
@@ -83,7 +90,7 @@ impl Fixture {
     }
 
     /// The variants of `precision_reference.py`, on the same samples.
-    fn mixed() -> Vec<Variant> {
+    fn narrower() -> Vec<Variant> {
         serde_json::from_slice(&std::fs::read(fixtures().join("precision/curve.json")).unwrap()).unwrap()
     }
 
@@ -92,8 +99,8 @@ impl Fixture {
         TrainParams { jitter: 0, shuffle: false, ..variant.settings.clone() }
     }
 
-    /// Writes the samples as `ingest` and `embed` do.
-    fn write(&self) -> Artifacts {
+    /// Writes some of the samples as `ingest` and `embed` do.
+    fn write(&self, samples: &[usize]) -> Artifacts {
         let artifacts = Artifacts { dir: tempfile::tempdir().unwrap() };
         let base = Checkpoint::open(&fixtures().join("sam-tiny")).unwrap();
         let config = base.config();
@@ -102,9 +109,9 @@ impl Fixture {
         }
         let mut writer =
             targets::Writer::create(&artifacts.path("targets"), config.low_res() as u32).unwrap();
-        let names: Vec<String> = (0..self.samples.len()).map(|i| format!("sample-{i}")).collect();
-        for (row, name) in self.samples.iter().zip(&names) {
-            let (target, mask) = row.target(name);
+        let names: Vec<String> = samples.iter().map(|i| format!("sample-{i}")).collect();
+        for (&i, name) in samples.iter().zip(&names) {
+            let (target, mask) = self.samples[i].target(name);
             writer.push(target, &mask).unwrap();
         }
         writer.finish(&serde_json::json!({}), &[]).unwrap();
@@ -112,7 +119,8 @@ impl Fixture {
             <[_; 1]>::try_from(tensors(&fixtures().join("curve/embeddings.safetensors"))).unwrap();
         let shape = [config.embedding_channels(), config.grid(), config.grid()];
         let writer = embeddings::Writer::new(&artifacts.path("embeddings"), shape, embeddings::Dtype::F32);
-        writer.write_shard(0, &embedded.data).unwrap();
+        let embedded: Vec<_> = embedded.data.chunks(shape.iter().product()).collect();
+        writer.write_shard(0, &samples.iter().map(|&i| embedded[i]).collect::<Vec<_>>().concat()).unwrap();
         writer.finish(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         artifacts
     }
@@ -198,14 +206,13 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 /// Trains every variant and holds it against PyTorch's.
 fn lies_on_pytorchs_curve<T: Trainer>() {
     let fixture = Fixture::read();
-    let artifacts = fixture.write();
     let came: HashMap<String, NamedTensor> = tensors(&fixtures().join("sam-tiny/model.safetensors"))
         .into_iter()
         .map(|tensor| (tensor.name.clone(), tensor))
         .collect();
     for variant in &fixture.variants {
         let name = &variant.name;
-        let trained = artifacts.train::<T>(&Fixture::params(variant), name).unwrap();
+        let trained = fixture.write(&variant.samples).train::<T>(&Fixture::params(variant), name).unwrap();
 
         let curve = &variant.steps;
         assert_eq!(trained.steps.len(), curve.loss.len());
@@ -213,7 +220,9 @@ fn lies_on_pytorchs_curve<T: Trainer>() {
             let steps = trained.steps.iter().map(found).zip(expected);
             steps.map(|(a, b)| ((a - b) / b).abs()).fold(0.0, f64::max)
         };
-        let loss = off(|step| step.loss, &curve.loss);
+        let loss = off(|step| step.loss, &curve.loss)
+            .max(off(|step| step.dice_loss, &curve.dice_loss))
+            .max(off(|step| step.ce_loss, &curve.ce_loss));
         let norm = off(|step| step.gradient_norm, &curve.gradient_norm);
         println!("{name}: loss off by {loss:.1e}, gradient norm by {norm:.1e}");
         assert!(loss <= LOSS_TOLERANCE, "{name}: {loss}");
@@ -223,7 +232,8 @@ fn lies_on_pytorchs_curve<T: Trainer>() {
         let last = trained.epochs.last().unwrap();
         assert_eq!(last.learning_rate, Some(trained.steps.last().unwrap().learning_rate));
 
-        let expected = tensors(&fixtures().join(format!("curve/{name}.safetensors")));
+        let Some(weights) = &variant.weights else { continue };
+        let expected = tensors(&fixtures().join("curve").join(weights));
         let mut found: HashMap<&str, &NamedTensor> =
             trained.weights.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         // Of rounding noise and of the rest.
@@ -268,10 +278,10 @@ fn tensors_lie_on_pytorchs_curve() {
 
 /// Trains a variant of mixed precision; by how much the loss of each step differs from PyTorch's, relative, and the weights.
 fn trained_in_mixed_precision<T: Trainer>(name: &str) -> (Vec<f64>, Vec<NamedTensor>) {
-    let variant = Fixture::mixed().into_iter().find(|variant| variant.name == name).unwrap();
+    let variant = Fixture::narrower().into_iter().find(|variant| variant.name == name).unwrap();
     let params = Fixture::params(&variant);
     assert!(name.starts_with(&params.precision.to_string()));
-    let trained = Fixture::read().write().train::<T>(&params, "state").unwrap();
+    let trained = Fixture::read().write(&variant.samples).train::<T>(&params, "state").unwrap();
     assert_eq!(trained.steps.len(), variant.steps.loss.len());
     let steps = trained.steps.iter().zip(&variant.steps.loss);
     (steps.map(|(step, loss)| ((step.loss - loss) / loss).abs()).collect(), trained.weights)
@@ -348,25 +358,87 @@ impl<T: Trainer> Trainer for Interrupted<T> {
     }
 }
 
-/// Trains every variant at once and with an interruption.
-fn resumes_to_the_bit<T: Trainer>() {
+/// Trains at once and with an interruption.
+fn resumes_to_the_bit<T: Trainer>(artifacts: &Artifacts, params: &TrainParams) {
+    let at_once = artifacts.train::<T>(params, "at-once").unwrap();
+    artifacts.train::<Interrupted<T>>(params, "interrupted").expect_err("it is interrupted");
+    assert!(artifacts.path("interrupted").join("epoch-00003").exists());
+    assert!(artifacts.train::<T>(params, "interrupted").unwrap() == at_once, "{params:?}");
+}
+
+/// Every variant.
+fn variants_resume_to_the_bit<T: Trainer>() {
     let fixture = Fixture::read();
-    let artifacts = fixture.write();
-    let mixed = Fixture::mixed();
-    for variant in fixture.variants.iter().chain(mixed.iter().filter(|v| v.name == "f16")) {
-        let params = Fixture::params(variant);
-        let at_once = artifacts.train::<T>(&params, &format!("{}-at-once", variant.name)).unwrap();
-        let state = format!("{}-interrupted", variant.name);
-        artifacts.train::<Interrupted<T>>(&params, &state).expect_err("it is interrupted");
-        assert!(artifacts.path(&state).join("epoch-00003").exists());
-        assert!(artifacts.train::<T>(&params, &state).unwrap() == at_once, "{}", variant.name);
+    let narrower = Fixture::narrower();
+    for variant in fixture.variants.iter().chain(narrower.iter().filter(|v| v.name == "f16")) {
+        resumes_to_the_bit::<T>(&fixture.write(&variant.samples), &Fixture::params(variant));
     }
 }
 
 #[test]
 fn interrupted_schedules_go_on_where_they_stopped() {
-    resumes_to_the_bit::<TapeTrainer>();
-    resumes_to_the_bit::<TensorTrainer<Autodiff<Cpu>>>();
+    variants_resume_to_the_bit::<TapeTrainer>();
+    variants_resume_to_the_bit::<TensorTrainer<Autodiff<Cpu>>>();
+}
+
+/// Boxes that jitter and points from masks of many pixels.
+fn mixed() -> TrainParams {
+    TrainParams {
+        epochs: 8,
+        jitter_unit: JitterUnit::Percent,
+        loss: Loss::DiceFocal,
+        padding: Padding::Ignored,
+        prompts: Prompts::Mixed,
+        points: 4,
+        ..TrainParams::default()
+    }
+}
+
+/// The samples whose masks are neither empty nor tiny.
+const LARGE: [usize; 4] = [0, 1, 2, 4];
+
+#[test]
+fn interrupted_draws_go_on_where_they_stopped() {
+    // Two batches of two, in which boxes of two tokens and points of five meet.
+    let (fixture, params) = (Fixture::read(), TrainParams { accumulation: 1, ..mixed() });
+    resumes_to_the_bit::<TapeTrainer>(&fixture.write(&LARGE), &params);
+    resumes_to_the_bit::<TensorTrainer<Autodiff<Cpu>>>(&fixture.write(&LARGE), &params);
+}
+
+#[test]
+fn prompts_are_drawn_anew_each_epoch_and_from_the_seed() {
+    let fixture = Fixture::read();
+    // One batch an epoch and no learning to speak of: a loss differs where prompts do.
+    let params = TrainParams {
+        epochs: 3,
+        batch_size: 4,
+        accumulation: 1,
+        learning_rate: 1e-12,
+        min_learning_rate: 1e-12,
+        weight_decay: 0.0,
+        shuffle: false,
+        ..mixed()
+    };
+    let losses = |params: &TrainParams| {
+        let trained = fixture.write(&LARGE).train::<TapeTrainer>(params, "state").unwrap();
+        trained.steps.iter().map(|step| step.loss).collect::<Vec<_>>()
+    };
+    let first = losses(&params);
+    assert!(first[0] != first[1] && first[1] != first[2], "{first:?}");
+    assert_eq!(losses(&params), first);
+    assert_ne!(losses(&TrainParams { seed: 1, ..params.clone() }), first);
+    // Of nothing but boxes and of nothing but points, the mixture has the latter's or the former's draws.
+    let share = |box_share| losses(&TrainParams { box_share, ..params.clone() });
+    assert_eq!(share(1.0), losses(&TrainParams { prompts: Prompts::Box, points: 1, ..params.clone() }));
+    assert_eq!(share(0.0), losses(&TrainParams { prompts: Prompts::Point, ..params.clone() }));
+    assert!(share(1.0)[0] != first[0] || share(1.0)[1] != first[1]);
+}
+
+#[test]
+fn a_mask_without_a_pixel_cannot_be_pointed_at() {
+    let params = TrainParams { prompts: Prompts::Point, ..TrainParams::default() };
+    let error = Fixture::read().write(&[0, 3]).train::<TapeTrainer>(&params, "state").unwrap_err();
+    assert!(matches!(&*error, TrainError::NoPoint(target) if target == "sample-3"), "{error}");
 }
 
 #[test]
@@ -374,6 +446,6 @@ fn a_warm_up_longer_than_training_is_refused_before_it_starts() {
     let fixture = Fixture::read();
     let steps = fixture.variants.iter().find(|variant| variant.name == "steps").unwrap();
     let params = TrainParams { warmup_steps: 16, ..Fixture::params(steps) };
-    let error = fixture.write().train::<TapeTrainer>(&params, "state").unwrap_err();
+    let error = fixture.write(&steps.samples).train::<TapeTrainer>(&params, "state").unwrap_err();
     assert!(matches!(*error, TrainError::WarmUp { warmup: 16, steps: 16 }), "{error}");
 }

@@ -3,8 +3,9 @@
 use burn::backend::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
-use resect_params::{Precision, TrainParams};
-use resect_sam::{Cpu, NamedTensor, PromptEncoder, Prompts, Sam};
+use resect_geometry::Size;
+use resect_params::{Loss, Padding, Precision, TrainParams};
+use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
 use resect_train::{Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
@@ -15,12 +16,13 @@ struct Outcome {
     tensors: Vec<NamedTensor>,
 }
 
-/// A decoder and three samples for it.
+/// A decoder and three samples for it. The second sample and the third are prompted with points, and their images cover a part of
+/// the grid.
 struct Case {
     config: SamConfig,
     decoder: Vec<NamedTensor>,
     prompts: PromptEncoder<Cpu>,
-    tokens: Vec<f32>,
+    tokens: [Vec<f32>; 3],
     embeddings: Vec<Vec<f32>>,
     masks: Vec<Vec<u8>>,
 }
@@ -31,10 +33,17 @@ impl Case {
         let names: Vec<_> =
             part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
         let decoder = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
-        let prompts = Sam::random(&config, 0, &Default::default()).unwrap().prompt_encoder;
-        let boxes = [[10.0, 20.0, 99.0, 120.0], [40.0, 4.0, 60.0, 44.0], [0.0, 0.0, 200.0, 250.0]];
-        let tokens = prompts.forward(&Prompts::boxes(&boxes, &Default::default()).unwrap()).sparse.unwrap();
-        let tokens: Vec<f32> = tokens.into_data().to_vec().unwrap();
+        let device = Default::default();
+        let prompts = Sam::random(&config, 0, &device).unwrap().prompt_encoder;
+        let point = |x, y| Point { x, y, label: PointLabel::Foreground };
+        let points = |points: &[Point]| Prompts::points(&[points.to_vec()], &device);
+        let tokens = [
+            Prompts::boxes(&[[10.0, 20.0, 99.0, 120.0]], &device),
+            points(&[point(50.0, 24.0), point(41.5, 30.0), point(44.0, 12.0)]),
+            points(&[point(100.0, 125.0)]),
+        ];
+        let tokens = tokens.map(|given| prompts.forward(&given.unwrap()).sparse.unwrap());
+        let tokens = tokens.map(|tokens| tokens.into_data().to_vec::<f32>().unwrap());
         let places = config.embedding_channels() * config.grid() * config.grid();
         let embedding = |s| (0..places).map(|i| ((i * (i + s) % 1009) as f32 / 504.5) - 1.0).collect();
         let embeddings = (0..3).map(embedding).collect();
@@ -45,14 +54,18 @@ impl Case {
     }
 
     fn samples(&self) -> Vec<Sample<'_>> {
-        let tokens = self.tokens.chunks(self.tokens.len() / 3);
+        let side = self.config.low_res() as u32;
+        let images = [(1, 1), (2, 3), (3, 2)].map(|(h, w)| Size::new(side / h, side / w));
+        let tokens = self.tokens.iter();
         tokens
             .zip(self.embeddings.iter().zip(&self.masks))
-            .map(|(tokens, (embedding, mask))| Sample {
+            .zip(images)
+            .map(|((tokens, (embedding, mask)), image)| Sample {
                 name: "",
                 embedding: Embedding::F32(embedding),
                 tokens,
                 mask,
+                image,
             })
             .collect()
     }
@@ -63,12 +76,11 @@ impl Case {
 }
 
 /// Trains on three samples, in batches of two and one, for two steps.
-fn train<T: Trainer>() -> Outcome {
+fn train<T: Trainer>(params: &TrainParams) -> Outcome {
     let case = Case::new();
-    let params =
-        TrainParams { accumulation: 2, learning_rate: 1e-3, weight_decay: 0.1, ..Default::default() };
-    let mut trainer: T = case.trainer(&params);
+    let mut trainer: T = case.trainer(params);
     let samples = case.samples();
+
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         losses.extend(samples.chunks(2).map(|batch| trainer.learn(batch).total()));
@@ -82,9 +94,28 @@ fn train<T: Trainer>() -> Outcome {
     Outcome { losses, norms, logits: trainer.logits(&samples), tensors }
 }
 
+fn published() -> TrainParams {
+    TrainParams { accumulation: 2, learning_rate: 1e-3, weight_decay: 0.1, ..Default::default() }
+}
+
+/// Another loss, and padding that is ignored.
+fn focal() -> TrainParams {
+    TrainParams {
+        loss: Loss::DiceFocal,
+        loss_weights: vec![0.5, 3.0],
+        padding: Padding::Ignored,
+        ..published()
+    }
+}
+
 #[test]
 fn tapes_and_tensors_train_alike() {
-    let (tapes, tensors) = (train::<TapeTrainer>(), train::<TensorTrainer<Autodiff<Cpu>>>());
+    train_alike(&published());
+    train_alike(&focal());
+}
+
+fn train_alike(params: &TrainParams) {
+    let (tapes, tensors) = (train::<TapeTrainer>(params), train::<TensorTrainer<Autodiff<Cpu>>>(params));
     let close = |a: f64, b: f64, tolerance: f64| {
         assert!((a - b).abs() <= tolerance * b.abs(), "{a} and {b}");
     };
@@ -108,7 +139,7 @@ fn tapes_and_tensors_train_alike() {
 fn a_step_has_the_same_bits_with_any_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let outcome = pool.install(train::<TapeTrainer>);
+        let outcome = pool.install(|| train::<TapeTrainer>(&focal()));
         let bits: Vec<u64> = outcome.losses.iter().chain(&outcome.norms).map(|x| x.to_bits()).collect();
         let logits: Vec<u32> = outcome.logits.iter().flatten().map(|x| x.to_bits()).collect();
         (bits, logits, outcome.tensors)

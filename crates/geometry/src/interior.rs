@@ -1,0 +1,116 @@
+//! The point of a mask that is farthest from its edge.
+
+use crate::Mask;
+
+impl Mask {
+    /// The pixel `[x, y]` farthest from the mask's edge; `None` when the mask is empty.
+    ///
+    /// The distance is the Euclidean one to the nearest pixel that is not in the mask, those outside the image included, so
+    /// that a mask at the border has its edge there; it is exact, as squares of whole numbers. Of equal pixels the first in
+    /// row order. (The first point of SAM's own evaluation, Kirillov et al., 2023, section 7.1 and appendix D.1.)
+    pub fn most_interior(&self) -> Option<[u32; 2]> {
+        let width = self.size().width as usize;
+        let vertical = self.vertical_distances();
+        let mut best = (0, None);
+        for (y, row) in vertical.chunks_exact(width).enumerate() {
+            for x in 0..width {
+                if let Some(squared) = squared_distance(row, x, best.0) {
+                    best = (squared, Some([x as u32, y as u32]));
+                }
+            }
+        }
+        best.1
+    }
+
+    /// Of each pixel, the distance to the nearest one of its column that is not in the mask, in rows; 0 where it is not itself.
+    fn vertical_distances(&self) -> Vec<u32> {
+        let width = self.size().width as usize;
+        let mut distances: Vec<u32> = self.pixels().iter().map(|&object| u32::from(object)).collect();
+        // Downward from the row above, which is outside the image first; then upward, where that is nearer.
+        for place in width..distances.len() {
+            if distances[place] > 0 {
+                distances[place] = distances[place - width] + 1;
+            }
+        }
+        for place in (0..distances.len()).rev() {
+            let below = distances.get(place + width).copied().unwrap_or(0);
+            distances[place] = distances[place].min(below + 1);
+        }
+        distances
+    }
+}
+
+/// The squared distance of a row's pixel to the nearest one that is not in the mask, from the vertical distances in its row; `None`
+/// as soon as it is known to be no more than `least`.
+fn squared_distance(vertical: &[u32], x: usize, least: u64) -> Option<u64> {
+    let mut nearest = u64::from(vertical[x]).pow(2);
+    let mut aside = 1;
+    // What is farther aside than the nearest found is no nearer.
+    while nearest > least && (aside as u64).pow(2) < nearest {
+        for side in [x.checked_sub(aside), Some(x + aside)] {
+            // Outside the image nothing is in the mask.
+            let vertical = side.and_then(|x| vertical.get(x)).map_or(0, |&distance| u64::from(distance));
+            nearest = nearest.min((aside as u64).pow(2) + vertical.pow(2));
+        }
+        aside += 1;
+    }
+    (nearest > least).then_some(nearest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Size;
+
+    /// By the definition: every pixel of the mask against every other within and around the image.
+    fn by_definition(mask: &Mask) -> Option<[u32; 2]> {
+        let (height, width) = (i64::from(mask.size().height), i64::from(mask.size().width));
+        let object = |x: i64, y: i64| {
+            (0..width).contains(&x) && (0..height).contains(&y) && mask.get(x as u32, y as u32)
+        };
+        let mut best = (0, None);
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let others = (-1..=height).flat_map(|b| (-1..=width).map(move |a| (a, b)));
+            let distances =
+                others.filter(|&(a, b)| !object(a, b)).map(|(a, b)| (a - x).pow(2) + (b - y).pow(2));
+            let distance = distances.min().unwrap();
+            if distance > best.0 {
+                best = (distance, Some([x as u32, y as u32]));
+            }
+        }
+        best.1
+    }
+
+    #[test]
+    fn it_is_the_farthest_pixel_by_definition() {
+        let sizes =
+            [Size::new(1, 1), Size::new(1, 9), Size::new(13, 1), Size::new(17, 23), Size::new(24, 12)];
+        for size in sizes {
+            // Full, empty, and blobs of every coarseness.
+            for (scale, share) in [(1, 0), (1, 97), (1, 20), (1, 60), (3, 50), (5, 60), (7, 90), (4, 30)] {
+                for seed in 0..4 {
+                    let mask = Mask::from_fn(size, |x, y| {
+                        let (x, y) = (x / scale + seed * 31, y / scale);
+                        (x * x * 7 + y * y * 13 + x * y * 5 + x * 3) % 97 < share
+                    });
+                    assert_eq!(
+                        mask.most_interior(),
+                        by_definition(&mask),
+                        "{size}, {scale}, {share}, {seed}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_mask_has_it_in_the_middle_and_an_empty_one_nowhere() {
+        let full = |size| Mask::from_fn(size, |_, _| true);
+        assert_eq!(full(Size::new(5, 5)).most_interior(), Some([2, 2]));
+        // The first of many, in row order.
+        assert_eq!(full(Size::new(4, 9)).most_interior(), Some([1, 1]));
+        assert_eq!(Mask::empty(Size::new(3, 3)).most_interior(), None);
+        let ring = Mask::from_fn(Size::new(9, 9), |x, y| x.abs_diff(4).max(y.abs_diff(4)) > 1);
+        assert_eq!(ring.most_interior(), by_definition(&ring));
+    }
+}
