@@ -3,6 +3,7 @@
 //! A pipeline file has one section for each struct here. Whatever is in them enters a stage's key; what only
 //! changes how the work is done (threads, batch sizes, logging) lives in [`Runtime`], which no key ever sees.
 
+use resect_geometry::View;
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -170,11 +171,16 @@ impl Default for IngestLimits {
 pub struct EmbedParams {
     /// Number format on disk.
     pub dtype: EmbeddingDtype,
+    /// The views that each image is embedded under. No setting of the pipeline file: the runner takes it from
+    /// [`TrainParams::augment`], so that the two cannot disagree. It is not written where it is the default, so that
+    /// without augmentation it is not in a key either.
+    #[serde(skip_serializing_if = "Views::is_none")]
+    pub views: Views,
 }
 
 impl Default for EmbedParams {
     fn default() -> Self {
-        Self { dtype: EmbeddingDtype::F16 }
+        Self { dtype: EmbeddingDtype::F16, views: Views::None }
     }
 }
 
@@ -222,8 +228,10 @@ pub struct TrainParams {
     pub jitter: u32,
     /// A new order each epoch, or the dataset's.
     pub shuffle: bool,
-    /// Seed of jitter and order.
+    /// Seed of jitter, order and views.
     pub seed: u64,
+    /// The views that each epoch draws from, one for each target.
+    pub augment: Views,
 }
 
 impl Default for TrainParams {
@@ -244,7 +252,35 @@ impl Default for TrainParams {
             jitter: 20,
             shuffle: true,
             seed: 0,
+            augment: Views::None,
         }
+    }
+}
+
+/// A set of views: augmentation whose every outcome has an embedding that is computed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Views {
+    /// The image as it is.
+    None,
+    /// Also flipped either way, and both ways.
+    Flips,
+    /// All flips and quarter turns.
+    All,
+}
+
+impl Views {
+    /// The views, the identity first.
+    pub fn views(self) -> &'static [View] {
+        match self {
+            Self::None => &[View::Identity],
+            Self::Flips => &View::FLIPS,
+            Self::All => &View::ALL,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::None
     }
 }
 
