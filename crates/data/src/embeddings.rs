@@ -191,7 +191,8 @@ impl Embeddings {
             .map(|index| open_shard(&shard_path(dir, index), header.shape, header.dtype))
             .collect::<Result<_, _>>()?;
         let mut by_view: HashMap<View, HashMap<_, _>> = HashMap::new();
-        for IndexRow { pixel_hash, view, shard, row } in table::read::<IndexRow>(&dir.join("index.parquet"))? {
+        for IndexRow { pixel_hash, view, shard, row } in table::read::<IndexRow>(&dir.join("index.parquet"))?
+        {
             let (shard, row) = (shard as usize, row as usize);
             if shards.get(shard).is_none_or(|shard| row >= shard.len()) {
                 let message = format!("row {row} of shard {shard} does not exist");

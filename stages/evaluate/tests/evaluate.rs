@@ -144,7 +144,7 @@ impl Setup {
         write_json(&checkpoint.join("checkpoint.json"), &summary).unwrap();
         write_safetensors(&checkpoint.join(DECODER_FILE), tuned, None).unwrap();
 
-        let params = EmbedParams { dtype: EmbeddingDtype::F32 };
+        let params = EmbedParams { dtype: EmbeddingDtype::F32, ..Default::default() };
         let [images, base, out] = [setup.path("images"), setup.path("base"), setup.create("embeddings")];
         let inputs = resect_embed::Inputs { images: &images, base: &base, hints: &[] };
         resect_embed::run(&inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();

@@ -1,10 +1,11 @@
 //! From artifacts to the numbers of a batch.
 
 use crate::TrainError;
+use crate::augment::Seen;
 use resect_checkpoint::SamConfig;
 use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
-use resect_geometry::PixelBox;
+use resect_geometry::{PixelBox, View};
 use resect_params::TrainParams;
 use resect_sam::{Cpu, PromptEncoder, Prompts};
 
@@ -28,11 +29,12 @@ pub struct Sample<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Checks that targets, embeddings and model belong together.
+    /// Checks that targets, embeddings and model belong together, and that each image is embedded under all views.
     pub fn new(
         targets: &'a Targets,
         embeddings: &'a Embeddings,
         model: &SamConfig,
+        views: &[View],
     ) -> Result<Self, TrainError> {
         let expected = [model.embedding_channels(), model.grid(), model.grid()];
         if embeddings.shape() != expected {
@@ -47,10 +49,12 @@ impl<'a> Samples<'a> {
                 "masks are on a grid of {found}, the model's is {expected}"
             )));
         }
-        match targets.rows().iter().find(|target| !embeddings.contains(&target.pixel_hash)) {
-            Some(target) => Err(TrainError::NoEmbedding(target.id.clone())),
-            None => Ok(Self { targets, embeddings }),
+        for target in targets.rows() {
+            if let Some(view) = views.iter().find(|view| !embeddings.contains(&target.pixel_hash, **view)) {
+                return Err(TrainError::NoEmbedding { target: target.id.clone(), view: *view });
+            }
         }
+        Ok(Self { targets, embeddings })
     }
 
     /// The targets.
@@ -58,19 +62,20 @@ impl<'a> Samples<'a> {
         self.targets
     }
 
-    /// The tokens of the chosen targets' boxes, `[n, t, C]`: once for an epoch, as the prompt encoder does not learn.
+    /// The tokens of the chosen targets' boxes, which are given in the original image and turned here, `[n, t, C]`: once for an epoch, as the prompt encoder does not learn.
     pub fn tokens(
         &self,
-        chosen: &[usize],
+        chosen: &[Seen<'_>],
         boxes: &[PixelBox],
         encoder: &PromptEncoder<Cpu>,
     ) -> Result<Vec<f32>, TrainError> {
         let scaled: Vec<[f32; 4]> = chosen
             .iter()
             .zip(boxes)
-            .map(|(&i, b)| {
-                let target = &self.targets.rows()[i];
-                b.to_model(target.original(), target.resized())
+            .map(|(&Seen { target, view, .. }, b)| {
+                let target = &self.targets.rows()[target];
+                let turned = view.pixel_box(*b, target.original());
+                turned.to_model(view.size(target.original()), view.size(target.resized()))
             })
             .collect();
         let tokens = encoder.forward(&Prompts::boxes(&scaled, &Default::default())?).sparse;
@@ -78,13 +83,13 @@ impl<'a> Samples<'a> {
     }
 
     /// The chosen targets with their tokens.
-    pub fn with_tokens(&'a self, chosen: &'a [usize], tokens: &'a [f32]) -> Vec<Sample<'a>> {
+    pub fn with_tokens(&'a self, chosen: &'a [Seen<'a>], tokens: &'a [f32]) -> Vec<Sample<'a>> {
         let length = (tokens.len() / chosen.len().max(1)).max(1);
-        let samples = chosen.iter().zip(tokens.chunks_exact(length)).filter_map(|(&i, tokens)| {
-            let target = &self.targets.rows()[i];
+        let samples = chosen.iter().zip(tokens.chunks_exact(length)).filter_map(|(seen, tokens)| {
+            let target = &self.targets.rows()[seen.target];
             // That each has an embedding was checked in `new`.
-            let embedding = self.embeddings.get(&target.pixel_hash)?;
-            Some(Sample { name: &target.id, embedding, tokens, mask: self.targets.low_res(i) })
+            let embedding = self.embeddings.get(&target.pixel_hash, seen.view)?;
+            Some(Sample { name: &target.id, embedding, tokens, mask: &seen.mask })
         });
         samples.collect()
     }

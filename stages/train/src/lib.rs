@@ -11,6 +11,7 @@
 //! The loop is here, what learns behind [`Trainer`]: [`TapeTrainer`] on the CPU, [`TensorTrainer`] wherever burn runs.
 
 mod adamw;
+mod augment;
 mod batch;
 mod loss;
 mod parameters;
@@ -33,6 +34,7 @@ use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, FORMAT, SelectedBy, Step, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
+use resect_geometry::View;
 use resect_params::{Runtime, TrainParams};
 use resect_sam::{NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
@@ -67,8 +69,16 @@ pub enum TrainError {
     #[error("there is no target in the training part; check [split]")]
     NothingToTrain,
     /// An image without an embedding.
-    #[error("target {0} has no embedding; run embed on the same images")]
-    NoEmbedding(String),
+    #[error(
+        "target {target} has no embedding of view {view}; run embed on the same images, with the views that \
+         train.augment asks for"
+    )]
+    NoEmbedding {
+        /// The target's name.
+        target: String,
+        /// How the image is turned.
+        view: View,
+    },
     /// Artifacts of different models.
     #[error("{0}; embeddings, targets and base checkpoint must belong together")]
     Misfit(String),
@@ -140,7 +150,7 @@ pub fn run_with<T: Trainer>(
     let base = Checkpoint::open(inputs.base)?;
     let embeddings = Embeddings::open(inputs.embeddings)?;
     let targets = Targets::open(inputs.targets)?;
-    let samples = Samples::new(&targets, &embeddings, base.config())?;
+    let samples = Samples::new(&targets, &embeddings, base.config(), params.augment.views())?;
     let prompts = PromptEncoder::load(&base, &Default::default())?;
     let train = targets.of(Split::Train);
     let validation = targets.of(Split::Validation);
@@ -167,8 +177,9 @@ pub fn run_with<T: Trainer>(
     let total = u64::from(params.epochs) * batches as u64;
     for epoch in progress.next_epoch()..=params.epochs {
         let order = batch::order(&train, &targets, params, epoch);
-        let tokens = samples.tokens(&order, &batch::jitter(&targets, &order, params, epoch), &prompts)?;
-        let epoch_samples = samples.with_tokens(&order, &tokens);
+        let seen = augment::drawn(&targets, &order, params, epoch);
+        let tokens = samples.tokens(&seen, &batch::jitter(&targets, &order, params, epoch), &prompts)?;
+        let epoch_samples = samples.with_tokens(&seen, &tokens);
         let mut group = Group::default();
         let mut epoch_loss = 0.0;
         for (number, batch) in epoch_samples.chunks(params.batch_size as usize).enumerate() {

@@ -1,6 +1,7 @@
 //! The score of a decoder on the validation part: tight boxes, low-res grid.
 
 use crate::TrainError;
+use crate::augment::Seen;
 use crate::batch::Samples;
 use crate::loss::SampleLoss;
 use crate::trainer::Trainer;
@@ -26,9 +27,10 @@ pub fn score(
         return Ok(None);
     }
     let boxes: Vec<_> = chosen.iter().map(|&i| samples.targets().rows()[i].bounding_box()).collect();
-    let tokens = samples.tokens(chosen, &boxes, encoder)?;
+    let chosen: Vec<Seen<'_>> = chosen.iter().map(|&i| Seen::upright(samples.targets(), i)).collect();
+    let tokens = samples.tokens(&chosen, &boxes, encoder)?;
     let (mut loss, mut dice, mut probabilities) = (0.0, 0.0, Vec::new());
-    for batch in samples.with_tokens(chosen, &tokens).chunks(runtime.decode_batch.max(1)) {
+    for batch in samples.with_tokens(&chosen, &tokens).chunks(runtime.decode_batch.max(1)) {
         for (logits, sample) in trainer.logits(batch).iter().zip(batch) {
             probabilities.resize(logits.len(), 0.0);
             loss += SampleLoss::of(logits, sample.mask, &mut probabilities).values().total();

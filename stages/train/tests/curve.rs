@@ -8,7 +8,7 @@ use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, Step};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
-use resect_geometry::{Mask, Size};
+use resect_geometry::{Mask, Size, View};
 use resect_params::{Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
 use resect_stage::Reporter;
@@ -100,7 +100,7 @@ impl Fixture {
         let shape = [config.embedding_channels(), config.grid(), config.grid()];
         let writer = embeddings::Writer::new(&artifacts.path("embeddings"), shape, embeddings::Dtype::F32);
         writer.write_shard(0, &embedded.data).unwrap();
-        writer.finish(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        writer.finish(&names.iter().map(|name| (name.as_str(), View::Identity)).collect::<Vec<_>>()).unwrap();
         artifacts
     }
 }
