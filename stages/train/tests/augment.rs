@@ -100,7 +100,7 @@ fn write(masks: &[Mask], rows: &[(u32, View, View)]) -> TempDir {
 }
 
 /// Every step, and the file of the tuned weights.
-fn train(dir: &TempDir, params: &TrainParams) -> Result<(Vec<Step>, Vec<u8>), TrainError> {
+fn train(dir: &TempDir, params: &TrainParams) -> Result<(Vec<Step>, Vec<u8>), Box<TrainError>> {
     let (embeddings, targets) = (dir.path().join("embeddings"), dir.path().join("targets"));
     let inputs = Inputs { embeddings: &embeddings, targets: &targets, base: &base() };
     let (out, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -171,7 +171,7 @@ fn a_view_that_was_not_embedded_is_named() {
     let params = TrainParams { augment: Views::Flips, ..Default::default() };
     let error = train(&write(&masks, &upright), &params).unwrap_err();
     assert!(
-        matches!(&error, TrainError::NoEmbedding { target, view: View::FlipHorizontal } if target == "sample-0"),
+        matches!(&*error, TrainError::NoEmbedding { target, view: View::FlipHorizontal } if target == "sample-0"),
         "{error}"
     );
 }
