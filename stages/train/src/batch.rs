@@ -62,7 +62,8 @@ impl<'a> Samples<'a> {
         self.targets
     }
 
-    /// The tokens of the chosen targets' boxes, which are given in the original image and turned here, `[n, t, C]`: once for an epoch, as the prompt encoder does not learn.
+    /// The tokens of the chosen targets' boxes, `[n, t, C]`: once for an epoch, as the prompt encoder does not learn. Boxes are those
+    /// of the original image; each is turned as its target is seen.
     pub fn tokens(
         &self,
         chosen: &[Seen<'_>],

@@ -5,6 +5,8 @@
 //! gradient accumulation), with a cosine per step and clipping for who wants them; `tests/curve.rs` holds its loss curve to
 //! PyTorch's. Each epoch is scored on the validation part with tight boxes, and the best one is kept.
 //!
+//! With `train.augment` an epoch sees each target flipped or turned, on an embedding that `embed` made of the image so seen.
+//!
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
 //!
