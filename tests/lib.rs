@@ -37,16 +37,24 @@ impl Project {
 
     /// The small pipeline on another base checkpoint, in an empty store.
     pub fn micro_on(checkpoint: &Path) -> Self {
-        let micro = workspace().join("tests/pipelines/micro.toml");
-        let text = std::fs::read_to_string(&micro).expect("the small pipeline");
         let random = "kind = \"random\"\nsize = \"tiny\"\nseed = 1\n";
-        assert!(text.contains(random), "{} is another one", micro.display());
-        let mut project = Self::new(&micro);
-        project.pipeline = project.dir.path().join("pipeline.toml");
         // A path as JSON is a path as TOML.
         let path = Value::from(checkpoint.to_str().expect("a path in UTF-8"));
-        let text = text.replace(random, &format!("kind = \"folder\"\npath = {path}\n"));
-        std::fs::write(&project.pipeline, text).expect("a temporary file");
+        Self::micro_rewritten(random, &format!("kind = \"folder\"\npath = {path}\n"))
+    }
+
+    /// The small pipeline with a further setting of training, in an empty store.
+    pub fn micro_trained_with(setting: &str) -> Self {
+        Self::micro_rewritten("[train]\n", &format!("[train]\n{setting}\n"))
+    }
+
+    fn micro_rewritten(from: &str, to: &str) -> Self {
+        let micro = workspace().join("tests/pipelines/micro.toml");
+        let text = std::fs::read_to_string(&micro).expect("the small pipeline");
+        assert!(text.contains(from), "{} is another one", micro.display());
+        let mut project = Self::new(&micro);
+        project.pipeline = project.dir.path().join("pipeline.toml");
+        std::fs::write(&project.pipeline, text.replace(from, to)).expect("a temporary file");
         project
     }
 

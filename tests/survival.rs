@@ -123,6 +123,22 @@ fn a_resumed_run_logs_from_where_it_goes_on() {
 }
 
 #[test]
+fn a_kill_among_views_changes_nothing_in_the_end() {
+    let augmented = || Project::micro_trained_with("augment = \"flips\"");
+    let undisturbed = augmented().run(&[]);
+    let project = augmented();
+    kill_in(&project, "embed", a_shard);
+    kill_in(&project, "train", an_epoch);
+    let after = project.run(&[]);
+    assert!(
+        after.notes("train").iter().any(|note| note.starts_with("resumed after epoch ")),
+        "{:?}",
+        after.notes("train")
+    );
+    assert_eq!(after.artifacts(), undisturbed.artifacts());
+}
+
+#[test]
 fn a_damaged_artifact_is_made_again_and_only_that() {
     let project = Project::micro();
     let first = project.run(&[]);

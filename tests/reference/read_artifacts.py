@@ -60,7 +60,9 @@ def main() -> int:
     assert np.isfinite(values.astype(np.float32)).all()
     index = pq.read_table(embeddings / "index.parquet").to_pylist()
     assert {row["pixel_hash"] for row in index} == set(pictures.column("pixel_hash").to_pylist())
-    assert len(index) == len(values)
+    views = {row["view"] for row in index}
+    assert len({(row["pixel_hash"], row["view"]) for row in index}) == len(index) == len(values)
+    assert "identity" in views and len(index) % len(views) == 0, views
 
     decoder = load_file(checkpoint / "decoder.safetensors")
     assert all(name.startswith("mask_decoder.") for name in decoder)

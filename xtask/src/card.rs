@@ -242,6 +242,7 @@ impl Card<'_> {
              once.\n",
             objective(&train.document["params"])
         );
+        out.push_str(augmentation(&train.document["params"]));
         if let (Some(epoch), Some(epochs)) = (summary["epoch"].as_u64(), summary["epochs"].as_u64()) {
             let chosen = match (summary["selected_by"].as_str(), summary["validation_dice"].as_f64()) {
                 (Some("validation_dice"), Some(dice)) => {
@@ -481,6 +482,19 @@ fn objective(params: &Value) -> String {
     format!("{prompts}, {loss}{region}")
 }
 
+/// How training images were turned, from its settings; nothing when they were not.
+fn augmentation(params: &Value) -> &'static str {
+    match params["augment"].as_str() {
+        Some("flips") => {
+            "\nEach epoch saw each image as it is or mirrored at one axis or both, as drawn; the figures see it as it is.\n"
+        }
+        Some("all") => {
+            "\nEach epoch saw each image under one of the eight flips and quarter turns, as drawn; the figures see it as it is.\n"
+        }
+        _ => "",
+    }
+}
+
 /// One row for each setting, by its full name.
 fn settings(section: &str, value: &Value, out: &mut String) {
     let Some(map) = value.as_object() else {
@@ -498,6 +512,8 @@ fn settings(section: &str, value: &Value, out: &mut String) {
         // The name under which a pipeline file has it; what the model decides is in none.
         let full = match (section, name.as_str()) {
             ("", "layout") => "dataset".to_owned(),
+            // No setting of its own: it follows from `train.augment`.
+            ("embed", "views") => continue,
             ("", "image_size" | "low_res_size") => format!("model.{name}"),
             ("", name) => name.to_owned(),
             (section, name) => format!("{section}.{name}"),
@@ -666,6 +682,24 @@ mod tests {
         let mixed = recipe(json!({"prompts": "mixed", "loss": "ce"}));
         assert!(mixed.contains("Box and point prompts, binary cross-entropy, AdamW,"), "{mixed}");
         assert!(mixed.contains("and points came from the ground truth"), "{mixed}");
+    }
+
+    #[test]
+    fn turned_images_are_told_of() {
+        let card = |augment: &str| {
+            let mut train = action();
+            train["document"]["params"] = json!({ "augment": augment });
+            let mut embed = action();
+            embed["document"]["params"] = json!({ "dtype": "f16", "views": augment });
+            let [train, embed] = [train, embed].map(|action| Some(serde_json::from_value(action).unwrap()));
+            card_of(&Lineage { train, embed, ..Lineage::default() }, "m", Format::Transformers)
+        };
+        let all = card("all");
+        assert!(all.contains("under one of the eight flips and quarter turns"), "{all}");
+        assert!(all.contains("| `train.augment` | `\"all\"` |") && all.contains("`embed.dtype`"), "{all}");
+        assert!(!all.contains("embed.views"), "{all}");
+        assert!(card("flips").contains("mirrored at one axis or both"));
+        assert!(!card("none").contains("Each epoch saw"));
     }
 
     fn action() -> Value {

@@ -176,6 +176,11 @@ impl Pipeline {
         Reader::new(&path, &text, sets).and_then(Reader::finish).map_err(|e| PipelineErrors(e).into())
     }
 
+    /// The settings of `embed`; `train.augment` decides the views.
+    pub fn embed_params(&self) -> EmbedParams {
+        EmbedParams { views: self.train.augment, ..self.embed.clone() }
+    }
+
     /// The settings of `ingest`; the model decides the sizes.
     pub fn ingest_params(&self, model: &resect_checkpoint::SamConfig) -> IngestParams {
         let layout = match &self.dataset {

@@ -198,7 +198,7 @@ impl Plan {
         match task.step {
             Step::Dataset | Step::Base => Value::Null,
             Step::Ingest => json!(pipeline.ingest_params(&self.sources.model)),
-            Step::Embed => json!(pipeline.embed),
+            Step::Embed => json!(pipeline.embed_params()),
             Step::Train => {
                 let seed = task.seed.unwrap_or(pipeline.train.seed);
                 json!(TrainParams { seed, ..pipeline.train.clone() })
@@ -292,7 +292,7 @@ impl Plan {
     }
 
     /// Earlier artifacts from which `embed` may copy rows: made by the same code from the same checkpoint with the same
-    /// settings on the same kind of arithmetic, of other images. The latest first; a few, because each is hashed again:
+    /// settings on the same kind of arithmetic, of other images or under other views. The latest first; a few, because each is hashed again:
     /// what is copied from one that was damaged would be wrong for ever.
     pub fn hints(&self, step: Step, keyed: &Keyed) -> Vec<PathBuf> {
         const MOST: usize = 4;
@@ -307,7 +307,8 @@ impl Plan {
             let Some(id) = action.outputs.get(kind) else { continue };
             // What was only accepted may be of other code.
             if action.accepted.is_some()
-                || !matches!(differ.as_slice(), [only] if only.path == "inputs.images")
+                || differ.is_empty()
+                || !differ.iter().all(|d| ["inputs.images", "params.views"].contains(&d.path.as_str()))
                 || ids.contains(id)
             {
                 continue;
@@ -387,6 +388,7 @@ fn setting_name(step: Step, path: &str) -> String {
             None => format!("the model's {path}"),
         },
         Step::Base => format!("checkpoint.{path}"),
+        Step::Embed if path == "views" => "train.augment".into(),
         _ => format!("{}.{path}", step.name()),
     }
 }
@@ -470,6 +472,7 @@ mod tests {
         assert_eq!(paths, ["inputs.images", "params.learning_rate"]);
         assert_eq!(plain(&found[1].before), "1e-5");
         assert_eq!(setting_name(Step::Train, "learning_rate"), "train.learning_rate");
+        assert_eq!(setting_name(Step::Embed, "views"), "train.augment");
         assert_eq!(setting_name(Step::Ingest, "mask.threshold"), "mask.threshold");
         assert_eq!(setting_name(Step::Ingest, "layout.image_column"), "dataset.image_column");
     }

@@ -1,20 +1,21 @@
-//! `embeddings`: the frozen image encoder's output for each distinct image.
+//! `embeddings`: the frozen image encoder's output for each distinct image, under one view or several.
 //!
-//! `embeddings.json`: `format`, `shape` (`[channels, grid, grid]`), `dtype`, `rows`. `index.parquet`: `pixel_hash`, `shard`,
-//! `row`. `embeddings-NNNNN.arrow`, [`SHARD_ROWS`] rows each: `embedding`, a fixed-shape tensor of f16 or f32.
+//! `embeddings.json`: `format`, `shape` (`[channels, grid, grid]`), `dtype`, `rows`. `index.parquet`: `pixel_hash`, `view`,
+//! `shard`, `row`. `embeddings-NNNNN.arrow`, [`SHARD_ROWS`] rows each: `embedding`, a fixed-shape tensor of f16 or f32.
 
 use crate::{DataError, check_format, ipc, read_json, table, write_json};
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float16Array, Float32Array};
 use arrow_schema::{DataType, Field, Schema};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use resect_geometry::View;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Format of `embeddings.json`.
-pub const FORMAT: &str = "resect-embeddings/1.0";
+pub const FORMAT: &str = "resect-embeddings/2.0";
 /// Rows in a shard, the last one aside: 32 to 64 MiB for the published models.
 pub const SHARD_ROWS: usize = 16;
 
@@ -49,6 +50,7 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 struct IndexRow {
     pixel_hash: String,
+    view: View,
     shard: u32,
     row: u32,
 }
@@ -98,16 +100,17 @@ impl Writer {
         writer.finish()
     }
 
-    /// Completes the artifact: `pixel_hashes` of all rows, shard after shard.
+    /// Completes the artifact: pixel hash and view of all rows, shard after shard.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn finish(self, pixel_hashes: &[&str]) -> Result<(), DataError> {
-        let index: Vec<IndexRow> = pixel_hashes
+    pub fn finish(self, rows: &[(&str, View)]) -> Result<(), DataError> {
+        let index: Vec<IndexRow> = rows
             .iter()
             .enumerate()
-            .map(|(i, hash)| IndexRow {
+            .map(|(i, (hash, view))| IndexRow {
                 pixel_hash: (*hash).to_owned(),
+                view: *view,
                 shard: (i / SHARD_ROWS) as u32,
                 row: (i % SHARD_ROWS) as u32,
             })
@@ -170,7 +173,8 @@ fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard,
 pub struct Embeddings {
     shape: [usize; 3],
     dtype: Dtype,
-    by_hash: HashMap<String, (usize, usize)>,
+    /// Shard and row by pixel hash, for each view.
+    by_view: HashMap<View, HashMap<String, (usize, usize)>>,
     shards: Vec<OpenShard>,
 }
 
@@ -186,16 +190,17 @@ impl Embeddings {
         let shards: Vec<OpenShard> = (0..header.rows.div_ceil(SHARD_ROWS))
             .map(|index| open_shard(&shard_path(dir, index), header.shape, header.dtype))
             .collect::<Result<_, _>>()?;
-        let mut by_hash = HashMap::new();
-        for IndexRow { pixel_hash, shard, row } in table::read::<IndexRow>(&dir.join("index.parquet"))? {
+        let mut by_view: HashMap<View, HashMap<_, _>> = HashMap::new();
+        for IndexRow { pixel_hash, view, shard, row } in table::read::<IndexRow>(&dir.join("index.parquet"))?
+        {
             let (shard, row) = (shard as usize, row as usize);
             if shards.get(shard).is_none_or(|shard| row >= shard.len()) {
                 let message = format!("row {row} of shard {shard} does not exist");
                 return Err(DataError::damaged(&dir.join("index.parquet"), message));
             }
-            by_hash.insert(pixel_hash, (shard, row));
+            by_view.entry(view).or_default().insert(pixel_hash, (shard, row));
         }
-        Ok(Self { shape: header.shape, dtype: header.dtype, by_hash, shards })
+        Ok(Self { shape: header.shape, dtype: header.dtype, by_view, shards })
     }
 
     /// `[channels, grid, grid]`.
@@ -208,24 +213,28 @@ impl Embeddings {
         self.dtype
     }
 
-    /// Number of embeddings.
+    /// Number of embeddings, those of all views.
     pub fn len(&self) -> usize {
-        self.by_hash.len()
+        self.by_view.values().map(HashMap::len).sum()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.by_hash.is_empty()
+        self.len() == 0
     }
 
-    /// Whether an image has an embedding.
-    pub fn contains(&self, pixel_hash: &str) -> bool {
-        self.by_hash.contains_key(pixel_hash)
+    /// Whether an image has an embedding under a view.
+    pub fn contains(&self, pixel_hash: &str, view: View) -> bool {
+        self.place(pixel_hash, view).is_some()
     }
 
-    /// The embedding of an image, where it has one.
-    pub fn get(&self, pixel_hash: &str) -> Option<Embedding<'_>> {
-        let &(shard, row) = self.by_hash.get(pixel_hash)?;
+    fn place(&self, pixel_hash: &str, view: View) -> Option<(usize, usize)> {
+        self.by_view.get(&view)?.get(pixel_hash).copied()
+    }
+
+    /// The embedding of an image under a view, where it has one.
+    pub fn get(&self, pixel_hash: &str, view: View) -> Option<Embedding<'_>> {
+        let (shard, row) = self.place(pixel_hash, view)?;
         let length = self.shape.iter().product::<usize>();
         let part = row * length..(row + 1) * length;
         Some(match &self.shards[shard].values {
@@ -234,13 +243,13 @@ impl Embeddings {
         })
     }
 
-    /// Appends the embedding of an image, as f32, to `out`; `false` and nothing appended when it has none.
-    pub fn append_to(&self, pixel_hash: &str, out: &mut Vec<f32>) -> bool {
-        self.get(pixel_hash).map(|embedding| embedding.append_to(out)).is_some()
+    /// Appends the embedding of an image under a view, as f32, to `out`; `false` and nothing appended when it has none.
+    pub fn append_to(&self, pixel_hash: &str, view: View, out: &mut Vec<f32>) -> bool {
+        self.get(pixel_hash, view).map(|embedding| embedding.append_to(out)).is_some()
     }
 }
 
-/// One image's embedding, where it is mapped.
+/// One image's embedding under one view, where it is mapped.
 #[derive(Clone, Copy, Debug)]
 pub enum Embedding<'a> {
     /// In half precision.

@@ -1,4 +1,4 @@
-//! Image sizes, boxes and masks, and how they map between three frames:
+//! Image sizes, boxes, masks and views (flips and quarter turns), and how they map between three frames:
 //!
 //! - the **original** image, `h x w` pixels, in which masks, boxes and results are stated;
 //! - the **model input**, `S x S` (1024 for the published models): the image resized so that its longest side is
@@ -12,10 +12,12 @@ mod boxes;
 mod interior;
 mod mask;
 mod upscale;
+mod view;
 
 pub use boxes::{PixelBox, box_to_model, point_to_model};
 pub use mask::Mask;
 pub use upscale::upscale_logits;
+pub use view::View;
 
 use serde::{Deserialize, Serialize};
 

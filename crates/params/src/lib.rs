@@ -3,6 +3,7 @@
 //! A pipeline file has one section for each struct here. Whatever is in them enters a stage's key; what only
 //! changes how the work is done (threads, batch sizes, logging) lives in [`Runtime`], which no key ever sees.
 
+use resect_geometry::View;
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -174,11 +175,16 @@ pub struct EmbedParams {
     pub dtype: EmbeddingDtype,
     /// Number format of what the encoder multiplies.
     pub precision: Precision,
+    /// The views that each image is embedded under. No setting of the pipeline file: the runner takes it from
+    /// [`TrainParams::augment`], so that the two cannot disagree. It is not written where it is the default, so that
+    /// without augmentation it is not in a key either.
+    #[serde(skip_serializing_if = "Views::is_none")]
+    pub views: Views,
 }
 
 impl Default for EmbedParams {
     fn default() -> Self {
-        Self { dtype: EmbeddingDtype::F16, precision: Precision::F32 }
+        Self { dtype: EmbeddingDtype::F16, precision: Precision::F32, views: Views::None }
     }
 }
 
@@ -241,7 +247,7 @@ pub struct TrainParams {
     pub box_share: f64,
     /// A new order each epoch, or the dataset's.
     pub shuffle: bool,
-    /// Seed of jitter, points, kinds of prompt and order.
+    /// Seed of jitter, points, kinds of prompt, order and views.
     pub seed: u64,
     /// Which epoch's weights become the checkpoint.
     pub keep: Keep,
@@ -253,6 +259,8 @@ pub struct TrainParams {
     pub ema: f64,
     /// Number format of what the decoder multiplies in training, on the way there and on the way back.
     pub precision: Precision,
+    /// The views that each epoch draws from, one for each target.
+    pub augment: Views,
 }
 
 impl Default for TrainParams {
@@ -284,6 +292,7 @@ impl Default for TrainParams {
             patience: 0,
             ema: 0.0,
             precision: Precision::F32,
+            augment: Views::None,
         }
     }
 }
@@ -360,6 +369,33 @@ pub enum Prompts {
     Point,
     /// One or the other, drawn for each sample and epoch; in validation both, and the mean of both scores.
     Mixed,
+}
+
+/// A set of views: augmentation whose every outcome has an embedding that is computed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Views {
+    /// The image as it is.
+    None,
+    /// Also flipped either way, and both ways.
+    Flips,
+    /// All flips and quarter turns.
+    All,
+}
+
+impl Views {
+    /// The views, the identity first.
+    pub fn views(self) -> &'static [View] {
+        match self {
+            Self::None => &[View::Identity],
+            Self::Flips => &View::FLIPS,
+            Self::All => &View::ALL,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// How often the learning rate's cosine turns.

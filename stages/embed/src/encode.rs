@@ -3,11 +3,11 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use resect_checkpoint::Checkpoint;
 use resect_data::embeddings::Dtype;
-use resect_data::images::ImageRef;
 use resect_params::Precision;
 use resect_sam::{ImageEncoder, normalise};
 
 use crate::EmbedError;
+use crate::rows::Row;
 
 /// From here on a number rounds to infinity in half precision: half a step above its largest, 65504.
 const BEYOND_HALF: f32 = 65520.0;
@@ -36,21 +36,20 @@ impl<B: Backend> Encoder<B> {
         Ok(Self { model, device, side: checkpoint.config().image_size(), dtype, precision })
     }
 
-    /// The embeddings of some images, one after the other.
-    pub(crate) fn encode(&self, images: &[ImageRef<'_>]) -> Result<Vec<f32>, EmbedError> {
-        let mut pixels = Vec::with_capacity(images.len() * 3 * self.side * self.side);
-        for image in images {
-            let (height, width) = (image.resized.height as usize, image.resized.width as usize);
-            let normalised = normalise(image.pixels, height, width, self.side)
-                .map_err(|e| EmbedError::Image { id: image.id.into(), source: e.into() })?;
+    /// The embeddings of some rows, one after the other.
+    pub(crate) fn encode(&self, rows: &[Row<'_>]) -> Result<Vec<f32>, EmbedError> {
+        let mut pixels = Vec::with_capacity(rows.len() * 3 * self.side * self.side);
+        for row in rows {
+            let (height, width) = (row.size().height as usize, row.size().width as usize);
+            let normalised = normalise(&row.pixels(), height, width, self.side)
+                .map_err(|e| EmbedError::Image { id: row.image.id.into(), source: e.into() })?;
             pixels.extend(normalised);
         }
-        let pixels = TensorData::new(pixels, [images.len(), 3, self.side, self.side]);
+        let pixels = TensorData::new(pixels, [rows.len(), 3, self.side, self.side]);
         let embeddings = self.model.forward(Tensor::from_data(pixels, &self.device));
         let embeddings: Vec<f32> = embeddings.into_data().convert::<f32>().iter().collect();
-        for (image, embedding) in images.iter().zip(embeddings.chunks(embeddings.len() / images.len().max(1)))
-        {
-            check(image.id, embedding, self.dtype, self.precision)?;
+        for (row, embedding) in rows.iter().zip(embeddings.chunks(embeddings.len() / rows.len().max(1))) {
+            check(row.image.id, embedding, self.dtype, self.precision)?;
         }
         Ok(embeddings)
     }

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use resect_data::embeddings::{Dtype, Embeddings};
-use resect_data::images::ImageRef;
+
+use crate::rows::Row;
 
 /// Earlier embeddings of the same encoder.
 pub(crate) struct Hints {
@@ -32,19 +33,20 @@ impl Hints {
         Self { earlier: dirs.iter().filter_map(fits).collect() }
     }
 
-    /// Whether an image has an earlier embedding.
-    pub(crate) fn contains(&self, pixel_hash: &str) -> bool {
-        self.earlier.iter().any(|earlier| earlier.contains(pixel_hash))
+    /// Whether an image has an earlier embedding under the same view.
+    pub(crate) fn contain(&self, row: &Row<'_>) -> bool {
+        let (pixel_hash, view) = row.key();
+        self.earlier.iter().any(|earlier| earlier.contains(pixel_hash, view))
     }
 
     /// The embeddings of `rows`: earlier ones where there are any, else the next one of `encoded`.
     ///
     /// Halves become singles and halves again on the way, which is exact for all that are finite, and no other is stored.
-    pub(crate) fn complete(&self, rows: &[ImageRef<'_>], encoded: &[f32], length: usize) -> Vec<f32> {
+    pub(crate) fn complete(&self, rows: &[Row<'_>], encoded: &[f32], length: usize) -> Vec<f32> {
         let mut encoded = encoded.chunks(length);
         let mut all = Vec::with_capacity(rows.len() * length);
-        for image in rows {
-            if !self.earlier.iter().any(|earlier| earlier.append_to(image.pixel_hash, &mut all)) {
+        for (pixel_hash, view) in rows.iter().map(Row::key) {
+            if !self.earlier.iter().any(|earlier| earlier.append_to(pixel_hash, view, &mut all)) {
                 all.extend_from_slice(encoded.next().unwrap_or_default());
             }
         }

@@ -1,7 +1,9 @@
-//! Images to embeddings: the frozen image encoder, once for each distinct image.
+//! Images to embeddings: the frozen image encoder, once for each distinct image and each view of it.
 //!
-//! Only the decoder is tuned and nothing touches the pixels, so an image's embedding never changes: it is computed here, once,
-//! and `train` and `evaluate` read it. Images with equal pixels share one row, in the order in which each first occurs.
+//! Only the decoder is tuned, so an image's embedding never changes: it is computed here, once, and `train` and `evaluate` read it.
+//! Images with equal pixels share one row, in the order in which each first occurs. Augmentation by flips and quarter turns keeps
+//! that: each view of an image has a row of its own ([`EmbedParams::views`]). Every image gets all of them, because what is
+//! trained on and what is reported is not known here, and must not be.
 //!
 //! What earlier embeddings hold already is copied from them ([`Inputs::hints`]), so that adding 50 images costs 50.
 //!
@@ -13,6 +15,7 @@
 mod encode;
 mod error;
 mod hints;
+mod rows;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,7 @@ use std::time::Instant;
 use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_data::embeddings::{Dtype, SHARD_ROWS, Writer};
 use resect_data::images::{ImageRef, Images};
+use resect_geometry::View;
 use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
 use resect_sam::Cpu;
 use resect_stage::Reporter;
@@ -28,6 +32,7 @@ use resect_stage::Reporter;
 pub use error::EmbedError;
 
 use hints::Hints;
+use rows::Row;
 
 /// Folders of the artifacts that are read.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +41,12 @@ pub struct Inputs<'a> {
     pub images: &'a Path,
     /// The base checkpoint.
     pub base: &'a Path,
-    /// Sound `embeddings` artifacts that this code made with the same checkpoint and settings on the same kind of
-    /// arithmetic. A row of theirs whose pixel hash is an image's is copied; one that cannot be read is left aside.
+    /// Sound `embeddings` artifacts that this code made with the same checkpoint and settings, views aside, on the same kind of
+    /// arithmetic. A row of theirs is copied where pixel hash and view are wanted; one that cannot be read is left aside.
     pub hints: &'a [PathBuf],
 }
 
-/// Embeds every distinct image with the encoder of the checkpoint, into the folder `out`.
+/// Embeds every distinct image under every view with the encoder of the checkpoint, into the folder `out`.
 ///
 /// # Errors
 /// Inputs that cannot be read or do not fit each other, embeddings that are no numbers or that `params.dtype` cannot hold, a
@@ -58,28 +63,28 @@ pub fn run(
     check(&images, checkpoint.config())?;
     let (distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), dtype(params));
     let length = shape.iter().product();
-    report.note(plan(distinct.len(), images.len(), shape, dtype));
+    let views = params.views.views();
+    report.note(plan(distinct.len(), images.len(), views.len(), shape, dtype));
+    let rows = Row::all(&distinct, views);
 
     remove_unfinished(out)?;
     let writer = Writer::new(out, shape, dtype);
-    let shards = distinct.chunks(SHARD_ROWS).enumerate();
+    let shards = rows.chunks(SHARD_ROWS).enumerate();
     let missing: Vec<_> = shards.filter(|(index, rows)| !writer.has_shard(*index, rows.len())).collect();
-    let mut done = distinct.len() - missing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+    let mut done = rows.len() - missing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
     if done > 0 {
-        report.note(format!("{done} of {} were embedded by an earlier start and are kept", distinct.len()));
+        report.note(format!("{done} of {} were embedded by an earlier start and are kept", rows.len()));
     }
     let hints = Hints::open(inputs.hints, shape, dtype);
-    let rows = missing.iter().flat_map(|(_, rows)| *rows);
-    let copied = rows.filter(|image| hints.contains(image.pixel_hash)).count();
+    let copied = missing.iter().flat_map(|(_, rows)| *rows).filter(|row| hints.contain(row)).count();
     if copied > 0 {
-        report.note(format!("{copied} of {} copied from earlier embeddings", distinct.len()));
+        report.note(format!("{copied} of {} copied from earlier embeddings", rows.len()));
     }
     let mut encoder = None;
-    let (began, mut encoded_images) = (Instant::now(), 0);
-    for (index, rows) in missing {
-        let is_new = |image: &&ImageRef<'_>| !hints.contains(image.pixel_hash);
-        let new: Vec<ImageRef<'_>> = rows.iter().filter(is_new).copied().collect();
-        done += rows.len() - new.len();
+    let (began, mut encoded_rows) = (Instant::now(), 0);
+    for (index, shard) in missing {
+        let new: Vec<Row<'_>> = shard.iter().filter(|row| !hints.contain(row)).copied().collect();
+        done += shard.len() - new.len();
         let mut encoded = Vec::with_capacity(new.len() * length);
         for batch in new.chunks(runtime.embed_batch.max(1)) {
             // Not loaded before there is something to encode.
@@ -89,18 +94,18 @@ pub fn run(
             };
             encoded.append(&mut encoder.encode(batch)?);
             done += batch.len();
-            encoded_images += batch.len();
-            report.progress("encoding", done as u64, distinct.len() as u64, "images");
+            encoded_rows += batch.len();
+            report.progress("encoding", done as u64, rows.len() as u64, "embeddings");
         }
-        writer.write_shard(index, &hints.complete(rows, &encoded, length))?;
+        writer.write_shard(index, &hints.complete(shard, &encoded, length))?;
     }
-    let rate = encoded_images as f64 / began.elapsed().as_secs_f64();
+    let rate = encoded_rows as f64 / began.elapsed().as_secs_f64();
     report.timing(&serde_json::json!({
-        "images": encoded_images,
-        "images_per_second": (encoded_images > 0).then_some(rate),
+        "images": encoded_rows,
+        "images_per_second": (encoded_rows > 0).then_some(rate),
     }));
-    let hashes: Vec<&str> = distinct.iter().map(|image| image.pixel_hash).collect();
-    Ok(writer.finish(&hashes)?)
+    let keys: Vec<(&str, View)> = rows.iter().map(Row::key).collect();
+    Ok(writer.finish(&keys)?)
 }
 
 /// The images must be there and have been resized for this model.
@@ -130,15 +135,16 @@ fn dtype(params: &EmbedParams) -> Dtype {
 }
 
 /// What will be done, and the disk it needs.
-fn plan(distinct: usize, images: usize, shape: [usize; 3], dtype: Dtype) -> String {
+fn plan(distinct: usize, images: usize, views: usize, shape: [usize; 3], dtype: Dtype) -> String {
     let [channels, height, width] = shape;
-    let bytes = distinct * channels * height * width * dtype.bytes();
+    let bytes = views * distinct * channels * height * width * dtype.bytes();
     let format = match dtype {
         Dtype::F16 => "f16",
         Dtype::F32 => "f32",
     };
+    let each = if views > 1 { format!(" under {views} views each") } else { String::new() };
     format!(
-        "{distinct} distinct of {images} images, embeddings [{channels}, {height}, {width}] in {format}: {} on disk",
+        "{distinct} distinct of {images} images{each}, embeddings [{channels}, {height}, {width}] in {format}: {} on disk",
         megabytes(bytes)
     )
 }
@@ -170,9 +176,12 @@ mod tests {
 
     #[test]
     fn the_plan_states_the_published_models_disk_needs() {
-        let line = plan(1000, 1012, [256, 64, 64], Dtype::F16);
+        let line = plan(1000, 1012, 1, [256, 64, 64], Dtype::F16);
         assert_eq!(line, "1000 distinct of 1012 images, embeddings [256, 64, 64] in f16: 2.1 GB on disk");
-        assert!(plan(1000, 1000, [256, 64, 64], Dtype::F32).ends_with("f32: 4.2 GB on disk"));
-        assert!(plan(3, 3, [256, 64, 64], Dtype::F16).ends_with("f16: 6.3 MB on disk"));
+        assert!(plan(1000, 1000, 1, [256, 64, 64], Dtype::F32).ends_with("f32: 4.2 GB on disk"));
+        assert!(plan(3, 3, 1, [256, 64, 64], Dtype::F16).ends_with("f16: 6.3 MB on disk"));
+        let line = plan(1000, 1000, 8, [256, 64, 64], Dtype::F16);
+        assert!(line.starts_with("1000 distinct of 1000 images under 8 views each, "), "{line}");
+        assert!(line.ends_with("f16: 16.8 GB on disk"), "{line}");
     }
 }

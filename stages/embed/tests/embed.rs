@@ -9,8 +9,8 @@ use resect_checkpoint::{NamedTensor, SamConfig, TensorFile, WEIGHTS_FILE, write_
 use resect_data::embeddings::{Embeddings, SHARD_ROWS};
 use resect_data::images::{Image, Writer, pixel_hash};
 use resect_embed::{EmbedError, Inputs, run};
-use resect_geometry::Size;
-use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime};
+use resect_geometry::{Size, View};
+use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime, Views};
 use resect_stage::Reporter;
 use tempfile::TempDir;
 
@@ -49,6 +49,7 @@ fn image_of(side: u32, seed: usize, id: &str) -> Image {
 
 struct Setup {
     dir: TempDir,
+    views: Views,
 }
 
 impl Setup {
@@ -64,7 +65,7 @@ impl Setup {
         let mut writer = Writer::new(&dir.path().join("images"), longest_side);
         images.into_iter().for_each(|image| writer.push(image).unwrap());
         writer.finish().unwrap();
-        Self { dir }
+        Self { dir, views: Views::None }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -82,10 +83,11 @@ impl Setup {
         dtype: EmbeddingDtype,
         embed_batch: usize,
     ) -> Result<(), EmbedError> {
-        self.embed_with(&[], out, &EmbedParams { dtype, precision }, embed_batch).map(drop)
+        self.embed_with(&[], out, &EmbedParams { dtype, precision, ..Default::default() }, embed_batch)
+            .map(drop)
     }
 
-    /// Embeds with hints; what the stage said.
+    /// Embeds under this setup's views with hints; what the stage said.
     fn embed_with(
         &self,
         hints: &[PathBuf],
@@ -99,7 +101,8 @@ impl Setup {
         let (images, base) = (self.path("images"), self.path("base"));
         let said = Said::default();
         let inputs = Inputs { images: &images, base: &base, hints };
-        run(&inputs, params, &runtime, &out, &Reporter::new(said.clone()))?;
+        let params = EmbedParams { views: self.views, ..params.clone() };
+        run(&inputs, &params, &runtime, &out, &Reporter::new(said.clone()))?;
         let said = said.0.lock().unwrap();
         Ok(String::from_utf8_lossy(&said).into_owned())
     }
@@ -142,10 +145,10 @@ fn each_distinct_image_has_one_embedding_whatever_the_batch() {
     let embeddings = Embeddings::open(&setup.path("one")).unwrap();
     assert_eq!((embeddings.len(), embeddings.shape()), (DISTINCT, [16, 8, 8]));
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    assert!(embeddings.append_to(&image(0, "").pixel_hash, &mut first));
-    assert!(embeddings.append_to(&image(1, "").pixel_hash, &mut second));
+    assert!(embeddings.append_to(&image(0, "").pixel_hash, View::Identity, &mut first));
+    assert!(embeddings.append_to(&image(1, "").pixel_hash, View::Identity, &mut second));
     assert!(first != second && first.iter().chain(&second).all(|v| v.is_finite()));
-    assert!(!embeddings.contains(&image(DISTINCT, "").pixel_hash));
+    assert!(!embeddings.contains(&image(DISTINCT, "").pixel_hash, View::Identity));
 }
 
 #[test]
@@ -186,6 +189,92 @@ fn earlier_embeddings_spare_work_and_change_no_byte() {
     }
 }
 
+/// An image as it is under a view.
+fn turned(view: View, of: &Image) -> Image {
+    let (resized, pixels) = (view.size(of.resized), view.planes(&of.pixels, of.resized));
+    Image {
+        id: of.id.clone(),
+        pixel_hash: pixel_hash(resized, &pixels),
+        original: view.size(of.original),
+        resized,
+        pixels,
+    }
+}
+
+#[test]
+fn the_embedding_of_a_view_is_that_of_the_turned_image() {
+    let images: Vec<Image> = (0..3).map(|i| image(i, &format!("image-{i}"))).collect();
+    let every = images.iter().flat_map(|image| View::ALL.map(|view| turned(view, image)));
+    let plain = Setup::of(every, SIDE);
+    plain.embed("out", EmbeddingDtype::F32, 2).unwrap();
+    let mut setup = Setup::of((0..3).map(|i| image(i, &format!("image-{i}"))), SIDE);
+    for (views, each) in [(Views::Flips, &View::FLIPS[..]), (Views::All, &View::ALL[..])] {
+        setup.views = views;
+        let out = format!("{views:?}");
+        setup.embed(&out, EmbeddingDtype::F32, 2).unwrap();
+        let (found, expected) =
+            [setup.path(&out), plain.path("out")].map(|dir| Embeddings::open(&dir).unwrap()).into();
+        assert_eq!(found.len(), 3 * each.len());
+        for image in &images {
+            let mut all = Vec::new();
+            for &view in each {
+                let (mut a, mut b) = (Vec::new(), Vec::new());
+                assert!(found.append_to(&image.pixel_hash, view, &mut a));
+                let hash = turned(view, image).pixel_hash;
+                assert!(expected.append_to(&hash, View::Identity, &mut b));
+                assert_eq!(a, b, "{} {view}", image.id);
+                assert!(!all.contains(&a), "{} {view} has an embedding of its own", image.id);
+                all.push(a);
+            }
+        }
+    }
+    assert!(
+        !Embeddings::open(&setup.path("Flips")).unwrap().contains(&images[0].pixel_hash, View::Transpose)
+    );
+}
+
+#[test]
+fn views_are_copied_from_artifacts_with_others_and_kept_by_a_restart() {
+    let mut setup = Setup::new();
+    setup.embed("none", EmbeddingDtype::F16, 2).unwrap();
+    setup.views = Views::Flips;
+    setup.embed("flips", EmbeddingDtype::F16, 2).unwrap();
+    setup.views = Views::All;
+    setup.embed("all", EmbeddingDtype::F16, 3).unwrap();
+    let of = |name: &str| files(&setup.path(name));
+    // The rows of the identity come first, so that the first shards are those without views.
+    for shard in ["embeddings-00000.arrow", "embeddings-00001.arrow"] {
+        assert_eq!(of("none")[shard], of("all")[shard]);
+    }
+    let from = |hint: &str, out: &str, views, setup: &mut Setup| {
+        setup.views = views;
+        setup.embed_with(&[setup.path(hint)], out, &EmbedParams::default(), 2).unwrap()
+    };
+    let said = from("none", "all-2", Views::All, &mut setup);
+    assert!(said.contains("35 of 280 copied from earlier embeddings"), "{said}");
+    assert!(said.contains("35 distinct of 36 images under 8 views each"), "{said}");
+    let said = from("flips", "all-3", Views::All, &mut setup);
+    assert!(said.contains("140 of 280 copied"), "{said}");
+    // Fewer views than there were: nothing is encoded.
+    let said = from("all", "flips-2", Views::Flips, &mut setup);
+    assert!(said.contains("140 of 140 copied"), "{said}");
+    let said = from("all", "none-2", Views::None, &mut setup);
+    assert!(said.contains("35 of 35 copied"), "{said}");
+    let of = |name: &str| files(&setup.path(name));
+    assert!(of("all-2") == of("all") && of("all-3") == of("all"));
+    assert!(of("flips-2") == of("flips") && of("none-2") == of("none"));
+
+    // A kill among the views.
+    let before = of("all");
+    for lost in ["embeddings-00009.arrow", "embeddings-00017.arrow", "index.parquet", "embeddings.json"] {
+        std::fs::remove_file(setup.path("all").join(lost)).unwrap();
+    }
+    setup.views = Views::All;
+    let said = setup.embed_with(&[], "all", &EmbedParams::default(), 5).unwrap();
+    assert!(said.contains("256 of 280 were embedded by an earlier start"), "{said}");
+    assert!(files(&setup.path("all")) == before);
+}
+
 #[test]
 fn half_precision_is_the_same_rounded() {
     let setup = Setup::of([image(4, "a")], SIDE);
@@ -193,9 +282,8 @@ fn half_precision_is_the_same_rounded() {
     setup.embed("half", EmbeddingDtype::F16, 2).unwrap();
     let [single, half] = ["single", "half"].map(|name| {
         let mut values = Vec::new();
-        assert!(
-            Embeddings::open(&setup.path(name)).unwrap().append_to(&image(4, "").pixel_hash, &mut values)
-        );
+        let embeddings = Embeddings::open(&setup.path(name)).unwrap();
+        assert!(embeddings.append_to(&image(4, "").pixel_hash, View::Identity, &mut values));
         values
     });
     assert!(single.iter().zip(&half).all(|(s, h)| (s - h).abs() <= s.abs() / 2048.0 + 1e-7));
@@ -262,7 +350,7 @@ fn narrower_precisions_move_embeddings_by_their_rounding_and_by_nothing_else() {
         let out = format!("{precision}-{batch}");
         setup.embed_in(precision, &out, EmbeddingDtype::F32, batch).unwrap();
         let (embeddings, mut values) = (Embeddings::open(&setup.path(&out)).unwrap(), Vec::new());
-        embeddings.append_to(&image(2, "").pixel_hash, &mut values);
+        embeddings.append_to(&image(2, "").pixel_hash, View::Identity, &mut values);
         assert!(!values.is_empty());
         (files(&setup.path(&out)), values)
     };
@@ -295,7 +383,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
         let dir = Path::new(&dir);
         let (images, base, out) = (dir.join("images"), dir.join("base"), dir.join("child"));
         std::fs::create_dir(&out).unwrap();
-        let params = EmbedParams { dtype: EmbeddingDtype::F32, ..EmbedParams::default() };
+        let params = EmbedParams { dtype: EmbeddingDtype::F32, ..Default::default() };
         let inputs = Inputs { images: &images, base: &base, hints: &[] };
         return run(&inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
     }

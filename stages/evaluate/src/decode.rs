@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use resect_checkpoint::{Checkpoint, TensorFile};
 use resect_data::checkpoint::DECODER_FILE;
 use resect_data::embeddings::Embeddings;
-use resect_geometry::{Mask, Size, upscale_logits};
+use resect_geometry::{Mask, Size, View, upscale_logits};
 use resect_sam::{MaskDecoder, PromptEmbeddings, PromptEncoder, Prompts};
 
 use crate::samples::Sample;
@@ -58,7 +58,7 @@ impl<'a, B: Backend> Decoders<'a, B> {
         let mut values = Vec::with_capacity(samples.len() * channels * height * width);
         let mut boxes = Vec::with_capacity(samples.len());
         for Sample { target, .. } in samples {
-            self.embeddings.append_to(&target.pixel_hash, &mut values);
+            self.embeddings.append_to(&target.pixel_hash, View::Identity, &mut values);
             boxes.push(target.bounding_box().to_model(target.original(), target.resized()));
         }
         let embeddings = TensorData::new(values, [samples.len(), channels, height, width]);

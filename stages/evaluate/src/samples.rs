@@ -6,7 +6,7 @@ use resect_checkpoint::SamConfig;
 use resect_data::embeddings::Embeddings;
 use resect_data::images::{ImageRef, Images};
 use resect_data::targets::{Split, Target, Targets};
-use resect_geometry::{Mask, Size};
+use resect_geometry::{Mask, Size, View};
 
 use crate::EvaluateError;
 
@@ -46,7 +46,7 @@ pub(crate) fn collect<'a>(
     let (mut samples, mut no_image, mut no_embedding) = (Vec::new(), Vec::new(), Vec::new());
     for index in targets.of(Split::Test) {
         let target = &targets.rows()[index];
-        if !embeddings.contains(&target.pixel_hash) {
+        if !embeddings.contains(&target.pixel_hash, View::Identity) {
             no_embedding.push(target.id.clone());
         }
         let Some(&image) = by_hash.get(target.pixel_hash.as_str()) else {

@@ -1,11 +1,12 @@
 //! From artifacts to the numbers of a batch.
 
 use crate::TrainError;
+use crate::augment::Seen;
 use crate::prompt::Prompt;
 use resect_checkpoint::SamConfig;
 use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
-use resect_geometry::Size;
+use resect_geometry::{Size, View};
 use resect_params::TrainParams;
 use resect_sam::{Cpu, PromptEncoder};
 use std::collections::BTreeMap;
@@ -32,11 +33,12 @@ pub struct Sample<'a> {
 }
 
 impl<'a> Samples<'a> {
-    /// Checks that targets, embeddings and model belong together.
+    /// Checks that targets, embeddings and model belong together, and that each image is embedded under all views.
     pub fn new(
         targets: &'a Targets,
         embeddings: &'a Embeddings,
         model: &SamConfig,
+        views: &[View],
     ) -> Result<Self, TrainError> {
         let expected = [model.embedding_channels(), model.grid(), model.grid()];
         if embeddings.shape() != expected {
@@ -51,10 +53,12 @@ impl<'a> Samples<'a> {
                 "masks are on a grid of {found}, the model's is {expected}"
             )));
         }
-        match targets.rows().iter().find(|target| !embeddings.contains(&target.pixel_hash)) {
-            Some(target) => Err(TrainError::NoEmbedding(target.id.clone())),
-            None => Ok(Self { targets, embeddings }),
+        for target in targets.rows() {
+            if let Some(view) = views.iter().find(|view| !embeddings.contains(&target.pixel_hash, **view)) {
+                return Err(TrainError::NoEmbedding { target: target.id.clone(), view: *view });
+            }
         }
+        Ok(Self { targets, embeddings })
     }
 
     /// The targets.
@@ -62,28 +66,30 @@ impl<'a> Samples<'a> {
         self.targets
     }
 
-    /// The tokens `[t, C]` of each chosen target's prompt: once for an epoch, as the prompt encoder does not learn.
+    /// The tokens `[t, C]` of each chosen target's prompt: once for an epoch, as the prompt encoder does not learn. Prompts are those
+    /// of the original image; each is turned as its target is seen.
     pub fn tokens(
         &self,
-        chosen: &[usize],
+        chosen: &[Seen<'_>],
         prompts: &[Prompt],
         encoder: &PromptEncoder<Cpu>,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
-        let one = |(&i, prompt): (&usize, &Prompt)| {
-            let tokens = encoder.forward(&prompt.to_model(&self.targets.rows()[i])?).sparse;
+        let one = |(seen, prompt): (&Seen<'_>, &Prompt)| {
+            let tokens =
+                encoder.forward(&prompt.to_model(&self.targets.rows()[seen.target], seen.view)?).sparse;
             Ok(tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default())
         };
         chosen.iter().zip(prompts).map(one).collect()
     }
 
     /// The chosen targets with their tokens.
-    pub fn with_tokens(&'a self, chosen: &'a [usize], tokens: &'a [Vec<f32>]) -> Vec<Sample<'a>> {
-        let samples = chosen.iter().zip(tokens).filter_map(|(&i, tokens)| {
-            let target = &self.targets.rows()[i];
+    pub fn with_tokens(&'a self, chosen: &'a [Seen<'a>], tokens: &'a [Vec<f32>]) -> Vec<Sample<'a>> {
+        let samples = chosen.iter().zip(tokens).filter_map(|(seen, tokens)| {
+            let target = &self.targets.rows()[seen.target];
             // That each has an embedding was checked in `new`.
-            let embedding = self.embeddings.get(&target.pixel_hash)?;
-            let image = target.original().with_longest_side(self.targets.low_res_size());
-            Some(Sample { name: &target.id, embedding, tokens, mask: self.targets.low_res(i), image })
+            let embedding = self.embeddings.get(&target.pixel_hash, seen.view)?;
+            let image = seen.view.size(target.original()).with_longest_side(self.targets.low_res_size());
+            Some(Sample { name: &target.id, embedding, tokens, mask: &seen.mask, image })
         });
         samples.collect()
     }

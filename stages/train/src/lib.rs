@@ -7,12 +7,15 @@
 //! one is kept, or the last; `train.patience` ends training early, and `train.ema` scores and keeps a moving average of the
 //! weights.
 //!
+//! With `train.augment` an epoch sees each target flipped or turned, on an embedding that `embed` made of the image so seen.
+//!
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
 //!
 //! The loop is `tuning.rs`, what learns behind [`Trainer`]: [`TapeTrainer`] on the CPU, [`TensorTrainer`] wherever burn runs.
 
 mod adamw;
+mod augment;
 mod average;
 mod batch;
 mod clock;
@@ -42,6 +45,7 @@ use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, FORMAT, SelectedBy, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
+use resect_geometry::View;
 use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
@@ -78,8 +82,16 @@ pub enum TrainError {
     #[error("there is no target in the training part; check [split]")]
     NothingToTrain,
     /// An image without an embedding.
-    #[error("target {0} has no embedding; run embed on the same images")]
-    NoEmbedding(String),
+    #[error(
+        "target {target} has no embedding of view {view}; run embed on the same images, with the views that \
+         train.augment asks for"
+    )]
+    NoEmbedding {
+        /// The target's name.
+        target: String,
+        /// How the image is turned.
+        view: View,
+    },
     /// A target that is to be prompted with points and has none.
     #[error(
         "target {0} has no pixel to point at; set train.prompts = \"box\", or run ingest again, which rejects empty masks"
@@ -195,7 +207,7 @@ pub fn run_with<T: Trainer>(
     let base = Checkpoint::open(inputs.base)?;
     let embeddings = Embeddings::open(inputs.embeddings)?;
     let targets = Targets::open(inputs.targets)?;
-    let samples = Samples::new(&targets, &embeddings, base.config())?;
+    let samples = Samples::new(&targets, &embeddings, base.config(), params.augment.views())?;
     let prompts = PromptEncoder::load(&base, &Default::default())?;
     let train = targets.of(Split::Train);
     if train.is_empty() {

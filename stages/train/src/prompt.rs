@@ -2,7 +2,7 @@
 
 use crate::TrainError;
 use resect_data::targets::{Target, Targets};
-use resect_geometry::{PixelBox, Size, point_to_model};
+use resect_geometry::{PixelBox, Size, View, point_to_model};
 use resect_params::{JitterUnit, Prompts as Kind, TrainParams};
 use resect_sam::{Cpu, Point, PointLabel, Prompts};
 use resect_seed::ChaCha8Rng;
@@ -17,14 +17,19 @@ pub enum Prompt {
 }
 
 impl Prompt {
-    /// The prompt in the model input's pixels, as `SamProcessor` scales it for the target's image.
-    pub fn to_model(&self, target: &Target) -> Result<Prompts<Cpu>, resect_sam::Error> {
-        let (original, resized) = (target.original(), target.resized());
+    /// The prompt in the model input's pixels, as `SamProcessor` scales it for the target's image under a view.
+    pub fn to_model(&self, target: &Target, view: View) -> Result<Prompts<Cpu>, resect_sam::Error> {
+        let upright = target.original();
+        let (original, resized) = (view.size(upright), view.size(target.resized()));
         match self {
-            Self::Box(bounds) => Prompts::boxes(&[bounds.to_model(original, resized)], &Default::default()),
+            Self::Box(bounds) => {
+                let turned = view.pixel_box(*bounds, upright);
+                Prompts::boxes(&[turned.to_model(original, resized)], &Default::default())
+            }
             Self::Points(points) => {
                 let point = |point: &[u32; 2]| {
-                    let [x, y] = point_to_model(point.map(f64::from), original, resized);
+                    let turned = view.pixel(*point, upright);
+                    let [x, y] = point_to_model(turned.map(f64::from), original, resized);
                     Point { x, y, label: PointLabel::Foreground }
                 };
                 Prompts::points(&[points.iter().map(point).collect()], &Default::default())

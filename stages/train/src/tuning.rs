@@ -1,5 +1,6 @@
 //! The loop: epochs of optimiser steps, each epoch scored, the state saved in between.
 
+use crate::augment;
 use crate::average::Average;
 use crate::batch::{self, Sample, Samples};
 use crate::clock::{Clock, timed};
@@ -105,8 +106,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         let epoch = self.progress.next_epoch();
         let order = batch::order(train, samples.targets(), params, epoch);
         let drawn = prompt::drawn(samples.targets(), &order, params, epoch)?;
-        let tokens = samples.tokens(&order, &drawn, prompts)?;
-        let epoch_samples = samples.with_tokens(&order, &tokens);
+        let seen = augment::drawn(samples.targets(), &order, params, epoch);
+        let tokens = samples.tokens(&seen, &drawn, prompts)?;
+        let epoch_samples = samples.with_tokens(&seen, &tokens);
         let batches: Vec<&[Sample<'_>]> = epoch_samples.chunks(params.batch_size as usize).collect();
         let is_due = |step: u32| runtime.save_steps > 0 && step.is_multiple_of(runtime.save_steps);
         for group in batches.chunks(params.accumulation as usize).skip(self.progress.groups) {

@@ -1,6 +1,7 @@
 //! The score of a decoder on the validation part, on the low-res grid: with tight boxes, most interior points, or both.
 
 use crate::TrainError;
+use crate::augment::Seen;
 use crate::batch::{Sample, Samples};
 use crate::loss::{Objective, Values};
 use crate::prompt;
@@ -22,7 +23,7 @@ pub struct Validation<'a> {
     samples: &'a Samples<'a>,
     objective: Objective,
     /// Of each prompt: its target and its tokens.
-    chosen: Vec<usize>,
+    chosen: Vec<Seen<'a>>,
     tokens: Vec<Vec<f32>>,
 }
 
@@ -34,8 +35,10 @@ impl<'a> Validation<'a> {
         encoder: &PromptEncoder<Cpu>,
         params: &TrainParams,
     ) -> Result<Self, TrainError> {
-        let (chosen, prompts): (Vec<_>, Vec<_>) =
+        let (chosen, prompts): (Vec<usize>, Vec<_>) =
             prompt::fixed(samples.targets(), chosen, params)?.into_iter().unzip();
+        let upright = |target| Seen::upright(samples.targets(), target);
+        let chosen: Vec<Seen<'a>> = chosen.into_iter().map(upright).collect();
         let tokens = samples.tokens(&chosen, &prompts, encoder)?;
         Ok(Self { samples, objective: Objective::new(params), chosen, tokens })
     }

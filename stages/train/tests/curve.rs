@@ -9,7 +9,7 @@ use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, Step};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
-use resect_geometry::{Mask, Size};
+use resect_geometry::{Mask, Size, View};
 use resect_params::{JitterUnit, Loss, Padding, Prompts, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
 use resect_stage::Reporter;
@@ -121,7 +121,7 @@ impl Fixture {
         let writer = embeddings::Writer::new(&artifacts.path("embeddings"), shape, embeddings::Dtype::F32);
         let embedded: Vec<_> = embedded.data.chunks(shape.iter().product()).collect();
         writer.write_shard(0, &samples.iter().map(|&i| embedded[i]).collect::<Vec<_>>().concat()).unwrap();
-        writer.finish(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        writer.finish(&names.iter().map(|name| (name.as_str(), View::Identity)).collect::<Vec<_>>()).unwrap();
         artifacts
     }
 }

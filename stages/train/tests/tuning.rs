@@ -5,7 +5,7 @@ use resect_checkpoint::{Checkpoint, SamConfig, TensorFile, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
-use resect_geometry::{Mask, Size};
+use resect_geometry::{Mask, Size, View};
 use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
@@ -79,7 +79,7 @@ impl Project {
         let writer = embeddings::Writer::new(&dir, shape, embeddings::Dtype::F32);
         writer.write_shard(0, &rows).unwrap();
         let names: Vec<String> = (0..count).map(name).collect();
-        writer.finish(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        writer.finish(&names.iter().map(|name| (name.as_str(), View::Identity)).collect::<Vec<_>>()).unwrap();
     }
 
     fn path(&self, part: &str) -> PathBuf {

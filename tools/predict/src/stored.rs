@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use resect_data::embeddings::{Dtype, Embeddings};
+use resect_geometry::View;
 use resect_prompts::job::EmbeddingSource;
 
 /// Embeddings of the model's shape, searched in order.
@@ -28,7 +29,7 @@ impl Stored {
 
     /// The embedding of an image, and in which precision it was kept.
     pub(crate) fn find(&self, pixel_hash: &str) -> Option<(Vec<f32>, EmbeddingSource)> {
-        let found = self.artifacts.iter().find_map(|a| Some((a.get(pixel_hash)?, a.dtype())));
+        let found = self.artifacts.iter().find_map(|a| Some((a.get(pixel_hash, View::Identity)?, a.dtype())));
         let (embedding, dtype) = found?;
         let mut values = Vec::new();
         embedding.append_to(&mut values);
