@@ -12,7 +12,7 @@ use resect_checkpoint::SamConfig;
 use crate::layers::{CHANNEL_NORM_EPS, Mlp, channel_norm, layer_norm, linear, unloaded};
 
 /// How many attention scores are held at once, per image: 32 MiB of f32. ViT-B's global attention has 201 million.
-const SCORES_AT_ONCE: usize = 8 << 20;
+pub(crate) const SCORES_AT_ONCE: usize = 8 << 20;
 
 /// Turns images into embeddings. (`SamVisionEncoder`)
 #[derive(Module, Debug)]
