@@ -12,7 +12,7 @@ pub enum DeviceError {
     #[error(
         "this program was built without CUDA and cannot compute on {device}\n\
          hint: build it with `cargo build --release --workspace --bins --features {}`, {OR_CPU}",
-        FEATURES.join(",")
+        CUDA_FEATURES.join(",")
     )]
     NotBuilt {
         /// What was asked for.
@@ -88,21 +88,15 @@ pub enum DeviceError {
     },
     /// It computes something else than the CPU.
     #[error(
-        "{device} does not compute what the CPU does: {disagreement}\n\
+        "the GPU does not compute what the CPU does: {0}\n\
          hint: nothing was written. It is a fault of the GPU, the driver or the backend, not of the data: please report it, \
          {OR_CPU}"
     )]
-    Disagrees {
-        /// What was asked for.
-        device: Device,
-        /// Where and how far.
-        disagreement: Disagreement,
-    },
+    Disagrees(Disagreement),
 }
 
 /// The features that give each program its backend for GPUs.
-pub(crate) const FEATURES: [&str; 4] =
-    ["resect-embed/cuda", "resect-train/cuda", "resect-evaluate/cuda", "resect-predict/cuda"];
+pub const CUDA_FEATURES: [&str; 3] = ["resect-embed/cuda", "resect-train/cuda", "resect-evaluate/cuda"];
 
 fn listed(gpus: &[Gpu]) -> String {
     gpus.iter().map(|gpu| format!("  {gpu}\n")).collect()

@@ -13,7 +13,7 @@ mod name;
 
 pub use compare::{Disagreement, SINGLE_TOLERANCE, compare};
 pub use driver::{Gpu, gpus};
-pub use error::DeviceError;
+pub use error::{CUDA_FEATURES, DeviceError};
 pub use name::{Choice, Device, Settings, UnknownDevice};
 
 /// Checks that a GPU has the memory for some work before it is given any.

@@ -23,10 +23,18 @@ pub(crate) struct Encoder<B: Backend> {
 
 impl<B: Backend> Encoder<B> {
     /// Loads the encoder, and nothing else of the checkpoint.
-    pub(crate) fn load(checkpoint: &Checkpoint, dtype: Dtype) -> Result<Self, EmbedError> {
-        let device = B::Device::default();
-        let model = ImageEncoder::load(checkpoint, &device).map_err(|e| EmbedError::Model(e.into()))?;
-        Ok(Self { model, device, side: checkpoint.config().image_size(), dtype })
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        dtype: Dtype,
+        device: &B::Device,
+    ) -> Result<Self, EmbedError> {
+        let model = ImageEncoder::load(checkpoint, device).map_err(|e| EmbedError::Model(e.into()))?;
+        Ok(Self { model, device: device.clone(), side: checkpoint.config().image_size(), dtype })
+    }
+
+    /// What the embeddings must fit into.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// The embeddings of some images, one after the other.

@@ -56,8 +56,8 @@ fn times<T: Trainer>(name: &str, batch: usize, steps: usize) -> Result<Vec<f64>,
     let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
     let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
     let prompts = Sam::random(&config, 0, &Default::default())?.prompt_encoder;
-    let mut trainer =
-        T::new(&config, tensors, &prompts, &TrainParams { accumulation: 1, ..Default::default() })?;
+    let params = TrainParams { accumulation: 1, ..Default::default() };
+    let mut trainer = T::new(&config, tensors, &prompts, &params, &Default::default())?;
 
     let side = config.image_size() as f32;
     let corners = [[0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side]];

@@ -12,6 +12,7 @@
 
 mod adamw;
 mod batch;
+mod check;
 mod loss;
 mod parameters;
 mod resume;
@@ -33,6 +34,7 @@ use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, FORMAT, SelectedBy, Step, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
+use resect_device::{Device, DeviceError};
 use resect_params::{Runtime, TrainParams};
 use resect_sam::{NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
@@ -54,6 +56,9 @@ pub struct Inputs<'a> {
 /// What goes wrong in training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
+    /// The device cannot be used, or computes something else.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// An artifact's files.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -110,7 +115,7 @@ pub enum TrainError {
     },
 }
 
-/// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
+/// [`run_on`] the CPU.
 ///
 /// # Errors
 /// See [`TrainError`].
@@ -122,14 +127,50 @@ pub fn run(
     state: &Path,
     report: &Reporter,
 ) -> Result<(), TrainError> {
-    run_with::<TapeTrainer>(inputs, params, runtime, out, state, report)
+    run_on(Device::Cpu, inputs, params, runtime, out, state, report)
 }
 
-/// [`run`] with a trainer of choice.
+/// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
+///
+/// On a GPU, each start takes a step on a first batch there and on the CPU, and both must agree ([`resect_device::compare`]).
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn run_on(
+    device: Device,
+    inputs: &Inputs<'_>,
+    params: &TrainParams,
+    runtime: &Runtime,
+    out: &Path,
+    state: &Path,
+    report: &Reporter,
+) -> Result<(), TrainError> {
+    match device {
+        Device::Cpu => run_with::<TapeTrainer>(&(), inputs, params, runtime, out, state, report),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(index) => {
+            use resect_device::check_memory;
+            let (device, gpu) = resect_sam::open_cuda(index)?;
+            let base = Checkpoint::open(inputs.base)?;
+            let training = |samples| resect_sam::memory::training(base.config(), samples);
+            check_memory(index, training, params.batch_size as usize, "train.batch_size")?;
+            let decoding = |prompts| resect_sam::memory::decoding(base.config(), prompts);
+            check_memory(index, decoding, runtime.decode_batch.max(1), "runtime.decode_batch")?;
+            report.note(format!("computes on {gpu}"));
+            type OnGpu = TensorTrainer<burn::backend::Autodiff<resect_sam::Cuda>>;
+            run_with::<OnGpu>(&device, inputs, params, runtime, out, state, report)
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err(DeviceError::NotBuilt { device }.into()),
+    }
+}
+
+/// [`run_on`] the device of a trainer of choice.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn run_with<T: Trainer>(
+    device: &T::Device,
     inputs: &Inputs<'_>,
     params: &TrainParams,
     runtime: &Runtime,
@@ -152,17 +193,28 @@ pub fn run_with<T: Trainer>(
     let rate = LearningRate::new(params, steps)?;
     parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
 
-    let (mut trainer, mut progress) = match resume::load::<T>(state, base.config(), &prompts, params)? {
+    let (mut trainer, mut progress) = match resume::load::<T>(state, base.config(), &prompts, params, device)?
+    {
         Some(resumed) => {
             report.note(format!("resumed after epoch {}", resumed.1.epochs.last().map_or(0, |e| e.epoch)));
             resumed
         }
         None => {
-            let mut trainer = T::new(base.config(), decoder_tensors(&base)?, &prompts, params)?;
+            let mut trainer = T::new(base.config(), decoder_tensors(&base)?, &prompts, params, device)?;
             let score = validate::score(&mut trainer, &prompts, &samples, &validation, runtime)?;
             (trainer, Progress::new(score))
         }
     };
+
+    if !T::IS_REFERENCE {
+        let chosen = &train[..train.len().min(params.batch_size as usize)];
+        let boxes: Vec<_> = chosen.iter().map(|&i| targets.rows()[i].bounding_box()).collect();
+        let tokens = samples.tokens(chosen, &boxes, &prompts)?;
+        let make = check::Make { config: base.config(), prompts: &prompts, params };
+        let batch = samples.with_tokens(chosen, &tokens);
+        let difference = check::agrees::<T>(&make, device, &trainer.tensors(), &batch)?;
+        report.note(format!("agrees with the CPU on a first step to {difference:.1e}"));
+    }
 
     let total = u64::from(params.epochs) * batches as u64;
     for epoch in progress.next_epoch()..=params.epochs {

@@ -112,6 +112,7 @@ pub fn load<T: Trainer>(
     config: &SamConfig,
     prompts: &PromptEncoder<Cpu>,
     params: &TrainParams,
+    device: &T::Device,
 ) -> Result<Option<(T, Progress)>, TrainError> {
     let Some(dir) = saved_epochs(state)?.pop() else { return Ok(None) };
     let saved: Saved = read_json(&dir.join("progress.json"))?;
@@ -122,7 +123,7 @@ pub fn load<T: Trainer>(
         kept_tensors: TensorFile::open(&dir.join("kept.safetensors"))?.read_all()?,
     };
     let tensors = TensorFile::open(&dir.join("decoder.safetensors"))?.read_all()?;
-    let mut trainer = T::new(config, tensors, prompts, params)?;
+    let mut trainer = T::new(config, tensors, prompts, params, device)?;
     trainer.restore(&dir, progress.step())?;
     Ok(Some((trainer, progress)))
 }

@@ -23,7 +23,7 @@ fn train<T: Trainer>() -> Outcome {
     let prompts = Sam::random(&config, 0, &Default::default()).unwrap().prompt_encoder;
     let params =
         TrainParams { accumulation: 2, learning_rate: 1e-3, weight_decay: 0.1, ..Default::default() };
-    let mut trainer = T::new(&config, tensors, &prompts, &params).unwrap();
+    let mut trainer = T::new(&config, tensors, &prompts, &params, &Default::default()).unwrap();
 
     let boxes = [[10.0, 20.0, 99.0, 120.0], [40.0, 4.0, 60.0, 44.0], [0.0, 0.0, 200.0, 250.0]];
     let tokens = prompts.forward(&Prompts::boxes(&boxes, &Default::default()).unwrap()).sparse.unwrap();
