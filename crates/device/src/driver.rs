@@ -120,8 +120,8 @@ impl Driver {
     #[allow(unsafe_code)]
     fn open(path: &Path) -> Result<Self, DeviceError> {
         // SAFETY: the initialisers of the driver's library ask nothing of who loads it.
-        let library = unsafe { Library::new(path) }
-            .map_err(|error| DeviceError::NoDriver { reason: error.to_string() })?;
+        let library =
+            unsafe { Library::new(path) }.map_err(|error| DeviceError::NoDriver { reason: said(&error) })?;
         let driver = Self { library };
         // SAFETY: `CUresult cuInit(unsigned int flags)`.
         let status = unsafe { driver.function::<unsafe extern "C" fn(c_uint) -> Status>("cuInit")?(0) };
@@ -139,9 +139,7 @@ impl Driver {
     unsafe fn function<F: Copy>(&self, name: &'static str) -> Result<F, DeviceError> {
         // SAFETY: as promised by the caller.
         let found = unsafe { self.library.get::<F>(name.as_bytes()) };
-        found
-            .map(|symbol| *symbol)
-            .map_err(|error| DeviceError::Driver { what: name, reason: error.to_string() })
+        found.map(|symbol| *symbol).map_err(|error| DeviceError::Driver { what: name, reason: said(&error) })
     }
 
     #[allow(unsafe_code)]
@@ -257,6 +255,12 @@ impl Driver {
         }
         Ok(free as u64)
     }
+}
+
+/// What the loader says, with its cause.
+fn said(error: &libloading::Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 #[cfg(test)]
