@@ -4,7 +4,7 @@
 //! after the download that there is no driver.
 
 use crate::plan::Step;
-use resect_device::{Choice, Device, DeviceError, Gpu, Settings, gpus};
+use resect_device::{Choice, Device, DeviceError, Gpu, Settings};
 use serde_json::Value;
 
 /// Where a stage computes.
@@ -21,21 +21,17 @@ impl Place {
         match choice {
             Choice::Device(Device::Cpu) => Ok(Self::default()),
             Choice::Device(device @ Device::Cuda(index)) => Ok(Self { device, gpu: Some(Gpu::find(index)?) }),
-            Choice::Auto => {
-                let gpu = gpus().map(|gpus| gpus.into_iter().next());
-                match &gpu {
-                    Ok(Some(gpu)) => eprintln!("device auto is {gpu}"),
-                    Ok(None) => eprintln!("device auto is cpu"),
-                    Err(error) => {
-                        let error = error.to_string();
-                        eprintln!("device auto is cpu: {}", error.lines().next().unwrap_or_default());
-                    }
+            Choice::Auto => match Gpu::find(0) {
+                Ok(gpu) => {
+                    eprintln!("device auto is {gpu}");
+                    Ok(Self { device: Device::Cuda(0), gpu: Some(gpu) })
                 }
-                Ok(gpu.ok().flatten().map_or_else(Self::default, |gpu| Self {
-                    device: Device::Cuda(gpu.index),
-                    gpu: Some(gpu),
-                }))
-            }
+                Err(error) => {
+                    let error = error.to_string();
+                    eprintln!("device auto is cpu: {}", error.lines().next().unwrap_or_default());
+                    Ok(Self::default())
+                }
+            },
         }
     }
 

@@ -61,8 +61,8 @@ pub fn run(
 /// the CPU, too, and both must agree ([`resect_device::compare`]).
 ///
 /// # Errors
-/// A device that cannot be used or that computes something else than the CPU. Inputs that cannot be read or do not fit each other, embeddings that are no numbers or that `params.dtype` cannot hold, a
-/// failing disk.
+/// A device that cannot be used or that computes something else than the CPU, inputs that cannot be read or do not fit each other,
+/// embeddings that are no numbers or that `params.dtype` cannot hold, a failing disk.
 pub fn run_on(
     device: Device,
     inputs: &Inputs<'_>,

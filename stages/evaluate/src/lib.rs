@@ -82,7 +82,8 @@ pub fn run(
 /// both must agree ([`resect_device::compare`]).
 ///
 /// # Errors
-/// A device that cannot be used or that computes something else than the CPU. Inputs that cannot be read, that lack something or were made for different models, logits that are no numbers, a failing disk.
+/// A device that cannot be used or that computes something else than the CPU, inputs that cannot be read, that lack something or
+/// were made for different models, logits that are no numbers, a failing disk.
 pub fn run_on(
     device: Device,
     inputs: &Inputs<'_>,
