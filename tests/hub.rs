@@ -747,7 +747,7 @@ fn space_in(dir: &Path) -> u64 {
     String::from_utf8_lossy(&output.stdout).lines().nth(1).unwrap().trim().parse().unwrap()
 }
 
-/// `pipelines/kvasir-sam-vit-b.toml` as it is, with the real images and a full-size ViT-B of random weights under the names
+/// `pipelines/kvasir-sam-vit-b.toml` as it is, but on the CPU, with the real images and a full-size ViT-B of random weights under the names
 /// that the file has; two images of each part, and one epoch of them.
 #[test]
 fn the_published_recipe_runs_from_the_hub() {
@@ -777,8 +777,9 @@ fn the_published_recipe_runs_from_the_hub() {
     fs::remove_dir_all(weights).unwrap();
 
     let project = Project::new(&pipeline);
-    let mut command =
-        project.command("run", &["--json", "--set", "ingest.limit=2", "--set", "train.epochs=1"]);
+    // The file computes on a GPU, which the tests do without.
+    let args = ["--json", "--device", "cpu", "--set", "ingest.limit=2", "--set", "train.epochs=1"];
+    let mut command = project.command("run", &args);
     command.arg("--bin-dir").arg(programs());
     command.env("HF_ENDPOINT", server.endpoint()).env("HF_HOME", dir.path().join("hf"));
     let output = command.output().unwrap();

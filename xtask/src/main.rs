@@ -6,6 +6,7 @@
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
 mod card;
+mod device;
 mod export;
 mod hub;
 mod interrupt;
@@ -67,6 +68,10 @@ pub struct PipelineArgs {
     /// Change a setting for this run, such as `--set train.learning_rate=3e-5`. Repeatable.
     #[arg(long = "set", value_name = "SETTING=VALUE")]
     pub set: Vec<String>,
+    /// Where embed, train and evaluate compute: cpu, cuda, cuda:N, or auto, which is cuda:0 if there is one, else cpu
+    /// [default: what [device] says of each].
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<resect_device::Choice>,
     /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
     #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
     pub store: Option<PathBuf>,

@@ -3,6 +3,7 @@
 
 use crate::workspace;
 use anyhow::Context;
+use resect_device::Settings as DeviceSettings;
 use resect_params::{
     EmbedParams, EvaluateParams, IngestLimits, IngestParams, Layout, MaskParams, Problems, Runtime,
     SplitParams, TrainParams,
@@ -31,6 +32,7 @@ pub struct Pipeline {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub seeds: Vec<u64>,
     pub evaluate: EvaluateParams,
+    pub device: DeviceSettings,
     pub runtime: Runtime,
 }
 
@@ -217,8 +219,8 @@ pub fn file(given: Option<&Path>) -> std::io::Result<PathBuf> {
     given.map_or_else(|| Ok(workspace::root().join("pipeline.toml")), std::path::absolute)
 }
 
-const SECTIONS: [&str; 9] =
-    ["dataset", "checkpoint", "mask", "split", "ingest", "embed", "train", "evaluate", "runtime"];
+const SECTIONS: [&str; 10] =
+    ["dataset", "checkpoint", "mask", "split", "ingest", "embed", "train", "evaluate", "device", "runtime"];
 
 /// Reads sections one after the other and collects what is wrong with any of them.
 struct Reader<'a> {
@@ -326,6 +328,7 @@ impl<'a> Reader<'a> {
             train: self.section("train"),
             seeds,
             evaluate: self.section("evaluate"),
+            device: self.section("device"),
             runtime: self.section("runtime"),
         };
         self.check_values(&mut pipeline);
@@ -604,6 +607,23 @@ mod tests {
         );
         let negative = wrong("[train]\nseeds = [-1]\n");
         assert!(negative.starts_with("/p/pipeline.toml:2: train.seeds has a wrong value: "), "{negative}");
+    }
+
+    #[test]
+    fn each_stage_has_its_device() {
+        let pipeline =
+            read("[device]\nembed = \"cuda:1\"\ntrain = \"auto\"\n", &["device.train=cuda"]).unwrap();
+        let devices = [pipeline.device.embed, pipeline.device.train, pipeline.device.evaluate];
+        assert_eq!(devices.map(|device| device.to_string()), ["cuda:1", "cuda:0", "cpu"]);
+        let errors = read("[device]\nembed = \"gpu\"\ningest = \"cuda\"\n", &[]).unwrap_err();
+        assert_eq!(
+            errors,
+            [
+                "/p/pipeline.toml:2: device.embed has a wrong value: there is no device \"gpu\"; there are cpu, cuda, cuda:N \
+                 and auto",
+                "/p/pipeline.toml:3: device.ingest is not a setting; there are embed, evaluate, train",
+            ]
+        );
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What the steps of a pipeline are, what their keys are made of, and whether they must run.
 
+use crate::device::{Place, Places};
 use crate::hub::Resolver;
 use crate::pipeline::Pipeline;
 use crate::sources::{Source, Sources};
 use crate::{program, workspace};
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
+use resect_device::Settings;
 use resect_params::TrainParams;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -116,6 +118,7 @@ pub struct Plan {
     pub pipeline: Pipeline,
     pub sources: Sources,
     pub store: Store,
+    places: Places,
     bin_dir: Option<PathBuf>,
     /// Stages whose artifacts are accepted although their code, or their numeric class, was another.
     accept: [(&'static str, Vec<Step>); 2],
@@ -143,7 +146,11 @@ pub enum Decision {
 impl Plan {
     /// Reads the pipeline file, checks it and resolves the sources.
     pub fn new(args: &crate::PipelineArgs) -> anyhow::Result<Self> {
-        let pipeline = Pipeline::load(args.pipeline.as_deref(), &args.set)?;
+        let mut pipeline = Pipeline::load(args.pipeline.as_deref(), &args.set)?;
+        if let Some(choice) = args.device {
+            pipeline.device = Settings { embed: choice, train: choice, evaluate: choice };
+        }
+        let places = Places::find(&pipeline.device)?;
         let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
         let store = Store::open(&std::path::absolute(root)?)?;
         let hub = Resolver::new(&pipeline.path, args.offline, args.update)?;
@@ -151,11 +158,16 @@ impl Plan {
         let latest = store.latest(&pipeline.path.to_string_lossy());
         let bin_dir = args.bin_dir.as_deref().map(std::path::absolute).transpose()?;
         let accept = [("code", args.accept_code.clone()), ("numeric", args.accept_device.clone())];
-        Ok(Self { pipeline, sources, store, bin_dir, accept, latest })
+        Ok(Self { pipeline, sources, store, places, bin_dir, accept, latest })
     }
 
     pub fn bin_dir(&self) -> Option<&std::path::Path> {
         self.bin_dir.as_deref()
+    }
+
+    /// Where each step computes.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The steps of a run in their order.
@@ -182,7 +194,8 @@ impl Plan {
             None => {
                 let inputs: BTreeMap<_, _> =
                     step.inputs().iter().map(|kind| (*kind, known.get(kind))).collect();
-                json!({ "params": self.params(task), "inputs": inputs, "numeric": numeric_class(step) })
+                let numeric = numeric_class(step, self.places.of(step));
+                json!({ "params": self.params(task), "inputs": inputs, "numeric": numeric })
             }
         };
         document["stage"] = step.name().into();
@@ -433,13 +446,14 @@ fn short(value: &Value) -> String {
     value.as_str().map_or_else(|| "none".into(), |id| id.chars().take(12).collect())
 }
 
-/// What decides how a stage's numbers are rounded: backend, precision, and the vector instructions found when it
-/// runs. `ingest` computes in integers alone.
-pub fn numeric_class(step: Step) -> String {
-    if step == Step::Ingest {
-        return "exact".into();
+/// What decides how a stage's numbers are rounded: the backend, and the vector instructions or the architecture of the GPU
+/// found when it runs. `ingest` computes in integers alone.
+pub fn numeric_class(step: Step, place: &Place) -> String {
+    match (step, &place.gpu) {
+        (Step::Ingest, _) => "exact".into(),
+        (_, None) => format!("flex-f32-{}-{}", std::env::consts::ARCH, vector_instructions()),
+        (_, Some(gpu)) => format!("cuda-{}", gpu.architecture()),
     }
-    format!("flex-f32-{}-{}", std::env::consts::ARCH, vector_instructions())
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -475,6 +489,24 @@ mod tests {
         assert_eq!(setting_name(Step::Embed, "views"), "train.augment");
         assert_eq!(setting_name(Step::Ingest, "mask.threshold"), "mask.threshold");
         assert_eq!(setting_name(Step::Ingest, "layout.image_column"), "dataset.image_column");
+    }
+
+    #[test]
+    fn the_kind_of_arithmetic_is_that_of_the_device_and_of_the_cpu_as_it_was() {
+        let gpu = resect_device::Gpu {
+            index: 1,
+            name: "A".into(),
+            capability: (9, 0),
+            memory: 1 << 30,
+            cuda: "12.8".into(),
+        };
+        let place = Place { device: resect_device::Device::Cuda(1), gpu: Some(gpu) };
+        assert_eq!(numeric_class(Step::Embed, &place), "cuda-sm90");
+        assert_eq!(numeric_class(Step::Ingest, &place), "exact");
+        assert_eq!(place.provenance().unwrap()["device"], "cuda:1");
+        let cpu = format!("flex-f32-{}-{}", std::env::consts::ARCH, vector_instructions());
+        assert_eq!(numeric_class(Step::Train, &Place::default()), cpu);
+        assert_eq!(Place::default().provenance(), None);
     }
 
     #[test]

@@ -17,9 +17,9 @@ fn file_name(name: &str) -> String {
     format!("resect-{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
-/// Builds all stage programs with cargo and says where they are.
-pub fn build() -> anyhow::Result<BTreeMap<Step, PathBuf>> {
-    let mut built = build_all()?;
+/// Builds all stage programs with cargo, with their backend for GPUs where one `needs_cuda`, and says where they are.
+pub fn build(needs_cuda: bool) -> anyhow::Result<BTreeMap<Step, PathBuf>> {
+    let mut built = build_all(needs_cuda)?;
     let one = |step: Step| Ok((step, take(&mut built, step.name())?));
     Step::STAGES.into_iter().map(one).collect()
 }
@@ -28,7 +28,7 @@ pub fn build() -> anyhow::Result<BTreeMap<Step, PathBuf>> {
 pub fn tool(name: &str, bin_dir: Option<&Path>) -> anyhow::Result<PathBuf> {
     match bin_dir {
         Some(dir) => Ok(std::path::absolute(dir)?.join(file_name(name))),
-        None => take(&mut build_all()?, name),
+        None => take(&mut build_all(false)?, name),
     }
 }
 
@@ -38,10 +38,13 @@ fn take(built: &mut BTreeMap<String, PathBuf>, name: &str) -> anyhow::Result<Pat
 }
 
 /// Builds all programs of the workspace; file name to path. Cargo's own progress goes to standard error.
-fn build_all() -> anyhow::Result<BTreeMap<String, PathBuf>> {
+fn build_all(needs_cuda: bool) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut cargo = workspace::cargo();
     // The whole workspace, so that dependencies have the features they have in its tests and are built once.
     cargo.args(["build", "--release", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    if needs_cuda {
+        cargo.args(["--features", &resect_device::CUDA_FEATURES.join(",")]);
+    }
     let mut child =
         cargo.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().context("cannot start cargo")?;
     let mut output = String::new();

@@ -4,7 +4,6 @@ use crate::log::{Log, LogFormat};
 use crate::plan::{Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
 use crate::show::{self, Screen};
-use crate::sources::Source;
 use crate::spread::Spread;
 use crate::{PipelineArgs, interrupt};
 use anyhow::Context;
@@ -76,7 +75,7 @@ pub struct Outcome {
     /// Present when another key made the artifacts and the user accepted them, in this run or an earlier one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
-    /// Of a source on the Hub: repository, revision and commit.
+    /// Of a source on the Hub: repository, revision and commit. Of a stage that ran on a GPU: the GPU and its driver.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<serde_json::Value>,
 }
@@ -271,7 +270,11 @@ impl Runner<'_> {
             outcome.seconds = started.elapsed().as_secs_f64();
         }
         outcome.key = Some(keyed.key.to_string());
-        outcome.provenance = self.plan.sources.of(step).and_then(Source::provenance);
+        outcome.provenance = match self.plan.sources.of(step) {
+            Some(source) => source.provenance(),
+            None if outcome.status == Status::Ran => self.plan.places().of(step).provenance(),
+            None => None,
+        };
         for kind in step.outputs() {
             if let Some(id) = outcome.artifacts.get(*kind) {
                 self.known.insert(kind, id.clone());
@@ -308,7 +311,7 @@ impl Runner<'_> {
         if !step.is_source() && self.programs.is_none() {
             self.programs = Some(match self.plan.bin_dir() {
                 Some(dir) => program::in_dir(dir),
-                None => program::build()?,
+                None => program::build(self.plan.places().need_cuda())?,
             });
         }
         Ok(())
@@ -426,6 +429,7 @@ impl Runner<'_> {
             inputs: step.inputs().iter().map(input).collect::<anyhow::Result<_>>()?,
             hints,
             work: work.to_path_buf(),
+            device: self.plan.places().of(step).device,
             params: self.plan.params(task),
             runtime: json!(self.plan.pipeline.runtime),
         };

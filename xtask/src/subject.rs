@@ -1,6 +1,7 @@
 //! What `predict` and `export` work on: a checkpoint as it lies on disk, or a tuned decoder in the store together with
 //! the base checkpoint it belongs to.
 
+use crate::device::Place;
 use crate::pipeline;
 use crate::plan::{Step, numeric_class};
 use anyhow::{Context, bail};
@@ -126,11 +127,11 @@ impl Subject {
     }
 
     /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first: those which `embed` would
-    /// give again now, with its code at hand (`code`) and on this kind of arithmetic, in single precision, in which `predict`
+    /// give again now on the CPU, where `predict` computes, with its code at hand (`code`), in single precision, in which `predict`
     /// encodes.
     pub fn embeddings(&self, store: &Store, code: &str) -> Vec<PathBuf> {
         let Some(base) = &self.base_id else { return Vec::new() };
-        let numeric = numeric_class(Step::Embed);
+        let numeric = numeric_class(Step::Embed, &Place::default());
         let actions = store.actions("embed").into_iter().filter(|action| {
             let says = |field: &str, value: &str| action.document[field].as_str() == Some(value);
             action.accepted.is_none()

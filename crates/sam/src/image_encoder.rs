@@ -15,7 +15,7 @@ use crate::layers::{
 };
 
 /// How many attention scores are held at once, per image: 32 MiB of f32. ViT-B's global attention has 201 million.
-const SCORES_AT_ONCE: usize = 8 << 20;
+pub(crate) const SCORES_AT_ONCE: usize = 8 << 20;
 
 /// Turns images into embeddings. (`SamVisionEncoder`)
 #[derive(Module, Debug)]

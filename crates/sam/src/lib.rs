@@ -18,11 +18,14 @@
 //!
 //! The crate computes. It does not read images, know files other than checkpoints, or train: losses and optimisers are elsewhere.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod error;
 mod image_encoder;
 mod layers;
 mod load;
 mod mask_decoder;
+pub mod memory;
 mod preprocess;
 mod prompt_encoder;
 mod tape_decoder;
@@ -33,6 +36,8 @@ use burn::tensor::{Tensor, backend::Backend};
 pub use resect_checkpoint::{Checkpoint, NamedTensor, SamConfig};
 pub use resect_params::Precision;
 
+#[cfg(feature = "cuda")]
+pub use cuda::{Cuda, CudaDevice, open as open_cuda};
 pub use error::Error;
 pub use image_encoder::ImageEncoder;
 pub use mask_decoder::{MaskDecoder, MaskOutput, is_idle};

@@ -14,18 +14,20 @@
 //!   state/        what the next start resumes from, never published
 //! ```
 
+mod panics;
 mod program;
 mod report;
 
 pub use program::{lock_work, main};
 pub use report::{Message, Plain, Progress, Reporter, Row};
 
+use resect_device::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The version of this agreement; a program refuses a job of another major version.
-pub const JOB_FORMAT: &str = "resect-job/1.1";
+pub const JOB_FORMAT: &str = "resect-job/1.2";
 
 /// One run of one stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +46,9 @@ pub struct Job<P, R> {
     pub hints: Vec<PathBuf>,
     /// The work folder.
     pub work: PathBuf,
+    /// Where to compute.
+    #[serde(default)]
+    pub device: Device,
     /// Settings that shape the output.
     pub params: P,
     /// Settings that do not.

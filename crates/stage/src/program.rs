@@ -1,3 +1,4 @@
+use crate::panics::guarded;
 use crate::{JOB_FORMAT, Job, Message, Reporter};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
@@ -47,7 +48,7 @@ where
     match read_job(&path, stage, identity).and_then(|job| {
         // Held until the process ends, however it ends.
         let _lock = lock_work(&job.work)?;
-        run(&job, &reporter)
+        guarded(|| run(&job, &reporter))
     }) {
         Ok(()) => {
             reporter.send(&Message::Done { peak_memory: peak_memory() });

@@ -29,11 +29,21 @@ impl<B: Backend> Encoder<B> {
         checkpoint: &Checkpoint,
         dtype: Dtype,
         precision: Precision,
+        device: &B::Device,
     ) -> Result<Self, EmbedError> {
-        let device = B::Device::default();
-        let model = ImageEncoder::load(checkpoint, &device).map_err(|e| EmbedError::Model(e.into()))?;
-        let model = model.with_precision(precision);
-        Ok(Self { model, device, side: checkpoint.config().image_size(), dtype, precision })
+        let model = ImageEncoder::load(checkpoint, device).map_err(|e| EmbedError::Model(e.into()))?;
+        let (model, side) = (model.with_precision(precision), checkpoint.config().image_size());
+        Ok(Self { model, device: device.clone(), side, dtype, precision })
+    }
+
+    /// What the embeddings must fit into.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// What the operands of products are rounded to.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The embeddings of some rows, one after the other.

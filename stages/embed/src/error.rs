@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// The images could not be embedded.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
+    /// The device cannot be used, or computes something else.
+    #[error(transparent)]
+    Device(#[from] resect_device::DeviceError),
     /// An artifact cannot be read or written.
     #[error(transparent)]
     Data(#[from] resect_data::DataError),

@@ -12,6 +12,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod check;
 mod encode;
 mod error;
 mod hints;
@@ -21,9 +22,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use burn::tensor::backend::Backend;
 use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_data::embeddings::{Dtype, SHARD_ROWS, Writer};
 use resect_data::images::{ImageRef, Images};
+use resect_device::Device;
 use resect_geometry::View;
 use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
 use resect_sam::Cpu;
@@ -46,11 +49,10 @@ pub struct Inputs<'a> {
     pub hints: &'a [PathBuf],
 }
 
-/// Embeds every distinct image under every view with the encoder of the checkpoint, into the folder `out`.
+/// [`run_on`] the CPU.
 ///
 /// # Errors
-/// Inputs that cannot be read or do not fit each other, embeddings that are no numbers or that `params.dtype` cannot hold, a
-/// failing disk.
+/// As there.
 pub fn run(
     inputs: &Inputs<'_>,
     params: &EmbedParams,
@@ -58,8 +60,54 @@ pub fn run(
     out: &Path,
     report: &Reporter,
 ) -> Result<(), EmbedError> {
+    run_on(Device::Cpu, inputs, params, runtime, out, report)
+}
+
+/// Embeds every distinct image with the encoder of the checkpoint, into the folder `out`. On a GPU, the first image is encoded on
+/// the CPU, too, and both must agree ([`resect_device::compare`]).
+///
+/// # Errors
+/// A device that cannot be used or that computes something else than the CPU, inputs that cannot be read or do not fit each other,
+/// embeddings that are no numbers or that `params.dtype` cannot hold, a failing disk.
+pub fn run_on(
+    device: Device,
+    inputs: &Inputs<'_>,
+    params: &EmbedParams,
+    runtime: &Runtime,
+    out: &Path,
+    report: &Reporter,
+) -> Result<(), EmbedError> {
+    match device {
+        Device::Cpu => run_with::<Cpu>(&Default::default(), false, inputs, params, runtime, out, report),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(index) => {
+            let (device, gpu) = resect_sam::open_cuda(index)?;
+            let checkpoint = open(inputs.base)?;
+            let needed = |images| resect_sam::memory::encoding(checkpoint.config(), images);
+            resect_device::check_memory(index, needed, runtime.embed_batch.max(1), "runtime.embed_batch")?;
+            report.note(format!("computes on {gpu}"));
+            run_with::<resect_sam::Cuda>(&device, true, inputs, params, runtime, out, report)
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err(resect_device::DeviceError::NotBuilt { device }.into()),
+    }
+}
+
+/// [`run_on`] the device of a backend; `compared` with the CPU or not.
+///
+/// # Errors
+/// As there.
+pub fn run_with<B: Backend>(
+    device: &B::Device,
+    compared: bool,
+    inputs: &Inputs<'_>,
+    params: &EmbedParams,
+    runtime: &Runtime,
+    out: &Path,
+    report: &Reporter,
+) -> Result<(), EmbedError> {
     let images = Images::open(inputs.images)?;
-    let checkpoint = Checkpoint::open(inputs.base).map_err(|e| EmbedError::Checkpoint(e.into()))?;
+    let checkpoint = open(inputs.base)?;
     check(&images, checkpoint.config())?;
     let (distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), dtype(params));
     let length = shape.iter().product();
@@ -90,7 +138,14 @@ pub fn run(
             // Not loaded before there is something to encode.
             let encoder = match &mut encoder {
                 Some(encoder) => encoder,
-                none => none.insert(encode::Encoder::<Cpu>::load(&checkpoint, dtype, params.precision)?),
+                none => {
+                    let encoder = encode::Encoder::<B>::load(&checkpoint, dtype, params.precision, device)?;
+                    if compared {
+                        let difference = check::agrees(&encoder, &checkpoint, batch[0])?;
+                        report.note(format!("agrees with the CPU on the first image to {difference:.1e}"));
+                    }
+                    none.insert(encoder)
+                }
             };
             encoded.append(&mut encoder.encode(batch)?);
             done += batch.len();
@@ -106,6 +161,10 @@ pub fn run(
     }));
     let keys: Vec<(&str, View)> = rows.iter().map(Row::key).collect();
     Ok(writer.finish(&keys)?)
+}
+
+fn open(base: &Path) -> Result<Checkpoint, EmbedError> {
+    Checkpoint::open(base).map_err(|e| EmbedError::Checkpoint(e.into()))
 }
 
 /// The images must be there and have been resized for this model.

@@ -9,7 +9,14 @@ fn main() -> ExitCode {
             base: job.input("base")?,
             hints: &job.hints,
         };
-        resect_embed::run(&inputs, &job.params, &job.runtime, &job.output("embeddings")?, report)?;
+        resect_embed::run_on(
+            job.device,
+            &inputs,
+            &job.params,
+            &job.runtime,
+            &job.output("embeddings")?,
+            report,
+        )?;
         Ok(())
     })
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use resect_checkpoint::{NamedTensor, SamConfig, TensorFile, WEIGHTS_FILE, write_random, write_safetensors};
 use resect_data::embeddings::{Embeddings, SHARD_ROWS};
 use resect_data::images::{Image, Writer, pixel_hash};
-use resect_embed::{EmbedError, Inputs, run};
+use resect_device::{Device, DeviceError};
+use resect_embed::{EmbedError, Inputs, run, run_on, run_with};
 use resect_geometry::{Size, View};
 use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime, Views};
 use resect_stage::Reporter;
@@ -408,4 +409,33 @@ fn the_number_of_threads_does_not_change_a_bit() {
     });
     assert_eq!(outputs[0].len(), 3);
     assert!(outputs.iter().all(|output| *output == outputs[0]));
+}
+
+#[test]
+fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
+    let setup = Setup::of((0..3).map(|i| image(i, &format!("image-{i}"))), SIDE);
+    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    let (images, base, out) = (setup.path("images"), setup.path("base"), setup.path("compared"));
+    let inputs = Inputs { images: &images, base: &base, hints: &[] };
+    let (params, runtime) = (EmbedParams::default(), Runtime::default());
+    std::fs::create_dir(&out).unwrap();
+    let said = Said::default();
+    let (device, report) = (Default::default(), Reporter::new(said.clone()));
+    run_with::<resect_sam::Cpu>(&device, true, &inputs, &params, &runtime, &out, &report).unwrap();
+    let said = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
+    assert!(said.contains("agrees with the CPU on the first image to 0.0e0"), "{said}");
+    assert_eq!(files(&out), files(&setup.path("out")));
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn without_a_backend_for_gpus_nothing_starts() {
+    let setup = Setup::of([image(0, "a")], SIDE);
+    let (images, base, out) = (setup.path("images"), setup.path("base"), setup.path("out"));
+    let inputs = Inputs { images: &images, base: &base, hints: &[] };
+    let (params, runtime, report) = (EmbedParams::default(), Runtime::default(), Reporter::silent());
+    let error = run_on(Device::Cuda(0), &inputs, &params, &runtime, &out, &report).unwrap_err();
+    assert!(matches!(error, EmbedError::Device(DeviceError::NotBuilt { device: Device::Cuda(0) })));
+    assert!(error.to_string().contains("--features resect-embed/cuda"), "{error}");
+    assert!(!out.exists());
 }

@@ -35,8 +35,8 @@ impl<'a, B: Backend> Decoders<'a, B> {
         base: &Checkpoint,
         tuned: &Path,
         embeddings: &'a Embeddings,
+        device: &B::Device,
     ) -> Result<Self, EvaluateError> {
-        let device = B::Device::default();
         let path = tuned.join(DECODER_FILE);
         if !path.exists() {
             return Err(EvaluateError::NoDecoder { path });
@@ -44,12 +44,12 @@ impl<'a, B: Backend> Decoders<'a, B> {
         let tensors = TensorFile::open(&path)
             .and_then(|file| file.read_all())
             .map_err(|e| EvaluateError::Tuned(e.into()))?;
-        let tuned = MaskDecoder::from_tensors(base.config(), tensors, &device)
+        let tuned = MaskDecoder::from_tensors(base.config(), tensors, device)
             .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
-        let untuned = MaskDecoder::load(base, &device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
-        let prompts = PromptEncoder::load(base, &device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
+        let untuned = MaskDecoder::load(base, device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
+        let prompts = PromptEncoder::load(base, device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
         let position = prompts.image_positional_encoding();
-        Ok(Self { embeddings, prompts, position, untuned, tuned, device })
+        Ok(Self { embeddings, prompts, position, untuned, tuned, device: device.clone() })
     }
 
     /// The logits of each target, prompted with its tight box.

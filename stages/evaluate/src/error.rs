@@ -7,6 +7,9 @@ use crate::Method;
 /// The tuned decoder could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
+    /// The device cannot be used, or computes something else.
+    #[error(transparent)]
+    Device(#[from] resect_device::DeviceError),
     /// An artifact cannot be read or written.
     #[error(transparent)]
     Data(#[from] resect_data::DataError),

@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod baselines;
+mod check;
 mod decode;
 mod error;
 mod evaluation;
@@ -26,12 +27,14 @@ mod worst;
 
 use std::path::Path;
 
+use burn::tensor::backend::Backend;
 use rayon::prelude::*;
 use resect_checkpoint::Checkpoint;
 use resect_data::checkpoint::Summary;
 use resect_data::embeddings::Embeddings;
 use resect_data::images::Images;
 use resect_data::targets::Targets;
+use resect_device::Device;
 use resect_geometry::Mask;
 use resect_params::{EvaluateParams, Runtime};
 use resect_sam::Cpu;
@@ -61,11 +64,57 @@ pub struct Inputs<'a> {
     pub base: &'a Path,
 }
 
-/// Scores the test split and writes the artifact into the folder `out`.
+/// [`run_on`] the CPU.
 ///
 /// # Errors
-/// Inputs that cannot be read, that lack something or were made for different models, logits that are no numbers, a failing disk.
+/// As there.
 pub fn run(
+    inputs: &Inputs<'_>,
+    params: &EvaluateParams,
+    runtime: &Runtime,
+    out: &Path,
+    report: &Reporter,
+) -> Result<(), EvaluateError> {
+    run_on(Device::Cpu, inputs, params, runtime, out, report)
+}
+
+/// Scores the test split and writes the artifact into the folder `out`. On a GPU, the first batch is decoded on the CPU, too, and
+/// both must agree ([`resect_device::compare`]).
+///
+/// # Errors
+/// A device that cannot be used or that computes something else than the CPU, inputs that cannot be read, that lack something or
+/// were made for different models, logits that are no numbers, a failing disk.
+pub fn run_on(
+    device: Device,
+    inputs: &Inputs<'_>,
+    params: &EvaluateParams,
+    runtime: &Runtime,
+    out: &Path,
+    report: &Reporter,
+) -> Result<(), EvaluateError> {
+    match device {
+        Device::Cpu => run_with::<Cpu>(&Default::default(), false, inputs, params, runtime, out, report),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(index) => {
+            let (device, gpu) = resect_sam::open_cuda(index)?;
+            let base = open(inputs.base)?;
+            let needed = |prompts| resect_sam::memory::decoding(base.config(), prompts);
+            resect_device::check_memory(index, needed, runtime.decode_batch.max(1), "runtime.decode_batch")?;
+            report.note(format!("computes on {gpu}"));
+            run_with::<resect_sam::Cuda>(&device, true, inputs, params, runtime, out, report)
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err(resect_device::DeviceError::NotBuilt { device }.into()),
+    }
+}
+
+/// [`run_on`] the device of a backend; `compared` with the CPU or not.
+///
+/// # Errors
+/// As there.
+pub fn run_with<B: Backend>(
+    device: &B::Device,
+    compared: bool,
     inputs: &Inputs<'_>,
     params: &EvaluateParams,
     runtime: &Runtime,
@@ -75,13 +124,19 @@ pub fn run(
     let images = Images::open(inputs.images)?;
     let embeddings = Embeddings::open(inputs.embeddings)?;
     let targets = Targets::open(inputs.targets)?;
-    let base = Checkpoint::open(inputs.base).map_err(|e| EvaluateError::Base(e.into()))?;
-    let decoders = Decoders::<Cpu>::load(&base, inputs.checkpoint, &embeddings)?;
+    let base = open(inputs.base)?;
+    let decoders = Decoders::<B>::load(&base, inputs.checkpoint, &embeddings, device)?;
     let summary = Summary::read(inputs.checkpoint)?;
     samples::check_model(base.config(), &images, &embeddings, &targets)?;
     let samples = samples::collect(&images, &embeddings, &targets)?;
     let grids = Grids { low_res: targets.low_res_size(), input: images.longest_side() };
 
+    if compared {
+        let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
+        let reference = Decoders::<Cpu>::load(&base, inputs.checkpoint, &embeddings, &Default::default())?;
+        let difference = check::agree(&decoders, &reference, first)?;
+        report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
+    }
     let mut scores = Vec::with_capacity(samples.len());
     for batch in samples.chunks(runtime.decode_batch.max(1)) {
         let logits = decoders.decode(batch)?;
@@ -98,6 +153,10 @@ pub fn run(
     worst::draw(&worst, &decoders, runtime, grids, &out.join("overlays"), report)?;
     notes::notes(&metrics).into_iter().for_each(|line| report.note(line));
     Ok(())
+}
+
+fn open(base: &Path) -> Result<Checkpoint, EvaluateError> {
+    Checkpoint::open(base).map_err(|e| EvaluateError::Base(e.into()))
 }
 
 /// Sides of the two square frames of the model.

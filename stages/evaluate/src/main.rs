@@ -11,7 +11,14 @@ fn main() -> ExitCode {
             targets: job.input("targets")?,
             base: job.input("base")?,
         };
-        resect_evaluate::run(&inputs, &job.params, &job.runtime, &job.output("evaluation")?, report)?;
+        resect_evaluate::run_on(
+            job.device,
+            &inputs,
+            &job.params,
+            &job.runtime,
+            &job.output("evaluation")?,
+            report,
+        )?;
         Ok(())
     })
 }

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use resect_checkpoint::{NamedTensor, SamConfig, random, write_random, write_safetensors};
 use resect_data::checkpoint::{self, DECODER_FILE, SelectedBy, Summary};
 use resect_data::images::{self, Image, pixel_hash};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{read_json, table, write_json};
-use resect_evaluate::{EvaluateError, Inputs, Method, Metrics, SampleRow, SizeClass, run};
+use resect_device::{Device, DeviceError};
+use resect_evaluate::{EvaluateError, Inputs, Method, Metrics, SampleRow, SizeClass, run, run_on, run_with};
 use resect_geometry::{Mask, Size};
 use resect_params::{EmbedParams, EmbeddingDtype, EvaluateParams, Runtime};
 use resect_stage::Reporter;
@@ -367,4 +369,57 @@ fn another_base_checkpoint_is_refused() {
     write_random(&setup.path("base"), &config, BASE_SEED).unwrap();
     let error = setup.evaluate("out", 8).unwrap_err().to_string();
     assert!(error.contains("the images' longest side is 64, the base checkpoint has 128"), "{error}");
+}
+
+/// The folders that `evaluate` reads, and one to write to.
+fn devices_of(setup: &Setup) -> [PathBuf; 6] {
+    ["checkpoint", "images", "embeddings", "targets", "base", "compared"].map(|name| setup.path(name))
+}
+
+#[test]
+fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
+    let setup = Setup::new();
+    setup.evaluate("out", 2).unwrap();
+    let [checkpoint, images, embeddings, targets, base, out] = &devices_of(&setup);
+    let inputs = Inputs { checkpoint, images, embeddings, targets, base };
+    let params = EvaluateParams { overlays: 2, size_bounds: [0.1, 0.4] };
+    let runtime = Runtime { decode_batch: 2, ..Runtime::default() };
+    std::fs::create_dir(out).unwrap();
+    let said = Said::default();
+    let (device, report) = (Default::default(), Reporter::new(said.clone()));
+    run_with::<resect_sam::Cpu>(&device, true, &inputs, &params, &runtime, out, &report).unwrap();
+    assert!(said.text().contains("agrees with the CPU on the first batch to 0.0e0"), "{}", said.text());
+    assert_eq!(files(out), files(&setup.path("out")));
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn without_a_backend_for_gpus_nothing_starts() {
+    let setup = Setup::new();
+    let [checkpoint, images, embeddings, targets, base, out] = &devices_of(&setup);
+    let inputs = Inputs { checkpoint, images, embeddings, targets, base };
+    let (params, runtime, report) = (EvaluateParams::default(), Runtime::default(), Reporter::silent());
+    let error = run_on(Device::Cuda(1), &inputs, &params, &runtime, out, &report).unwrap_err();
+    assert!(matches!(error, EvaluateError::Device(DeviceError::NotBuilt { device: Device::Cuda(1) })));
+    assert!(error.to_string().contains("--features resect-embed/cuda"), "{error}");
+}
+
+/// What a reporter writes, for the test to read.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

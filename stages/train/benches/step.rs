@@ -65,7 +65,7 @@ fn times<T: Trainer>(
     let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
     let prompts = Sam::random(&config, 0, &Default::default())?.prompt_encoder;
     let params = TrainParams { accumulation: 1, precision, ..Default::default() };
-    let mut trainer = T::new(&config, tensors, &prompts, &params)?;
+    let mut trainer = T::new(&config, tensors, &prompts, &params, &Default::default())?;
 
     let side = config.image_size() as f32;
     let corners = [[0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side]];

@@ -18,6 +18,7 @@ mod adamw;
 mod augment;
 mod average;
 mod batch;
+mod check;
 mod clock;
 mod loss;
 mod loss_scale;
@@ -33,6 +34,7 @@ mod tuning;
 mod validate;
 
 pub use adamw::AdamW;
+use augment::Seen;
 pub use batch::Sample;
 use batch::Samples;
 pub use loss::{Objective, Terms, Values};
@@ -41,10 +43,12 @@ pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
 pub use trainer::{Stepped, Trainer};
 
+use prompt::Prompt;
 use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, FORMAT, SelectedBy, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
+use resect_device::{Device, DeviceError};
 use resect_geometry::View;
 use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{NamedTensor, PromptEncoder};
@@ -69,6 +73,9 @@ pub struct Inputs<'a> {
 /// What goes wrong in training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
+    /// The device cannot be used, or computes something else.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// An artifact's files.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -177,7 +184,7 @@ fn saved(state: Option<&Path>) -> String {
     }
 }
 
-/// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
+/// [`run_on`] the CPU.
 ///
 /// # Errors
 /// See [`TrainError`].
@@ -189,14 +196,50 @@ pub fn run(
     state: &Path,
     report: &Reporter,
 ) -> Result<(), TrainError> {
-    run_with::<TapeTrainer>(inputs, params, runtime, out, state, report)
+    run_on(Device::Cpu, inputs, params, runtime, out, state, report)
 }
 
-/// [`run`] with a trainer of choice.
+/// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
+///
+/// On a GPU, each start takes a step on a first batch there and on the CPU, and both must agree ([`resect_device::compare`]).
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn run_on(
+    device: Device,
+    inputs: &Inputs<'_>,
+    params: &TrainParams,
+    runtime: &Runtime,
+    out: &Path,
+    state: &Path,
+    report: &Reporter,
+) -> Result<(), TrainError> {
+    match device {
+        Device::Cpu => run_with::<TapeTrainer>(&(), inputs, params, runtime, out, state, report),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(index) => {
+            use resect_device::check_memory;
+            let (device, gpu) = resect_sam::open_cuda(index)?;
+            let base = Checkpoint::open(inputs.base)?;
+            let training = |samples| resect_sam::memory::training(base.config(), samples);
+            check_memory(index, training, params.batch_size as usize, "train.batch_size")?;
+            let decoding = |prompts| resect_sam::memory::decoding(base.config(), prompts);
+            check_memory(index, decoding, runtime.decode_batch.max(1), "runtime.decode_batch")?;
+            report.note(format!("computes on {gpu}"));
+            type OnGpu = TensorTrainer<burn::backend::Autodiff<resect_sam::Cuda>>;
+            run_with::<OnGpu>(&device, inputs, params, runtime, out, state, report)
+        }
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda(_) => Err(DeviceError::NotBuilt { device }.into()),
+    }
+}
+
+/// [`run_on`] the device of a trainer of choice.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn run_with<T: Trainer>(
+    device: &T::Device,
     inputs: &Inputs<'_>,
     params: &TrainParams,
     runtime: &Runtime,
@@ -222,6 +265,16 @@ pub fn run_with<T: Trainer>(
     let steps = u64::from(params.epochs) * batches.div_ceil(params.accumulation as usize) as u64;
     let rate = LearningRate::new(params, steps)?;
     parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
+    if !T::IS_REFERENCE {
+        let first: Vec<Seen<'_>> =
+            train.iter().map(|&i| Seen::upright(&targets, i)).take(params.batch_size as usize).collect();
+        let boxes = first.iter().map(|seen| Prompt::Box(targets.rows()[seen.target].bounding_box()));
+        let tokens = samples.tokens(&first, &boxes.collect::<Vec<_>>(), &prompts)?;
+        let make = check::Make { config: base.config(), prompts: &prompts, params };
+        let batch = samples.with_tokens(&first, &tokens);
+        let difference = check::agrees::<T>(&make, device, &decoder_tensors(&base)?, &batch)?;
+        report.note(format!("agrees with the CPU on a first step to {difference:.1e}"));
+    }
     let setting = Setting {
         params,
         runtime,
@@ -232,6 +285,7 @@ pub fn run_with<T: Trainer>(
         validation: &validation,
         rate,
         state,
+        device,
         report,
     };
     let tuning = Tuning::<T>::start(setting, || Ok(decoder_tensors(&base)?))?;

@@ -9,7 +9,8 @@ fn main() -> ExitCode {
             targets: job.input("targets")?,
             base: job.input("base")?,
         };
-        resect_train::run(
+        resect_train::run_on(
+            job.device,
             &inputs,
             &job.params,
             &job.runtime,

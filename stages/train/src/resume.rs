@@ -187,6 +187,7 @@ pub fn load<T: Trainer>(
     config: &SamConfig,
     prompts: &PromptEncoder<Cpu>,
     params: &TrainParams,
+    device: &T::Device,
 ) -> Result<Option<(T, Progress)>, TrainError> {
     let Some(dir) = newest(state)? else { return Ok(None) };
     let tensors = |file: &str| TensorFile::open(&dir.join(file))?.read_all();
@@ -201,7 +202,7 @@ pub fn load<T: Trainer>(
         groups,
         loss,
     };
-    let mut trainer = T::new(config, tensors(WEIGHTS)?, prompts, params)?;
+    let mut trainer = T::new(config, tensors(WEIGHTS)?, prompts, params, device)?;
     trainer.restore(&dir, progress.step() - progress.skipped())?;
     Ok(Some((trainer, progress)))
 }

@@ -69,11 +69,17 @@ impl TapeTrainer {
 }
 
 impl Trainer for TapeTrainer {
+    /// The CPU.
+    type Device = ();
+
+    const IS_REFERENCE: bool = true;
+
     fn new(
         config: &SamConfig,
         tensors: Vec<NamedTensor>,
         prompts: &PromptEncoder<Cpu>,
         params: &TrainParams,
+        (): &(),
     ) -> Result<Self, TrainError> {
         let decoder = TapeDecoder::from_tensors(config, tensors, prompts)?;
         Ok(Self {

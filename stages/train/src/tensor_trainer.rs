@@ -90,16 +90,20 @@ fn of<'a>(batch: &[Sample<'a>], places: &[usize]) -> Vec<Sample<'a>> {
 }
 
 impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
+    type Device = B::Device;
+
+    const IS_REFERENCE: bool = false;
+
     fn new(
         config: &SamConfig,
         tensors: Vec<NamedTensor>,
         prompts: &PromptEncoder<Cpu>,
         params: &TrainParams,
+        device: &B::Device,
     ) -> Result<Self, TrainError> {
-        let device = Default::default();
-        let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), &device);
+        let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), device);
         Ok(Self {
-            decoder: MaskDecoder::from_tensors(config, tensors, &device)?.with_precision(params.precision),
+            decoder: MaskDecoder::from_tensors(config, tensors, device)?.with_precision(params.precision),
             optimizer: optimizer(params),
             accumulator: GradientsAccumulator::new(),
             accumulation: params.accumulation,

@@ -25,6 +25,12 @@ pub enum Stepped {
 
 /// A decoder that learns on some device.
 pub trait Trainer: Sized {
+    /// What names a device; by default the first.
+    type Device: Default;
+
+    /// Whether it is what others are compared with when training starts ([`crate::run_on`]).
+    const IS_REFERENCE: bool;
+
     /// A trainer that has not taken a step.
     ///
     /// # Errors
@@ -34,6 +40,7 @@ pub trait Trainer: Sized {
         tensors: Vec<NamedTensor>,
         prompts: &PromptEncoder<Cpu>,
         params: &TrainParams,
+        device: &Self::Device,
     ) -> Result<Self, TrainError>;
 
     /// The loss of a batch. Its gradient, divided by the count of batches that make a step, is added to those before. Operands of

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// What does not change while a decoder is tuned.
-pub struct Setting<'a> {
+pub struct Setting<'a, T: Trainer> {
     pub params: &'a TrainParams,
     pub runtime: &'a Runtime,
     pub config: &'a SamConfig,
@@ -35,10 +35,12 @@ pub struct Setting<'a> {
     pub rate: LearningRate<'a>,
     /// The folder of what a restart resumes from.
     pub state: &'a Path,
+    /// Where the trainer computes.
+    pub device: &'a T::Device,
     pub report: &'a Reporter,
 }
 
-impl Setting<'_> {
+impl<T: Trainer> Setting<'_, T> {
     /// Batches of an epoch.
     fn batches(&self) -> usize {
         self.train.len().div_ceil(self.params.batch_size as usize)
@@ -50,14 +52,14 @@ impl Setting<'_> {
     }
 
     /// The score of some decoder on the validation part.
-    fn score(&self, trainer: &mut impl Trainer) -> Option<Score> {
+    fn score(&self, trainer: &mut T) -> Option<Score> {
         self.validation.score(trainer, self.runtime)
     }
 }
 
 /// A decoder that is being tuned.
-pub struct Tuning<'a, T> {
-    setting: Setting<'a>,
+pub struct Tuning<'a, T: Trainer> {
+    setting: Setting<'a, T>,
     trainer: T,
     progress: Progress,
     clock: Clock,
@@ -66,18 +68,18 @@ pub struct Tuning<'a, T> {
 impl<'a, T: Trainer> Tuning<'a, T> {
     /// Goes on from the state that an earlier start saved, or begins with the decoder as it comes.
     pub fn start(
-        setting: Setting<'a>,
+        setting: Setting<'a, T>,
         came: impl FnOnce() -> Result<Vec<NamedTensor>, TrainError>,
     ) -> Result<Self, TrainError> {
-        let Setting { params, config, prompts, report, .. } = setting;
+        let Setting { params, config, prompts, report, device, .. } = setting;
         let mut clock = Clock::default();
-        let (trainer, progress) = match resume::load::<T>(setting.state, config, prompts, params)? {
+        let (trainer, progress) = match resume::load::<T>(setting.state, config, prompts, params, device)? {
             Some(resumed) => {
                 report.note(format!("resumed after {}", resumed.1.position()));
                 resumed
             }
             None => {
-                let mut trainer = T::new(config, came()?, prompts, params)?;
+                let mut trainer = T::new(config, came()?, prompts, params, device)?;
                 let score = timed(&mut clock.validation, || setting.score(&mut trainer));
                 let progress = Progress::new(score);
                 progress.epochs.iter().for_each(|row| report.row("epochs", table::cells(row)));
@@ -145,8 +147,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         }
         let mean = sum / group.len() as f64;
         let stepped = self.trainer.step(learning_rate);
+        let taken = matches!(stepped, Stepped::Taken { .. });
         let gradient_norm = loss_scale::gradient_norm(stepped, epoch, step)?;
-        if matches!(stepped, Stepped::Taken { .. }) && !gradient_norm.is_finite() {
+        if taken && !gradient_norm.is_finite() {
             return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, group));
         }
         let row = Step {
@@ -161,7 +164,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         self.setting.report.row("steps", table::cells(&row));
         self.progress.steps.push(row);
         self.progress.groups += 1;
-        if self.setting.params.ema > 0.0 {
+        if taken && self.setting.params.ema > 0.0 {
             self.average();
         }
         self.clock.steps += 1;
@@ -188,7 +191,8 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             None => Ok::<_, TrainError>(setting.score(trainer)),
             Some(average) => {
                 let tensors = average.tensors().to_vec();
-                let mut averaged = T::new(setting.config, tensors, setting.prompts, setting.params)?;
+                let Setting { config, prompts, params, device, .. } = setting;
+                let mut averaged = T::new(config, tensors, prompts, params, device)?;
                 Ok(setting.score(&mut averaged))
             }
         })?;

@@ -189,7 +189,8 @@ impl Artifacts {
         let out = tempfile::tempdir().unwrap();
         let out = out.path();
         std::fs::create_dir_all(&state).unwrap();
-        run_with::<T>(&inputs, params, &Runtime::default(), out, &state, &Reporter::silent())?;
+        let (device, runtime) = (T::Device::default(), Runtime::default());
+        run_with::<T>(&device, &inputs, params, &runtime, out, &state, &Reporter::silent())?;
         Ok(Trained {
             steps: table::read(&out.join("history.parquet")).unwrap(),
             epochs: table::read(&out.join("epochs.parquet")).unwrap(),
@@ -323,13 +324,18 @@ fn narrower_precisions_follow_autocast_on_tapes_and_on_tensors() {
 struct Interrupted<T>(T, u32);
 
 impl<T: Trainer> Trainer for Interrupted<T> {
+    type Device = T::Device;
+
+    const IS_REFERENCE: bool = T::IS_REFERENCE;
+
     fn new(
         config: &SamConfig,
         tensors: Vec<NamedTensor>,
         prompts: &PromptEncoder<Cpu>,
         params: &TrainParams,
+        device: &T::Device,
     ) -> Result<Self, TrainError> {
-        Ok(Self(T::new(config, tensors, prompts, params)?, 0))
+        Ok(Self(T::new(config, tensors, prompts, params, device)?, 0))
     }
 
     fn learn(&mut self, batch: &[Sample<'_>]) -> Values {

@@ -71,7 +71,7 @@ impl Case {
     }
 
     fn trainer<T: Trainer>(&self, params: &TrainParams) -> T {
-        T::new(&self.config, self.decoder.clone(), &self.prompts, params).unwrap()
+        T::new(&self.config, self.decoder.clone(), &self.prompts, params, &Default::default()).unwrap()
     }
 }
 

@@ -99,7 +99,7 @@ impl Project {
         std::fs::create_dir_all(&state).unwrap();
         let out = tempfile::tempdir().unwrap();
         let out = out.path();
-        run_with::<T>(&inputs, params, runtime, out, &state, &Reporter::silent())?;
+        run_with::<T>(&Default::default(), &inputs, params, runtime, out, &state, &Reporter::silent())?;
         let entries = std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap());
         Ok(Trained {
             files: entries
@@ -197,13 +197,18 @@ thread_local! {
 struct Watched<T>(T);
 
 impl<T: Trainer> Trainer for Watched<T> {
+    type Device = T::Device;
+
+    const IS_REFERENCE: bool = T::IS_REFERENCE;
+
     fn new(
         config: &SamConfig,
         tensors: Vec<NamedTensor>,
         prompts: &PromptEncoder<Cpu>,
         params: &TrainParams,
+        device: &T::Device,
     ) -> Result<Self, TrainError> {
-        Ok(Self(T::new(config, tensors, prompts, params)?))
+        Ok(Self(T::new(config, tensors, prompts, params, device)?))
     }
 
     fn learn(&mut self, batch: &[Sample<'_>]) -> Values {

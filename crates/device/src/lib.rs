@@ -1,0 +1,66 @@
+//! Where a stage computes: on the CPU, or on an NVIDIA GPU through CUDA.
+//!
+//! The crate knows the names of devices, what the driver says of its GPUs ([`Gpu`]), how far a device's numbers may lie from
+//! the CPU's ([`compare`]), and everything that can be wrong with a device ([`DeviceError`]). It links no CUDA and no backend:
+//! the runner asks it for the kind of GPU that enters a stage's key. The backends themselves are named in `resect-sam`.
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod compare;
+mod driver;
+mod error;
+mod name;
+
+pub use compare::{Disagreement, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare};
+pub use driver::{Gpu, gpus};
+pub use error::{CUDA_FEATURES, DeviceError};
+pub use name::{Choice, Device, Settings, UnknownDevice};
+
+/// Checks that a GPU has the memory for some work before it is given any.
+///
+/// `needed` estimates the bytes for so many units that pass together (images, prompts, samples); `setting` is the setting that
+/// says how many, now `batch`.
+///
+/// # Errors
+/// [`DeviceError::Memory`], with the largest batch that would fit; what the driver refuses.
+pub fn check_memory(
+    index: usize,
+    needed: impl Fn(usize) -> u64,
+    batch: usize,
+    setting: &'static str,
+) -> Result<(), DeviceError> {
+    fits(&Device::Cuda(index), Gpu::find(index)?.free_memory()?, needed, batch, setting)
+}
+
+fn fits(
+    device: &Device,
+    free: u64,
+    needed: impl Fn(usize) -> u64,
+    batch: usize,
+    setting: &'static str,
+) -> Result<(), DeviceError> {
+    if needed(batch) <= free {
+        return Ok(());
+    }
+    let fitting = (1..batch).rev().find(|smaller| needed(*smaller) <= free);
+    Err(DeviceError::Memory { device: *device, needed: needed(batch), free, batch, fitting, setting })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_names_what_would_fit() {
+        let needed = |batch: usize| (2 + batch as u64) << 30;
+        let check =
+            |free: u64, batch| fits(&Device::Cuda(1), free << 30, needed, batch, "runtime.decode_batch");
+        assert!(check(10, 8).is_ok());
+        let error = check(6, 8).unwrap_err().to_string();
+        for part in ["cuda:1", "10.7 GB", "6.4 GB", "runtime.decode_batch = 8", "4 would fit"] {
+            assert!(error.contains(part), "{part} is not in\n{error}");
+        }
+        let error = check(2, 8).unwrap_err().to_string();
+        assert!(error.contains("not even 1"), "{error}");
+    }
+}

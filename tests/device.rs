@@ -1,0 +1,143 @@
+//! Devices, from the command line: which one is meant, what is said where it cannot be used, and what it means for reuse.
+//!
+//! Where a driver is needed, a stand-in for its library is (`crates/device/tests/stand_in/driver.rs`): it has GPUs to tell of, and
+//! nothing computes on them.
+
+use resect_device::DeviceError;
+use resect_tests::{Project, stderr, workspace};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A folder with a library of the driver's name, which has so many GPUs and answers `init` when it is initialised.
+struct Driver(TempDir);
+
+impl Driver {
+    fn new(gpus: u32, init: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+            .args(["--edition", "2024", "--crate-type", "cdylib", "-C", "panic=abort", "-o"])
+            .arg(dir.path().join("libcuda.so.1"))
+            .arg(workspace().join("crates/device/tests/stand_in/driver.rs"))
+            .env("STAND_IN_GPUS", gpus.to_string())
+            .env("STAND_IN_INIT", init.to_string())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        Self(dir)
+    }
+
+    /// Runs a command where this driver is found before any other.
+    fn output(&self, project: &Project, command: &str, args: &[&str]) -> Output {
+        let mut path = self.0.path().as_os_str().to_owned();
+        if let Some(others) = std::env::var_os("LD_LIBRARY_PATH") {
+            path.push(":");
+            path.push(others);
+        }
+        project.command(command, args).env("LD_LIBRARY_PATH", path).output().unwrap()
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Standard error of a command that failed as one that cannot be done.
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(output));
+    stderr(output)
+}
+
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}
+
+/// What lies in a store, other than records.
+fn artifacts(store: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(store).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.')).collect()
+}
+
+#[test]
+fn a_name_that_no_device_has_is_a_usage_error() {
+    let project = Project::micro();
+    for args in [["--device", "gpu"], ["--set", "device.train=gpu"]] {
+        let output = project.output("run", &args);
+        assert_eq!(output.status.code(), Some(2));
+        assert_has(&stderr(&output), &["there is no device \"gpu\"; there are cpu, cuda, cuda:N and auto"]);
+    }
+}
+
+#[test]
+fn without_a_driver_nothing_starts_and_auto_is_the_cpu() {
+    let Err(DeviceError::NoDriver { .. }) = resect_device::gpus() else {
+        println!("skipped: this machine has a driver");
+        return;
+    };
+    let project = Project::micro();
+    for command in ["run", "status"] {
+        let said = refusal(&project.output(command, &["--device", "cuda"]));
+        assert_has(&said, &["error: there is no NVIDIA driver: ", "libcuda.so.1", "--device cpu"]);
+        assert_eq!(artifacts(&project.store()), Vec::<PathBuf>::new());
+    }
+    let output = project.output("status", &["--device", "auto"]);
+    assert_has(&stderr(&output), &["device auto is cpu: there is no NVIDIA driver"]);
+    assert_has(&stdout(&output), &["ingest    may run"]);
+}
+
+#[test]
+fn a_driver_that_cannot_serve_says_why_before_anything_runs() {
+    let project = Project::micro();
+    let of = |driver: Driver, device| refusal(&driver.output(&project, "run", &["--set", device]));
+    assert_has(
+        &of(Driver::new(1, 803), "device.embed=cuda"),
+        &["the NVIDIA driver refuses cuInit: system has unsupported display driver (error 803)"],
+    );
+    assert_has(&of(Driver::new(0, 0), "device.train=cuda"), &["the NVIDIA driver finds no GPU"]);
+    assert_has(
+        &of(Driver::new(2, 0), "device.evaluate=cuda:2"),
+        &[
+            "there is no cuda:2; there are\n  cuda:0  Stand-in 0 (sm90, 86 GB)\n  cuda:1  Stand-in 1 (sm86, 86 GB)",
+        ],
+    );
+    assert_eq!(artifacts(&project.store()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_kind_of_gpu_is_in_the_key_and_its_name_is_not() {
+    let (project, driver) = (Project::micro(), Driver::new(2, 0));
+    let first = project.run(&["embed"]);
+    let why = |device: &str| stdout(&driver.output(&project, "why", &["embed", "--device", device]));
+    assert_has(&why("cpu"), &["nothing changed since"]);
+    assert_has(
+        &why("cuda"),
+        &["numeric class flex-f32-", "→ cuda-sm90", "--accept-device embed would reuse"],
+    );
+    assert_has(&why("cuda:1"), &["→ cuda-sm86"]);
+    // `auto` says which it is; a stage that stays on the CPU has the key that it had.
+    let output = driver.output(&project, "why", &["embed", "--device", "auto"]);
+    assert_has(&stderr(&output), &["device auto is cuda:0  Stand-in 0 (sm90, 86 GB)"]);
+    assert_has(&stdout(&output), &["→ cuda-sm90"]);
+    let only_training = ["embed", "--set", "device.train=cuda", "--set", "device.evaluate=cuda:1"];
+    assert_has(&stdout(&driver.output(&project, "why", &only_training)), &["nothing changed since"]);
+
+    // Programs that were built without a backend for GPUs, as the tests' are.
+    let bin_dir = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let on_gpu = ["embed", "--device", "cuda:1", "--bin-dir", bin_dir.to_str().unwrap()];
+    let said = refusal(&driver.output(&project, "run", &on_gpu));
+    assert_has(
+        &said,
+        &["this program was built without CUDA and cannot compute on cuda:1", "--features resect-embed/cuda"],
+    );
+    assert_eq!(fs::read_dir(project.store().join("embeddings")).unwrap().count(), 1);
+
+    // What the CPU gave is taken for the GPU's, when a person says so.
+    let accepted =
+        stdout(&driver.output(&project, "run", &[&on_gpu[..], &["--accept-device", "embed"]].concat()));
+    let embeddings = first.artifact("embeddings");
+    assert_has(&accepted, &["reused, accepted: made on flex-f32-", &embeddings[..12]]);
+}
