@@ -199,7 +199,8 @@ struct Watched<T>(T);
 impl<T: Trainer> Trainer for Watched<T> {
     type Device = T::Device;
 
-    const IS_REFERENCE: bool = T::IS_REFERENCE;
+    /// Otherwise the comparison with the CPU would be watched, too.
+    const IS_REFERENCE: bool = true;
 
     fn new(
         config: &SamConfig,
