@@ -1,8 +1,8 @@
 //! What `train` says of its steps and epochs, as files for other tools while it works: `--log csv`, `--log tensorboard`.
 //!
-//! They lie in `artifacts/runs/<run>/train/`, or `train-seed-<seed>/` where there are several, and are no artifacts: `history.parquet` and `epochs.parquet` of the
-//! checkpoint hold the same numbers for good. Each row is written through at once, so a killed run leaves whole rows. A run that
-//! resumes another begins where that one was saved.
+//! They lie in `artifacts/runs/<run>/train/`, or `train-seed-<seed>/` where there are several, and are no artifacts:
+//! `history.parquet` and `epochs.parquet` of the checkpoint hold the same numbers for good. Each row is written through at once, so
+//! a killed run leaves whole rows. A run that resumes another begins where that one was saved.
 
 mod events;
 

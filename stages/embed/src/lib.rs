@@ -49,27 +49,13 @@ pub struct Inputs<'a> {
     pub hints: &'a [PathBuf],
 }
 
-/// [`run_on`] the CPU.
-///
-/// # Errors
-/// As there.
-pub fn run(
-    inputs: &Inputs<'_>,
-    params: &EmbedParams,
-    runtime: &Runtime,
-    out: &Path,
-    report: &Reporter,
-) -> Result<(), EmbedError> {
-    run_on(Device::Cpu, inputs, params, runtime, out, report)
-}
-
 /// Embeds every distinct image with the encoder of the checkpoint, into the folder `out`. On a GPU, the first image is encoded on
 /// the CPU, too, and both must agree ([`resect_device::compare`]).
 ///
 /// # Errors
 /// A device that cannot be used or that computes something else than the CPU, inputs that cannot be read or do not fit each other,
 /// embeddings that are no numbers or that `params.dtype` cannot hold, a failing disk.
-pub fn run_on(
+pub fn run(
     device: Device,
     inputs: &Inputs<'_>,
     params: &EmbedParams,
@@ -93,7 +79,7 @@ pub fn run_on(
     }
 }
 
-/// [`run_on`] the device of a backend; `compared` with the CPU or not.
+/// [`run`] on the device of a backend; `compared` with the CPU or not.
 ///
 /// # Errors
 /// As there.

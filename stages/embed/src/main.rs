@@ -9,7 +9,7 @@ fn main() -> ExitCode {
             base: job.input("base")?,
             hints: &job.hints,
         };
-        resect_embed::run_on(
+        resect_embed::run(
             job.device,
             &inputs,
             &job.params,

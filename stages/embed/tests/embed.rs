@@ -9,7 +9,7 @@ use resect_checkpoint::{NamedTensor, SamConfig, TensorFile, WEIGHTS_FILE, write_
 use resect_data::embeddings::{Embeddings, SHARD_ROWS};
 use resect_data::images::{Image, Writer, pixel_hash};
 use resect_device::{Device, DeviceError};
-use resect_embed::{EmbedError, Inputs, run, run_on, run_with};
+use resect_embed::{EmbedError, Inputs, run, run_with};
 use resect_geometry::{Size, View};
 use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime, Views};
 use resect_stage::Reporter;
@@ -103,7 +103,7 @@ impl Setup {
         let said = Said::default();
         let inputs = Inputs { images: &images, base: &base, hints };
         let params = EmbedParams { views: self.views, ..params.clone() };
-        run(&inputs, &params, &runtime, &out, &Reporter::new(said.clone()))?;
+        run(Device::Cpu, &inputs, &params, &runtime, &out, &Reporter::new(said.clone()))?;
         let said = said.0.lock().unwrap();
         Ok(String::from_utf8_lossy(&said).into_owned())
     }
@@ -386,7 +386,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
         std::fs::create_dir(&out).unwrap();
         let params = EmbedParams { dtype: EmbeddingDtype::F32, ..Default::default() };
         let inputs = Inputs { images: &images, base: &base, hints: &[] };
-        return run(&inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
+        return run(Device::Cpu, &inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
     }
     // Large enough for the backend to divide the work: the smallest model that is offered.
     let config = SamConfig::named("tiny").unwrap();
@@ -434,7 +434,7 @@ fn without_a_backend_for_gpus_nothing_starts() {
     let (images, base, out) = (setup.path("images"), setup.path("base"), setup.path("out"));
     let inputs = Inputs { images: &images, base: &base, hints: &[] };
     let (params, runtime, report) = (EmbedParams::default(), Runtime::default(), Reporter::silent());
-    let error = run_on(Device::Cuda(0), &inputs, &params, &runtime, &out, &report).unwrap_err();
+    let error = run(Device::Cuda(0), &inputs, &params, &runtime, &out, &report).unwrap_err();
     assert!(matches!(error, EmbedError::Device(DeviceError::NotBuilt { device: Device::Cuda(0) })));
     assert!(error.to_string().contains("--features resect-embed/cuda"), "{error}");
     assert!(!out.exists());

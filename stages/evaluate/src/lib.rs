@@ -64,27 +64,13 @@ pub struct Inputs<'a> {
     pub base: &'a Path,
 }
 
-/// [`run_on`] the CPU.
-///
-/// # Errors
-/// As there.
-pub fn run(
-    inputs: &Inputs<'_>,
-    params: &EvaluateParams,
-    runtime: &Runtime,
-    out: &Path,
-    report: &Reporter,
-) -> Result<(), EvaluateError> {
-    run_on(Device::Cpu, inputs, params, runtime, out, report)
-}
-
 /// Scores the test split and writes the artifact into the folder `out`. On a GPU, the first batch is decoded on the CPU, too, and
 /// both must agree ([`resect_device::compare`]).
 ///
 /// # Errors
 /// A device that cannot be used or that computes something else than the CPU, inputs that cannot be read, that lack something or
 /// were made for different models, logits that are no numbers, a failing disk.
-pub fn run_on(
+pub fn run(
     device: Device,
     inputs: &Inputs<'_>,
     params: &EvaluateParams,
@@ -108,7 +94,7 @@ pub fn run_on(
     }
 }
 
-/// [`run_on`] the device of a backend; `compared` with the CPU or not.
+/// [`run`] on the device of a backend; `compared` with the CPU or not.
 ///
 /// # Errors
 /// As there.

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
             targets: job.input("targets")?,
             base: job.input("base")?,
         };
-        resect_evaluate::run_on(
+        resect_evaluate::run(
             job.device,
             &inputs,
             &job.params,

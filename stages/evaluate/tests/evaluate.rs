@@ -11,7 +11,7 @@ use resect_data::images::{self, Image, pixel_hash};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{read_json, table, write_json};
 use resect_device::{Device, DeviceError};
-use resect_evaluate::{EvaluateError, Inputs, Method, Metrics, SampleRow, SizeClass, run, run_on, run_with};
+use resect_evaluate::{EvaluateError, Inputs, Method, Metrics, SampleRow, SizeClass, run, run_with};
 use resect_geometry::{Mask, Size};
 use resect_params::{EmbedParams, EmbeddingDtype, EvaluateParams, Runtime};
 use resect_stage::Reporter;
@@ -150,7 +150,8 @@ impl Setup {
         let params = EmbedParams { dtype: EmbeddingDtype::F32, ..EmbedParams::default() };
         let [images, base, out] = [setup.path("images"), setup.path("base"), setup.create("embeddings")];
         let inputs = resect_embed::Inputs { images: &images, base: &base, hints: &[] };
-        resect_embed::run(&inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
+        resect_embed::run(Device::Cpu, &inputs, &params, &Runtime::default(), &out, &Reporter::silent())
+            .unwrap();
         setup
     }
 
@@ -187,7 +188,7 @@ fn evaluate(
     };
     std::fs::create_dir_all(&out).unwrap();
     let runtime = Runtime { decode_batch, ..Runtime::default() };
-    run(&inputs, params, &runtime, &out, &Reporter::silent())
+    run(Device::Cpu, &inputs, params, &runtime, &out, &Reporter::silent())
 }
 
 /// All files below a folder, by relative path.
@@ -399,7 +400,7 @@ fn without_a_backend_for_gpus_nothing_starts() {
     let [checkpoint, images, embeddings, targets, base, out] = &devices_of(&setup);
     let inputs = Inputs { checkpoint, images, embeddings, targets, base };
     let (params, runtime, report) = (EvaluateParams::default(), Runtime::default(), Reporter::silent());
-    let error = run_on(Device::Cuda(1), &inputs, &params, &runtime, out, &report).unwrap_err();
+    let error = run(Device::Cuda(1), &inputs, &params, &runtime, out, &report).unwrap_err();
     assert!(matches!(error, EvaluateError::Device(DeviceError::NotBuilt { device: Device::Cuda(1) })));
     assert!(error.to_string().contains("--features resect-embed/cuda"), "{error}");
 }

@@ -184,28 +184,13 @@ fn saved(state: Option<&Path>) -> String {
     }
 }
 
-/// [`run_on`] the CPU.
-///
-/// # Errors
-/// See [`TrainError`].
-pub fn run(
-    inputs: &Inputs<'_>,
-    params: &TrainParams,
-    runtime: &Runtime,
-    out: &Path,
-    state: &Path,
-    report: &Reporter,
-) -> Result<(), TrainError> {
-    run_on(Device::Cpu, inputs, params, runtime, out, state, report)
-}
-
 /// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
 ///
 /// On a GPU, each start takes a step on a first batch there and on the CPU, and both must agree ([`resect_device::compare`]).
 ///
 /// # Errors
 /// See [`TrainError`].
-pub fn run_on(
+pub fn run(
     device: Device,
     inputs: &Inputs<'_>,
     params: &TrainParams,
@@ -234,7 +219,7 @@ pub fn run_on(
     }
 }
 
-/// [`run_on`] the device of a trainer of choice.
+/// [`run`] on the device of a trainer of choice.
 ///
 /// # Errors
 /// See [`TrainError`].

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
             targets: job.input("targets")?,
             base: job.input("base")?,
         };
-        resect_train::run_on(
+        resect_train::run(
             job.device,
             &inputs,
             &job.params,

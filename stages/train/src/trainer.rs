@@ -28,7 +28,7 @@ pub trait Trainer: Sized {
     /// What names a device; by default the first.
     type Device: Default;
 
-    /// Whether it is what others are compared with when training starts ([`crate::run_on`]).
+    /// Whether it is what others are compared with when training starts ([`crate::run`]).
     const IS_REFERENCE: bool;
 
     /// A trainer that has not taken a step.

@@ -4,6 +4,7 @@ use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_data::checkpoint::{DECODER_FILE, Step};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
+use resect_device::Device;
 use resect_geometry::{Mask, Size, View};
 use resect_params::{Runtime, TrainParams, Views};
 use resect_stage::Reporter;
@@ -104,7 +105,7 @@ fn train(dir: &TempDir, params: &TrainParams) -> Result<(Vec<Step>, Vec<u8>), Bo
     let (embeddings, targets) = (dir.path().join("embeddings"), dir.path().join("targets"));
     let inputs = Inputs { embeddings: &embeddings, targets: &targets, base: &base() };
     let (out, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    run(&inputs, params, &Runtime::default(), out.path(), state.path(), &Reporter::silent())?;
+    run(Device::Cpu, &inputs, params, &Runtime::default(), out.path(), state.path(), &Reporter::silent())?;
     let steps = table::read(&out.path().join("history.parquet")).unwrap();
     Ok((steps, std::fs::read(out.path().join(DECODER_FILE)).unwrap()))
 }
