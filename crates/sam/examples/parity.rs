@@ -16,7 +16,10 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile, parameter_counts, write_safetensors};
-use resect_sam::{Cpu, Point, PointLabel, Precision, Prompts, Sam, normalise, repeat_per_prompt};
+use resect_sam::{
+    Cpu, CpuEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, normalise,
+    repeat_per_prompt,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,21 +42,27 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let started = Instant::now();
     let device = Default::default();
-    let sam = Sam::<Cpu>::load(&checkpoint, &device)?;
+    let encoder = CpuEncoder::load(&checkpoint, precision)?;
+    let prompt_encoder = PromptEncoder::<Cpu>::load(&checkpoint, &device)?;
+    let mask_decoder = MaskDecoder::<Cpu>::load(&checkpoint, &device)?;
     let loaded = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let pixels = reference.get("pixel_values").ok_or("the reference has no pixel_values")?;
-    let embeddings = sam.vision_encoder.with_precision(precision).forward(tensor(pixels));
+    let (config, images) = (checkpoint.config(), pixels.shape[0]);
+    let embeddings = encoder.forward(&pixels.data);
+    let embeddings =
+        TensorData::new(embeddings, [images, config.embedding_channels(), config.grid(), config.grid()]);
+    let embeddings = Tensor::<Cpu, 4>::from_data(embeddings, &device);
     let mut found = vec![named("image_embeddings", embeddings.clone())];
     let encoded = started.elapsed().as_secs_f64();
     let started = Instant::now();
-    let position = sam.prompt_encoder.image_positional_encoding();
+    let position = prompt_encoder.image_positional_encoding();
     for case in cases(&reference) {
         let prompts = prompts(&reference, &case)?;
         let repeated = repeat_per_prompt(embeddings.clone(), prompts.len() / embeddings.dims()[0]);
-        let prompts = sam.prompt_encoder.forward(&prompts);
+        let prompts = prompt_encoder.forward(&prompts);
         for (kind, multimask) in [("single", false), ("multi", true)] {
-            let output = sam.mask_decoder.forward(repeated.clone(), position.clone(), &prompts, multimask);
+            let output = mask_decoder.forward(repeated.clone(), position.clone(), &prompts, multimask);
             found.push(named(&format!("{case}.{kind}.logits"), output.low_res_logits));
             found.push(named(&format!("{case}.{kind}.iou"), output.iou_scores));
         }
@@ -135,10 +144,6 @@ fn error(found: &NamedTensor, expected: &NamedTensor) -> f32 {
     let largest = expected.data.iter().fold(0f32, |m, x| m.max(x.abs()));
     let pairs = found.data.iter().zip(&expected.data);
     pairs.fold(0f32, |worst, (a, b)| worst.max((a - b).abs())) / largest
-}
-
-fn tensor<const D: usize>(t: &NamedTensor) -> Tensor<Cpu, D> {
-    Tensor::from_data(TensorData::new(t.data.clone(), t.shape.clone()), &Default::default())
 }
 
 fn named<const D: usize>(name: &str, t: Tensor<Cpu, D>) -> NamedTensor {

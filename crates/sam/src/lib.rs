@@ -18,6 +18,7 @@
 //!
 //! The crate computes. It does not read images, know files other than checkpoints, or train: losses and optimisers are elsewhere.
 
+mod cpu_encoder;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod error;
@@ -36,12 +37,13 @@ use burn::tensor::{Tensor, backend::Backend};
 pub use resect_checkpoint::{Checkpoint, NamedTensor, SamConfig};
 pub use resect_params::Precision;
 
+pub use cpu_encoder::CpuEncoder;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDevice, open as open_cuda};
 pub use error::Error;
 pub use image_encoder::ImageEncoder;
 pub use mask_decoder::{MaskDecoder, MaskOutput, is_idle};
-pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise, pixel_tensor};
+pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise};
 pub use prompt_encoder::{Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
 pub use tape_decoder::{Run, TapeDecoder};
 

@@ -34,15 +34,7 @@ impl<B: Backend> Sam<B> {
     /// A configuration of which no model can be built.
     pub fn random(config: &SamConfig, seed: u64, device: &B::Device) -> Result<Self, Error> {
         config.validate()?;
-        let tensors: HashMap<_, _> = random(config, seed).map(|t| (t.name.clone(), t)).collect();
-        let mut source = |name: &str| {
-            let name = if name == resect_checkpoint::POSITIONAL_EMBEDDING_ALIAS {
-                resect_checkpoint::POSITIONAL_EMBEDDING
-            } else {
-                name
-            };
-            tensors.get(name).cloned().ok_or_else(|| unknown(name))
-        };
+        let mut source = random_source(config, seed);
         Ok(Self {
             vision_encoder: loaded(ImageEncoder::new(config, device), VISION_ENCODER, &mut source, device)?,
             prompt_encoder: loaded(PromptEncoder::new(config, device), PROMPT_ENCODER, &mut source, device)?,
@@ -113,6 +105,22 @@ impl<B: Backend> MaskDecoder<B> {
         let mut names = Names { path: Path::new(MASK_DECODER), found: Vec::new() };
         self.visit(&mut names);
         names.found
+    }
+}
+
+/// The random tensors of a configuration, by their names.
+pub(crate) fn random_source(
+    config: &SamConfig,
+    seed: u64,
+) -> impl FnMut(&str) -> Result<NamedTensor, Error> + use<> {
+    let tensors: HashMap<_, _> = random(config, seed).map(|t| (t.name.clone(), t)).collect();
+    move |name| {
+        let name = if name == resect_checkpoint::POSITIONAL_EMBEDDING_ALIAS {
+            resect_checkpoint::POSITIONAL_EMBEDDING
+        } else {
+            name
+        };
+        tensors.get(name).cloned().ok_or_else(|| unknown(name))
     }
 }
 

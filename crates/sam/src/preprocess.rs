@@ -2,8 +2,6 @@
 //!
 //! Reference: `transformers`, `models/sam/image_processing_pil_sam.py`, after its resize.
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-
 use crate::error::Error;
 
 /// Mean of red, green and blue, of 1.
@@ -41,21 +39,6 @@ pub fn normalise(pixels: &[u8], height: usize, width: usize, side: usize) -> Res
         }
     }
     Ok(normalised)
-}
-
-/// [`normalise`] as a tensor `[1, 3, side, side]` for [`crate::ImageEncoder::forward`].
-///
-/// # Errors
-/// As [`normalise`].
-pub fn pixel_tensor<B: Backend>(
-    pixels: &[u8],
-    height: usize,
-    width: usize,
-    side: usize,
-    device: &B::Device,
-) -> Result<Tensor<B, 4>, Error> {
-    let normalised = normalise(pixels, height, width, side)?;
-    Ok(Tensor::from_data(TensorData::new(normalised, [1, 3, side, side]), device))
 }
 
 #[cfg(test)]

@@ -5,19 +5,19 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::SamConfig;
-use resect_sam::{Cpu, PromptEmbeddings, Prompts, Sam};
+use resect_sam::{Cpu, CpuEncoder, Precision, PromptEmbeddings, Prompts, Sam};
 
 fn tiny() -> SamConfig {
     SamConfig::named("tiny").unwrap()
 }
 
-fn pixels(images: usize, side: usize) -> Tensor<Cpu, 4> {
-    let values = (0..images * 3 * side * side).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
-    Tensor::from_data(TensorData::new(values, [images, 3, side, side]), &Default::default())
+fn pixels(images: usize) -> Vec<f32> {
+    let side = tiny().image_size();
+    (0..images * 3 * side * side).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect()
 }
 
-fn bits<B: burn::tensor::backend::Backend, const D: usize>(t: Tensor<B, D>) -> Vec<u32> {
-    t.into_data().to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// Runs something with so many threads, and without any left over from elsewhere.
@@ -27,10 +27,8 @@ fn with_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn embeddings_have_the_same_bits_with_any_number_of_threads() {
-    let embed = || {
-        let sam = Sam::<Cpu>::random(&tiny(), 5, &Default::default()).unwrap();
-        bits(sam.vision_encoder.forward(pixels(1, tiny().image_size())))
-    };
+    let (config, pixels) = (tiny(), pixels(1));
+    let embed = || bits(&CpuEncoder::random(&config, 5, Precision::F32).unwrap().forward(&pixels));
     let one = with_threads(1, embed);
     for threads in [2, 3, 5] {
         assert!(with_threads(threads, embed) == one, "{threads} threads");
@@ -39,12 +37,12 @@ fn embeddings_have_the_same_bits_with_any_number_of_threads() {
 
 #[test]
 fn an_image_has_the_same_embedding_in_any_batch() {
-    let sam = Sam::<Cpu>::random(&tiny(), 5, &Default::default()).unwrap();
-    let batch = pixels(3, tiny().image_size());
-    let together = sam.vision_encoder.forward(batch.clone());
-    for image in 0..3 {
-        let alone = sam.vision_encoder.forward(batch.clone().slice_dim(0, image..image + 1));
-        assert!(bits(alone) == bits(together.clone().slice_dim(0, image..image + 1)), "image {image}");
+    let encoder = CpuEncoder::random(&tiny(), 5, Precision::F32).unwrap();
+    let batch = pixels(3);
+    let together = bits(&encoder.forward(&batch));
+    let (image, embedding) = (batch.len() / 3, together.len() / 3);
+    for (i, expected) in together.chunks(embedding).enumerate() {
+        assert!(bits(&encoder.forward(&batch[i * image..(i + 1) * image])) == expected, "image {i}");
     }
 }
 
@@ -87,7 +85,7 @@ struct Bits<'a, B: AutodiffBackend> {
 impl<B: AutodiffBackend> ModuleVisitor<B> for Bits<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(gradient) = param.val().grad(self.gradients) {
-            self.found.extend(bits(gradient));
+            self.found.extend(bits(&gradient.into_data().to_vec::<f32>().unwrap()));
         }
     }
 }

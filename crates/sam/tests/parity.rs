@@ -10,8 +10,8 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile};
 use resect_sam::{
-    Cpu, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, Sam, normalise,
-    repeat_per_prompt,
+    Cpu, CpuEncoder, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, Sam,
+    normalise, repeat_per_prompt,
 };
 
 /// Largest error allowed, relative to the largest value of the tensor.
@@ -140,10 +140,13 @@ fn image_embeddings_and_positions_agree() {
     let fixture = Fixture::open();
     let device = Default::default();
     let encoder = ImageEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let cpu_encoder = CpuEncoder::load(&fixture.checkpoint, Precision::F32).unwrap();
     let prompts = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
     let mut compared = Comparison::default();
     let embeddings = values(encoder.forward(tensor(fixture.get("pixel_values"))));
     compared.add("embeddings".into(), &embeddings, &fixture.get("image_embeddings").data);
+    let embeddings = cpu_encoder.forward(&fixture.get("pixel_values").data);
+    compared.add("embeddings, on slices".into(), &embeddings, &fixture.get("image_embeddings").data);
     let position = values(prompts.image_positional_encoding());
     compared.add("position".into(), &position, &fixture.get("image_position").data);
     compared.assert_close();
@@ -162,14 +165,22 @@ fn image_embeddings_in_narrower_precisions_are_as_far_from_single_precision_as_a
     let single = fixture.get("image_embeddings").data;
     for precision in [Precision::Bf16, Precision::F16] {
         let encoder = ImageEncoder::<Cpu>::load(&fixture.checkpoint, &Default::default()).unwrap();
-        let found = values(encoder.with_precision(precision).forward(tensor(fixture.get("pixel_values"))));
+        let pixels = fixture.get("pixel_values");
+        let on_tensors = values(encoder.with_precision(precision).forward(tensor(pixels.clone())));
+        let on_slices = CpuEncoder::load(&fixture.checkpoint, precision).unwrap().forward(&pixels.data);
         let autocast = half.tensor(&format!("{precision}.image_embeddings")).unwrap().data;
-        let [ours, theirs] = [&found, &autocast].map(|embeddings| distance(embeddings, &single));
-        println!(
-            "{precision}: ours {ours:.1e}, autocast {theirs:.1e}, apart {:.1e}",
-            distance(&found, &autocast)
-        );
-        assert!((0.2 * theirs..1.2 * theirs).contains(&ours), "{precision}: {ours:.1e} and {theirs:.1e}");
+        let theirs = distance(&autocast, &single);
+        for (how, found) in [("tensors", on_tensors), ("slices", on_slices)] {
+            let ours = distance(&found, &single);
+            println!(
+                "{precision}, {how}: ours {ours:.1e}, autocast {theirs:.1e}, apart {:.1e}",
+                distance(&found, &autocast)
+            );
+            assert!(
+                (0.2 * theirs..1.2 * theirs).contains(&ours),
+                "{precision}, {how}: {ours:.1e} and {theirs:.1e}"
+            );
+        }
     }
 }
 

@@ -7,8 +7,7 @@
 //!
 //! Scores and weights are `[many, t * h]`, heads innermost.
 
-use crate::matmul::{Into, Matrix, matmul};
-use crate::vector::{each, each2, exp_negative, vectorised};
+use resect_kernels::{Into, Matrix, each, each2, exp_negative, matmul, vectorised};
 
 /// Heads that have a loop of their own, compiled for exactly so many; all published models have them.
 const USUAL_HEADS: usize = 8;

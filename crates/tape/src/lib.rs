@@ -24,14 +24,7 @@
 //! ```
 
 mod attention;
-mod blocks;
-mod matmul;
-mod rounding;
 mod tape;
-mod vector;
 
-pub use matmul::{Into, Matrix, matmul};
-pub use resect_params::Precision;
-pub use rounding::round;
+pub use resect_kernels::Precision;
 pub use tape::{Activation, Linear, Norm, Tape, Value, gradients};
-pub use vector::{exp_negative, ln_1p_unit, vectorised};

@@ -4,12 +4,10 @@ use crate::attention::{
     gather, scores, softmax_columns, softmax_columns_backward, softmax_groups, softmax_groups_backward,
     spread, to_few, to_many,
 };
-use crate::blocks::by_rows;
-use crate::matmul::{Into, Matrix, matmul};
-use crate::rounding::operand;
-use crate::vector::{dot, each, each2, gelu, squares_about, sum, vectorised};
 use rayon::prelude::*;
-use resect_params::Precision;
+use resect_kernels::{
+    Into, Matrix, Precision, by_rows, dot, each, each2, gelu, matmul, operand, squares_about, sum, vectorised,
+};
 use std::borrow::Cow;
 
 /// A linear layer by the places of its parameters: a weight `[in, out]` and a bias.

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use resect_checkpoint::Checkpoint;
 use resect_data::embeddings::Dtype;
 use resect_params::Precision;
-use resect_sam::{ImageEncoder, normalise};
+use resect_sam::{CpuEncoder, ImageEncoder, normalise};
 
 use crate::EmbedError;
 use crate::rows::Row;
@@ -12,28 +12,56 @@ use crate::rows::Row;
 /// From here on a number rounds to infinity in half precision: half a step above its largest, 65504.
 const BEYOND_HALF: f32 = 65520.0;
 
+/// What turns normalised pixels `[b, 3, S, S]` into embeddings `[b, C, g, g]`, on some device.
+pub type Model = Box<dyn Fn(Vec<f32>) -> Vec<f32>>;
+
+/// Loads a checkpoint's image encoder, and nothing else of it, for some device.
+pub type Load<'a> = &'a dyn Fn(&Checkpoint, Precision) -> Result<Model, resect_sam::Error>;
+
+/// The CPU's own encoder.
+///
+/// # Errors
+/// Tensors that cannot be read.
+pub fn on_cpu(checkpoint: &Checkpoint, precision: Precision) -> Result<Model, resect_sam::Error> {
+    let encoder = CpuEncoder::load(checkpoint, precision)?;
+    Ok(Box::new(move |pixels| encoder.forward(&pixels)))
+}
+
+/// The encoder on a backend's tensors.
+///
+/// # Errors
+/// Tensors that cannot be read.
+pub fn on_tensors<B: Backend>(
+    device: &B::Device,
+    checkpoint: &Checkpoint,
+    precision: Precision,
+) -> Result<Model, resect_sam::Error> {
+    let encoder = ImageEncoder::<B>::load(checkpoint, device)?.with_precision(precision);
+    let (device, side) = (device.clone(), checkpoint.config().image_size());
+    Ok(Box::new(move |pixels| {
+        let shape = [pixels.len() / (3 * side * side), 3, side, side];
+        let embeddings = encoder.forward(Tensor::from_data(TensorData::new(pixels, shape), &device));
+        embeddings.into_data().convert::<f32>().iter().collect()
+    }))
+}
+
 /// The image encoder of a checkpoint.
-pub(crate) struct Encoder<B: Backend> {
-    model: ImageEncoder<B>,
-    device: B::Device,
-    /// Side of the model input, in pixels.
-    side: usize,
+pub(crate) struct Encoder {
+    model: Model,
     /// What the embeddings must fit into.
     dtype: Dtype,
     precision: Precision,
 }
 
-impl<B: Backend> Encoder<B> {
-    /// Loads the encoder, and nothing else of the checkpoint.
+impl Encoder {
     pub(crate) fn load(
+        load: Load<'_>,
         checkpoint: &Checkpoint,
         dtype: Dtype,
         precision: Precision,
-        device: &B::Device,
     ) -> Result<Self, EmbedError> {
-        let model = ImageEncoder::load(checkpoint, device).map_err(|e| EmbedError::Model(e.into()))?;
-        let (model, side) = (model.with_precision(precision), checkpoint.config().image_size());
-        Ok(Self { model, device: device.clone(), side, dtype, precision })
+        let model = load(checkpoint, precision).map_err(|e| EmbedError::Model(e.into()))?;
+        Ok(Self { model, dtype, precision })
     }
 
     /// What the embeddings must fit into.
@@ -46,23 +74,26 @@ impl<B: Backend> Encoder<B> {
         self.precision
     }
 
-    /// The embeddings of some rows, one after the other.
-    pub(crate) fn encode(&self, rows: &[Row<'_>]) -> Result<Vec<f32>, EmbedError> {
-        let mut pixels = Vec::with_capacity(rows.len() * 3 * self.side * self.side);
-        for row in rows {
-            let (height, width) = (row.size().height as usize, row.size().width as usize);
-            let normalised = normalise(&row.pixels(), height, width, self.side)
-                .map_err(|e| EmbedError::Image { id: row.image.id.into(), source: e.into() })?;
-            pixels.extend(normalised);
-        }
-        let pixels = TensorData::new(pixels, [rows.len(), 3, self.side, self.side]);
-        let embeddings = self.model.forward(Tensor::from_data(pixels, &self.device));
-        let embeddings: Vec<f32> = embeddings.into_data().convert::<f32>().iter().collect();
+    /// The embeddings of some rows, one after the other, from their [`pixels`].
+    pub(crate) fn encode(&self, rows: &[Row<'_>], pixels: Vec<f32>) -> Result<Vec<f32>, EmbedError> {
+        let embeddings = (self.model)(pixels);
         for (row, embedding) in rows.iter().zip(embeddings.chunks(embeddings.len() / rows.len().max(1))) {
             check(row.image.id, embedding, self.dtype, self.precision)?;
         }
         Ok(embeddings)
     }
+}
+
+/// What the encoder takes of some rows, `[rows, 3, side, side]`.
+pub(crate) fn pixels(rows: &[Row<'_>], side: usize) -> Result<Vec<f32>, EmbedError> {
+    let mut pixels = Vec::with_capacity(rows.len() * 3 * side * side);
+    for row in rows {
+        let (height, width) = (row.size().height as usize, row.size().width as usize);
+        let normalised = normalise(&row.pixels(), height, width, side)
+            .map_err(|e| EmbedError::Image { id: row.image.id.into(), source: e.into() })?;
+        pixels.extend(normalised);
+    }
+    Ok(pixels)
 }
 
 /// An embedding that is stored must be finite, also after it was rounded to the format on disk.

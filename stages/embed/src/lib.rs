@@ -7,7 +7,7 @@
 //!
 //! What earlier embeddings hold already is copied from them ([`Inputs::hints`]), so that adding 50 images costs 50.
 //!
-//! Rows are written shard by shard. A start that finds finished shards in its output folder keeps them as they are: the folder
+//! While a batch is encoded, the next one is prepared and the last shard written. Rows are written shard by shard. A start that finds finished shards in its output folder keeps them as they are: the folder
 //! belongs to one key, and with the same key every shard has the same bytes.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -15,6 +15,7 @@
 mod check;
 mod encode;
 mod error;
+mod flow;
 mod hints;
 mod rows;
 
@@ -22,18 +23,18 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use burn::tensor::backend::Backend;
 use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_data::embeddings::{Dtype, SHARD_ROWS, Writer};
 use resect_data::images::{ImageRef, Images};
 use resect_device::Device;
 use resect_geometry::View;
 use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
-use resect_sam::Cpu;
 use resect_stage::Reporter;
 
+pub use encode::{Load, Model, on_cpu, on_tensors};
 pub use error::EmbedError;
 
+use flow::Shard;
 use hints::Hints;
 use rows::Row;
 
@@ -64,7 +65,7 @@ pub fn run(
     report: &Reporter,
 ) -> Result<(), EmbedError> {
     match device {
-        Device::Cpu => run_with::<Cpu>(&Default::default(), false, inputs, params, runtime, out, report),
+        Device::Cpu => run_with(&on_cpu, false, inputs, params, runtime, out, report),
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
             let (device, gpu) = resect_sam::open_cuda(index)?;
@@ -72,19 +73,22 @@ pub fn run(
             let needed = |images| resect_sam::memory::encoding(checkpoint.config(), images);
             resect_device::check_memory(index, needed, runtime.embed_batch.max(1), "runtime.embed_batch")?;
             report.note(format!("computes on {gpu}"));
-            run_with::<resect_sam::Cuda>(&device, true, inputs, params, runtime, out, report)
+            let load = |checkpoint: &Checkpoint, precision| {
+                on_tensors::<resect_sam::Cuda>(&device, checkpoint, precision)
+            };
+            run_with(&load, true, inputs, params, runtime, out, report)
         }
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(resect_device::DeviceError::NotBuilt { device }.into()),
     }
 }
 
-/// [`run`] on the device of a backend; `compared` with the CPU or not.
+/// [`run`] with an encoder of any device; `compared` with the CPU's or not.
 ///
 /// # Errors
 /// As there.
-pub fn run_with<B: Backend>(
-    device: &B::Device,
+pub fn run_with(
+    load: Load<'_>,
     compared: bool,
     inputs: &Inputs<'_>,
     params: &EmbedParams,
@@ -103,29 +107,35 @@ pub fn run_with<B: Backend>(
 
     remove_unfinished(out)?;
     let writer = Writer::new(out, shape, dtype);
-    let shards = rows.chunks(SHARD_ROWS).enumerate();
-    let missing: Vec<_> = shards.filter(|(index, rows)| !writer.has_shard(*index, rows.len())).collect();
-    let mut done = rows.len() - missing.iter().map(|(_, rows)| rows.len()).sum::<usize>();
-    if done > 0 {
-        report.note(format!("{done} of {} were embedded by an earlier start and are kept", rows.len()));
-    }
     let hints = Hints::open(inputs.hints, shape, dtype);
-    let copied = missing.iter().flat_map(|(_, rows)| *rows).filter(|row| hints.contain(row)).count();
+    let missing = rows.chunks(SHARD_ROWS).enumerate();
+    let missing = missing.filter(|(index, rows)| !writer.has_shard(*index, rows.len()));
+    let missing: Vec<Shard<'_>> = missing
+        .map(|(index, rows)| {
+            let new = rows.iter().filter(|row| !hints.contain(row)).copied().collect();
+            Shard { index, rows, new }
+        })
+        .collect();
+    let wanted = missing.iter().map(|shard| shard.rows.len()).sum::<usize>();
+    let kept = rows.len() - wanted;
+    if kept > 0 {
+        report.note(format!("{kept} of {} were embedded by an earlier start and are kept", rows.len()));
+    }
+    let copied = wanted - missing.iter().map(|shard| shard.new.len()).sum::<usize>();
     if copied > 0 {
         report.note(format!("{copied} of {} copied from earlier embeddings", rows.len()));
     }
-    let mut encoder = None;
-    let (began, mut encoded_rows) = (Instant::now(), 0);
-    for (index, shard) in missing {
-        let new: Vec<Row<'_>> = shard.iter().filter(|row| !hints.contain(row)).copied().collect();
-        done += shard.len() - new.len();
-        let mut encoded = Vec::with_capacity(new.len() * length);
-        for batch in new.chunks(runtime.embed_batch.max(1)) {
+    let (began, mut encoded_rows, mut encoder) = (Instant::now(), 0, None);
+    flow::run(
+        &missing,
+        runtime.embed_batch.max(1),
+        |rows| encode::pixels(rows, checkpoint.config().image_size()),
+        |batch, pixels| {
             // Not loaded before there is something to encode.
             let encoder = match &mut encoder {
                 Some(encoder) => encoder,
                 none => {
-                    let encoder = encode::Encoder::<B>::load(&checkpoint, dtype, params.precision, device)?;
+                    let encoder = encode::Encoder::load(load, &checkpoint, dtype, params.precision)?;
                     if compared {
                         let difference = check::agrees(&encoder, &checkpoint, batch[0])?;
                         report.note(format!("agrees with the CPU on the first image to {difference:.1e}"));
@@ -133,13 +143,18 @@ pub fn run_with<B: Backend>(
                     none.insert(encoder)
                 }
             };
-            encoded.append(&mut encoder.encode(batch)?);
-            done += batch.len();
+            let embeddings = encoder.encode(batch, pixels)?;
             encoded_rows += batch.len();
-            report.progress("encoding", done as u64, rows.len() as u64, "embeddings");
-        }
-        writer.write_shard(index, &hints.complete(shard, &encoded, length))?;
-    }
+            report.progress(
+                "encoding",
+                (kept + copied + encoded_rows) as u64,
+                rows.len() as u64,
+                "embeddings",
+            );
+            Ok(embeddings)
+        },
+        |shard, encoded| Ok(writer.write_shard(shard.index, &hints.complete(shard.rows, &encoded, length))?),
+    )?;
     let rate = encoded_rows as f64 / began.elapsed().as_secs_f64();
     report.timing(&serde_json::json!({
         "images": encoded_rows,

@@ -1,8 +1,8 @@
 //! AdamW and the clipping of gradients, as PyTorch has them, on slices.
 
 use rayon::prelude::*;
+use resect_kernels::vectorised;
 use resect_params::TrainParams;
-use resect_tape::vectorised;
 
 /// AdamW with its moments. (`torch.optim.AdamW`)
 pub struct AdamW {

@@ -2,7 +2,7 @@
 
 use crate::loss::{FOCAL_WEIGHTS, Objective, Pixelwise, SMOOTH, Values};
 use resect_geometry::Size;
-use resect_tape::{exp_negative, ln_1p_unit, vectorised};
+use resect_kernels::{exp_negative, ln_1p_unit, vectorised};
 
 /// The sums that the loss of one sample is made of.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,8 @@ use resect_data::checkpoint::DECODER_FILE;
 use resect_geometry::{Size, box_to_model, point_to_model};
 use resect_prompts::{Label, PointPrompt, Prompt};
 use resect_sam::{
-    ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, normalise, repeat_per_prompt,
+    CpuEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, normalise,
+    repeat_per_prompt,
 };
 
 use crate::PredictError;
@@ -67,7 +68,7 @@ pub(crate) fn to_model(
 /// A SAM whose image encoder is loaded when it is first needed.
 pub(crate) struct Model<B: Backend> {
     checkpoint: Checkpoint,
-    encoder: Option<ImageEncoder<B>>,
+    encoder: Option<CpuEncoder>,
     prompts: PromptEncoder<B>,
     /// The encoding of every place of the grid, `[1, C, g, g]`.
     position: Tensor<B, 4>,
@@ -108,10 +109,10 @@ impl<B: Backend> Model<B> {
         let pixels = normalise(pixels, size.height as usize, size.width as usize, side).map_err(failed)?;
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
-            none => none.insert(ImageEncoder::load(&self.checkpoint, &self.device).map_err(failed)?),
+            none => none.insert(CpuEncoder::load(&self.checkpoint, Precision::F32).map_err(failed)?),
         };
-        let pixels = TensorData::new(pixels, [1, 3, side, side]);
-        Ok(encoder.forward(Tensor::from_data(pixels, &self.device)))
+        let embedding = encoder.forward(&pixels);
+        Ok(self.embedding(embedding))
     }
 
     /// An embedding from its numbers, `C * g * g`.

@@ -11,7 +11,7 @@ const LEAST_NORMAL_F16: f32 = 6.103_515_6e-5;
 const LARGEST_F16: f32 = 65504.0;
 
 /// An operand of a product: rounded, or as it is in single precision.
-pub(crate) fn operand(precision: Precision, x: &[f32]) -> Cow<'_, [f32]> {
+pub fn operand(precision: Precision, x: &[f32]) -> Cow<'_, [f32]> {
     if precision == Precision::F32 {
         return Cow::Borrowed(x);
     }

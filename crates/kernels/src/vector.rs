@@ -26,7 +26,7 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 /// Changes each element by the one beside it. (A loop, because what iterators fold is not always inlined, and what is not
 /// inlined has no wide vectors.)
 #[inline(always)]
-pub(crate) fn each(y: &mut [f32], a: &[f32], change: impl Fn(&mut f32, f32)) {
+pub fn each(y: &mut [f32], a: &[f32], change: impl Fn(&mut f32, f32)) {
     for (y, a) in y.iter_mut().zip(a) {
         change(y, *a);
     }
@@ -34,7 +34,7 @@ pub(crate) fn each(y: &mut [f32], a: &[f32], change: impl Fn(&mut f32, f32)) {
 
 /// [`each`] with two beside it.
 #[inline(always)]
-pub(crate) fn each2(y: &mut [f32], a: &[f32], b: &[f32], change: impl Fn(&mut f32, f32, f32)) {
+pub fn each2(y: &mut [f32], a: &[f32], b: &[f32], change: impl Fn(&mut f32, f32, f32)) {
     for (y, (a, b)) in y.iter_mut().zip(a.iter().zip(b)) {
         change(y, *a, *b);
     }
@@ -95,9 +95,25 @@ pub fn gelu(x: f32) -> (f32, f32) {
     (x * below, (x * bell).mul_add(INVERSE_SQRT_TAU, below))
 }
 
+/// [`gelu`] of each value.
+pub fn gelu_in_place(x: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || x.iter_mut().for_each(|x| *x = gelu(*x).0),
+    );
+}
+
+/// The rectifier of each value. What is no number stays so.
+pub fn relu_in_place(x: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || x.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
+    );
+}
+
 /// The sum of a slice.
 #[inline(always)]
-pub(crate) fn sum(x: &[f32]) -> f32 {
+pub fn sum(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0f32; LANES];
     for chunk in chunks {
@@ -110,7 +126,7 @@ pub(crate) fn sum(x: &[f32]) -> f32 {
 
 /// The sum of products of two slices of one length.
 #[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0f32; LANES];
     for (a, b) in a.iter().zip(b) {
@@ -123,7 +139,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 /// The sum of squared distances from a value.
 #[inline(always)]
-pub(crate) fn squares_about(x: &[f32], centre: f32) -> f32 {
+pub fn squares_about(x: &[f32], centre: f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0f32; LANES];
     for chunk in chunks {

@@ -8,7 +8,7 @@ use std::ops::Range;
 const BLOCK: usize = 512;
 
 /// Calls `work` with each block's rows and its part of every buffer. A buffer has a whole number of values a row, or none.
-pub(crate) fn by_rows<const N: usize>(
+pub fn by_rows<const N: usize>(
     rows: usize,
     buffers: [&mut [f32]; N],
     work: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,

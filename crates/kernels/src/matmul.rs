@@ -1,6 +1,8 @@
 //! Matrix products of slices: the safe face of the `gemm` crate.
 
-/// A matrix in a slice, or its transpose.
+use std::ops::Range;
+
+/// A matrix in a slice, some rows and columns of one, or the transpose of such.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -20,6 +22,11 @@ impl<'a> Matrix<'a> {
         Self { data, rows: data.len() / cols, cols, row_stride: cols, col_stride: 1 }
     }
 
+    /// Rows and columns.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
     /// Rows and columns exchanged; nothing is copied.
     pub fn transposed(self) -> Self {
         Self {
@@ -29,6 +36,32 @@ impl<'a> Matrix<'a> {
             col_stride: self.row_stride,
             ..self
         }
+    }
+
+    /// Some of the rows; nothing is copied.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    pub fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start < range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        Self { data: &self.data[range.start * self.row_stride..], rows: range.len(), ..self }
+    }
+
+    /// Some of the columns; nothing is copied.
+    ///
+    /// # Panics
+    /// When there are no such columns.
+    pub fn columns(self, range: Range<usize>) -> Self {
+        self.transposed().rows(range).transposed()
+    }
+
+    /// The values of a row whose columns lie beside one another.
+    ///
+    /// # Panics
+    /// When there is no such row, or the matrix is a transposed one.
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        assert!(row < self.rows && self.col_stride == 1, "row {row} of {}", self.rows);
+        &self.data[row * self.row_stride..][..self.cols]
     }
 }
 
@@ -48,8 +81,9 @@ pub enum Into {
 pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, into: Into) {
     assert_eq!(a.cols, b.rows, "inner sizes of a product");
     assert_eq!(out.len(), a.rows * b.cols, "size of a product");
-    // SAFETY: a `Matrix` is made in this file alone, from a slice of exactly `rows * cols` values with strides that reach each
-    // of them and no other; `out` has the size of the product, and as a mutable slice overlaps neither factor.
+    // SAFETY: a `Matrix` is made in this file alone: by `new`, whose strides reach each value of its slice and no other, and by
+    // exchanging both axes or leaving out some of one, after which the last row's last column still lies within the slice.
+    // `out` has the size of the product, and as a mutable slice overlaps neither factor.
     #[allow(unsafe_code)]
     unsafe {
         gemm::gemm(
@@ -89,5 +123,18 @@ mod tests {
         assert_eq!(out, [5.0, 11.0, 14.0, 23.0]);
         matmul(&mut out, Matrix::new(&a, 3), Matrix::new(&b, 3).transposed(), Into::Add);
         assert_eq!(out, [12.0, 21.0, 30.0, 45.0]);
+    }
+
+    #[test]
+    fn parts_of_matrices_are_multiplied_where_they_lie() {
+        let a: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let a = Matrix::new(&a, 4);
+        // [[5, 6], [9, 10]] times the transpose of [[0, 1], [4, 5], [8, 9]].
+        let mut out = [0.0; 6];
+        let (left, right) = (a.rows(1..3).columns(1..3), a.columns(0..2).transposed());
+        matmul(&mut out, left, right, Into::Replace);
+        assert_eq!(out, [6.0, 50.0, 94.0, 10.0, 86.0, 162.0]);
+        assert_eq!(left.row(1), [9.0, 10.0]);
+        assert_eq!(a.columns(3..4).rows(2..3).row(0), [11.0]);
     }
 }

@@ -1,0 +1,211 @@
+//! Three things at a time: while a batch is encoded, the next one is prepared and what was encoded before is written.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use crate::EmbedError;
+use crate::rows::Row;
+
+/// Batches and shards that wait for whoever takes them next: enough that nobody waits, and memory stays what two batches and
+/// three shards take.
+const WAITING: usize = 1;
+
+/// A shard that has to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Shard<'a> {
+    pub(crate) index: usize,
+    pub(crate) rows: &'a [Row<'a>],
+    /// Those of its rows that have to be encoded.
+    pub(crate) new: Vec<Row<'a>>,
+}
+
+/// Takes all shards, in order, through `prepare` (a batch's rows to pixels), `encode` (rows and pixels to embeddings) and `write` (a
+/// shard and the embeddings of its new rows).
+///
+/// `encode` runs on the thread that calls. Whatever fails first stops the others; what was written before stays.
+pub(crate) fn run(
+    shards: &[Shard<'_>],
+    batch: usize,
+    prepare: impl Fn(&[Row<'_>]) -> Result<Vec<f32>, EmbedError> + Send,
+    mut encode: impl FnMut(&[Row<'_>], Vec<f32>) -> Result<Vec<f32>, EmbedError>,
+    write: impl Fn(&Shard<'_>, Vec<f32>) -> Result<(), EmbedError> + Send,
+) -> Result<(), EmbedError> {
+    thread::scope(|scope| {
+        let (prepared, batches) = sync_channel(WAITING);
+        let (encoded, done) = sync_channel(WAITING);
+        let reader = scope.spawn(move || prepare_all(shards, batch, prepare, &prepared));
+        let writer =
+            scope.spawn(move || done.iter().try_for_each(|(shard, embeddings)| write(shard, embeddings)));
+        let own = encode_all(shards, batch, &mut encode, batches, encoded);
+        // Both have ended or are about to: the ends of their channels that were held here are gone.
+        for other in [reader.join(), writer.join()] {
+            other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        own
+    })
+}
+
+fn prepare_all(
+    shards: &[Shard<'_>],
+    batch: usize,
+    prepare: impl Fn(&[Row<'_>]) -> Result<Vec<f32>, EmbedError>,
+    prepared: &SyncSender<Vec<f32>>,
+) -> Result<(), EmbedError> {
+    for rows in shards.iter().flat_map(|shard| shard.new.chunks(batch)) {
+        if prepared.send(prepare(rows)?).is_err() {
+            // Nobody wants it any more; whoever failed tells why.
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn encode_all<'a, 'b>(
+    shards: &'b [Shard<'a>],
+    batch: usize,
+    encode: &mut impl FnMut(&[Row<'_>], Vec<f32>) -> Result<Vec<f32>, EmbedError>,
+    batches: Receiver<Vec<f32>>,
+    encoded: SyncSender<(&'b Shard<'a>, Vec<f32>)>,
+) -> Result<(), EmbedError> {
+    for shard in shards {
+        let mut embeddings = Vec::new();
+        for rows in shard.new.chunks(batch) {
+            let Ok(pixels) = batches.recv() else { return Ok(()) };
+            embeddings.append(&mut encode(rows, pixels)?);
+        }
+        if encoded.send((shard, embeddings)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resect_data::images::ImageRef;
+    use resect_geometry::{Size, View};
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    fn rows<'a>(ids: &'a [String]) -> Vec<Row<'a>> {
+        let size = Size::new(1, 1);
+        let image =
+            |id: &'a String| ImageRef { id, pixel_hash: id, original: size, resized: size, pixels: &[0; 3] };
+        ids.iter().map(|id| Row { image: image(id), view: View::Identity }).collect()
+    }
+
+    fn ids(count: usize) -> Vec<String> {
+        (0..count).map(|i| i.to_string()).collect()
+    }
+
+    fn shards<'a>(rows: &'a [Row<'a>]) -> Vec<Shard<'a>> {
+        // Each third row is known already, and the second shard needs nothing.
+        let new = |index: usize, rows: &'a [Row<'a>]| {
+            rows.iter().enumerate().filter(|(i, _)| index != 1 && i % 3 != 0).map(|(_, row)| *row).collect()
+        };
+        let shards = rows.chunks(5).enumerate();
+        shards.map(|(index, rows)| Shard { index, rows, new: new(index, rows) }).collect()
+    }
+
+    fn number(row: &Row<'_>) -> f32 {
+        row.image.id.parse().unwrap()
+    }
+
+    fn broken(row: &Row<'_>) -> EmbedError {
+        EmbedError::BeyondHalf { id: row.image.id.into(), value: 0.0 }
+    }
+
+    #[test]
+    fn every_new_row_is_prepared_encoded_and_written_in_order() {
+        let ids = ids(17);
+        let rows = rows(&ids);
+        let shards = shards(&rows);
+        let written = Mutex::new(Vec::new());
+        run(
+            &shards,
+            2,
+            |rows| Ok(rows.iter().map(number).collect()),
+            |rows, pixels| {
+                assert_eq!(rows.iter().map(number).collect::<Vec<_>>(), pixels);
+                Ok(pixels.iter().map(|x| x * 10.0).collect())
+            },
+            |shard, embeddings| {
+                written.lock().unwrap().push((shard.index, embeddings));
+                Ok(())
+            },
+        )
+        .unwrap();
+        let expected: Vec<_> = shards
+            .iter()
+            .map(|shard| (shard.index, shard.new.iter().map(|row| number(row) * 10.0).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(written.into_inner().unwrap(), expected);
+    }
+
+    #[test]
+    fn the_next_batch_is_prepared_and_the_last_shard_written_meanwhile() {
+        let ids = ids(6);
+        let rows = rows(&ids);
+        let shards: Vec<_> = rows
+            .chunks(1)
+            .enumerate()
+            .map(|(index, rows)| Shard { index, rows, new: rows.to_vec() })
+            .collect();
+        let ((prepared, preparations), (wrote, writes)) = (channel(), channel());
+        let patience = Duration::from_secs(60);
+        run(
+            &shards,
+            1,
+            |rows| {
+                prepared.send(number(&rows[0])).unwrap();
+                Ok(vec![number(&rows[0])])
+            },
+            |rows, pixels| {
+                // While the second is encoded, the third is prepared and the first written; else this waits in vain.
+                if number(&rows[0]) == 1.0 {
+                    let third = (0..3).map(|_| preparations.recv_timeout(patience).unwrap()).max_by(f32::total_cmp);
+                    assert_eq!(third, Some(2.0));
+                    assert_eq!(writes.recv_timeout(patience), Ok(0));
+                }
+                Ok(pixels)
+            },
+            |shard, _| {
+                // Nobody listens any more when the last ones are written.
+                let _ = wrote.send(shard.index);
+                Ok(())
+            },
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn whatever_fails_stops_the_others_and_is_told() {
+        let ids = ids(40);
+        let rows = rows(&ids);
+        let shards = shards(&rows);
+        for failing in ["prepare", "encode", "write"] {
+            let fails = |what: &str, row: &Row<'_>| what == failing && number(row) >= 20.0;
+            let checked = |what: &str, rows: &[Row<'_>]| match rows.iter().find(|row| fails(what, row)) {
+                Some(row) => Err(broken(row)),
+                None => Ok(Vec::new()),
+            };
+            let written = Mutex::new(Vec::new());
+            let error = run(
+                &shards,
+                3,
+                |rows| checked("prepare", rows),
+                |rows, _| checked("encode", rows),
+                |shard, _| {
+                    checked("write", shard.rows)?;
+                    written.lock().unwrap().push(shard.index);
+                    Ok(())
+                },
+            )
+            .unwrap_err();
+            assert!(matches!(error, EmbedError::BeyondHalf { .. }), "{failing}: {error}");
+            assert_eq!(written.into_inner().unwrap(), [0, 1, 2, 3], "{failing}");
+        }
+    }
+}
