@@ -165,7 +165,8 @@ mod tests {
             |rows, pixels| {
                 // While the second is encoded, the third is prepared and the first written; else this waits in vain.
                 if number(&rows[0]) == 1.0 {
-                    let third = (0..3).map(|_| preparations.recv_timeout(patience).unwrap()).max_by(f32::total_cmp);
+                    let third =
+                        (0..3).map(|_| preparations.recv_timeout(patience).unwrap()).max_by(f32::total_cmp);
                     assert_eq!(third, Some(2.0));
                     assert_eq!(writes.recv_timeout(patience), Ok(0));
                 }
