@@ -440,6 +440,22 @@ fn neighbours(token: usize, grid: usize) -> impl Iterator<Item = Option<usize>> 
     along(y).flat_map(move |y| along(x).map(move |x| Some(y? * grid + x?)))
 }
 
+/// `[out, in]` to `[in, out]`.
+fn transposed(weight: &[f32], inner: usize) -> Vec<f32> {
+    /// Rows of the result written together: as many values of a row are read at a time.
+    const TOGETHER: usize = 32;
+    let outer = weight.len() / inner;
+    let mut out = vec![0.0; weight.len()];
+    out.par_chunks_mut(TOGETHER * outer).enumerate().for_each(|(block, rows)| {
+        for (o, row) in weight.chunks_exact(inner).enumerate() {
+            for (value, out) in row[block * TOGETHER..].iter().zip(rows.chunks_exact_mut(outer)) {
+                out[o] = *value;
+            }
+        }
+    });
+    out
+}
+
 /// Takes the tensors of the layers by their names.
 struct Loader<'a> {
     source: &'a mut dyn FnMut(&str) -> Result<NamedTensor, Error>,
@@ -527,8 +543,7 @@ impl Loader<'_> {
         let weight = self.take(&format!("{name}.weight"), shape)?;
         let (outer, inner) = (shape[0], weight.len() / shape[0]);
         let bias = if bias { self.take(&format!("{name}.bias"), &shape[..1])? } else { vec![0.0; outer] };
-        let mut weight: Vec<f32> =
-            (0..inner).flat_map(|i| weight[i..].iter().step_by(inner)).copied().collect();
+        let mut weight = transposed(&weight, inner);
         round(self.precision, &mut weight);
         Ok(Linear { weight, bias })
     }
