@@ -6,6 +6,7 @@
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
 mod card;
+mod code;
 mod device;
 mod export;
 mod hub;

@@ -1,10 +1,11 @@
 //! What the steps of a pipeline are, what their keys are made of, and whether they must run.
 
+use crate::code::Codes;
 use crate::device::{Place, Places};
 use crate::hub::Resolver;
 use crate::pipeline::Pipeline;
 use crate::sources::{Source, Sources};
-use crate::{program, workspace};
+use crate::workspace;
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
 use resect_device::Settings;
 use resect_params::TrainParams;
@@ -119,7 +120,7 @@ pub struct Plan {
     pub sources: Sources,
     pub store: Store,
     places: Places,
-    bin_dir: Option<PathBuf>,
+    codes: Codes,
     /// Stages whose artifacts are accepted although their code, or their numeric class, was another.
     accept: [(&'static str, Vec<Step>); 2],
     /// The keys this pipeline used last.
@@ -156,13 +157,13 @@ impl Plan {
         let hub = Resolver::new(&pipeline.path, args.offline, args.update)?;
         let sources = Sources::resolve(&pipeline, &store, hub)?;
         let latest = store.latest(&pipeline.path.to_string_lossy());
-        let bin_dir = args.bin_dir.as_deref().map(std::path::absolute).transpose()?;
+        let codes = Codes::new(args.bin_dir.as_deref())?;
         let accept = [("code", args.accept_code.clone()), ("numeric", args.accept_device.clone())];
-        Ok(Self { pipeline, sources, store, places, bin_dir, accept, latest })
+        Ok(Self { pipeline, sources, store, places, codes, accept, latest })
     }
 
     pub fn bin_dir(&self) -> Option<&std::path::Path> {
-        self.bin_dir.as_deref()
+        self.codes.bin_dir()
     }
 
     /// Where each step computes.
@@ -224,8 +225,8 @@ impl Plan {
     pub fn code(&self, step: Step) -> anyhow::Result<Option<String>> {
         match self.sources.of(step).map(Source::made_by) {
             Some(None) => Ok(None),
-            Some(Some(dir)) => code_in(dir).map(Some),
-            None => stage_code(step, self.bin_dir()).map(Some),
+            Some(Some(dir)) => self.codes.of_crate(dir).map(Some),
+            None => self.codes.of_stage(step).map(Some),
         }
     }
 
@@ -377,19 +378,6 @@ impl Plan {
         }
         lines
     }
-}
-
-/// The identity of a stage's code: that of its program in a folder, built elsewhere, or else of the checkout.
-pub fn stage_code(step: Step, bin_dir: Option<&std::path::Path>) -> anyhow::Result<String> {
-    match bin_dir {
-        Some(bin_dir) => program::identity(bin_dir, step),
-        None => code_in(&format!("stages/{}", step.name())),
-    }
-}
-
-fn code_in(dir: &str) -> anyhow::Result<String> {
-    let root = workspace::root();
-    Ok(resect_identity::of_crate(&root, &root.join(dir), &workspace::stage_build())?.hash)
 }
 
 /// The name under which a user knows a setting of a step.

@@ -3,7 +3,8 @@
 //! What can be said without pixels is said here: flags, prompts files, which images there are, which checkpoint is meant. The
 //! program `resect-predict` does the rest; `tools/predict` says what it writes.
 
-use crate::plan::{Step, stage_code};
+use crate::code::Codes;
+use crate::plan::Step;
 use crate::program::{self, Interrupted};
 use crate::show::{self, Screen};
 use crate::subject::Subject;
@@ -101,7 +102,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let embeddings = if args.encode || subject.base_id.is_none() {
         Vec::new()
     } else {
-        subject.embeddings(&store, &stage_code(Step::Embed, args.bin_dir.as_deref())?)
+        subject.embeddings(&store, &Codes::new(args.bin_dir.as_deref())?.of_stage(Step::Embed)?)
     };
     let job = Job {
         format: FORMAT.into(),

@@ -161,7 +161,9 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
         outcomes.push((task, outcome));
     }
-    plan.store.set_latest(&plan.pipeline.path.to_string_lossy(), &runner.latest)?;
+    if runner.latest != plan.latest {
+        plan.store.set_latest(&plan.pipeline.path.to_string_lossy(), &runner.latest)?;
+    }
 
     let (sources, stages): (Vec<_>, Vec<_>) =
         outcomes.into_iter().partition(|(task, _)| task.step.is_source());

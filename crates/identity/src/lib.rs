@@ -7,8 +7,10 @@
 //!
 //! Left out: tests, benches and build dependencies (this crate), none of which can change what a stage writes.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// How code is compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,67 +60,119 @@ pub enum IdentityError {
     },
 }
 
-/// The identity of the crate in `crate_dir`, a member of the workspace at `workspace`.
-///
-/// # Errors
-/// When a manifest, a source file or `Cargo.lock` cannot be read.
-pub fn of_crate(workspace: &Path, crate_dir: &Path, build: &Build) -> Result<Identity, IdentityError> {
-    let root = Manifest::read(&workspace.join("Cargo.toml"))?;
-    let shared = root.table.get("workspace").and_then(|w| w.get("dependencies"));
-    let mut hasher = blake3::Hasher::new_derive_key("resect 1.0 code identity");
-    let mut part = |name: &str, content: &[u8]| {
-        for bytes in [name.as_bytes(), content] {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        }
-    };
-    part("rustc", build.rustc.as_bytes());
-    part("profile", build.profile.as_bytes());
-    part("rustflags", build.rustflags.as_bytes());
-    part("features", build.features.join(",").as_bytes());
-    let profiles = root.table.get("profile").map(ToString::to_string).unwrap_or_default();
-    part("profiles", profiles.as_bytes());
+/// A Cargo workspace as it is when it is first asked: what the identities of several crates share is read once.
+pub struct Workspace {
+    root: PathBuf,
+    manifest: Manifest,
+    lock: Lock,
+    /// The crates met so far, by folder.
+    members: RefCell<BTreeMap<PathBuf, Rc<Member>>>,
+}
 
-    // Workspace crates by folder, sorted by path below the root: the walk's order must not matter.
-    let mut pending = vec![crate_dir.to_path_buf()];
-    let mut crates = BTreeMap::new();
-    let mut package = None;
-    while let Some(dir) = pending.pop() {
-        let manifest = Manifest::read(&dir.join("Cargo.toml"))?;
-        package.get_or_insert(manifest.package_name()?);
-        let relative = dir.strip_prefix(workspace).unwrap_or(&dir).to_path_buf();
-        if crates.contains_key(&relative) {
-            continue;
-        }
-        for (name, dependency) in manifest.dependencies() {
-            let inherited = dependency.get("workspace").is_some();
-            let entry = if inherited { shared.and_then(|s| s.get(&name)) } else { Some(&dependency) };
-            let Some(entry) = entry else { continue };
-            part(&format!("dependency {name}"), entry.to_string().as_bytes());
-            if let Some(path) = entry.get("path").and_then(toml::Value::as_str) {
-                let from = if inherited { workspace } else { &dir };
-                pending.push(from.join(path));
+impl Workspace {
+    /// Reads the manifest and the lock file of the workspace at `root`.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn read(root: &Path) -> Result<Self, IdentityError> {
+        Ok(Self {
+            root: root.into(),
+            manifest: Manifest::read(&root.join("Cargo.toml"))?,
+            lock: Lock::read(&root.join("Cargo.lock"))?,
+            members: RefCell::default(),
+        })
+    }
+
+    /// The identity of the crate in `crate_dir`, a member of the workspace.
+    ///
+    /// # Errors
+    /// When a manifest or a source file cannot be read, or `Cargo.lock` does not list what it should.
+    pub fn identity(&self, crate_dir: &Path, build: &Build) -> Result<Identity, IdentityError> {
+        let shared = self.manifest.table.get("workspace").and_then(|w| w.get("dependencies"));
+        let mut hasher = blake3::Hasher::new_derive_key("resect 1.0 code identity");
+        let mut part = |name: &str, content: &[u8]| {
+            for bytes in [name.as_bytes(), content] {
+                hasher.update(&(bytes.len() as u64).to_le_bytes());
+                hasher.update(bytes);
             }
+        };
+        part("rustc", build.rustc.as_bytes());
+        part("profile", build.profile.as_bytes());
+        part("rustflags", build.rustflags.as_bytes());
+        part("features", build.features.join(",").as_bytes());
+        let profiles = self.manifest.table.get("profile").map(ToString::to_string).unwrap_or_default();
+        part("profiles", profiles.as_bytes());
+
+        // Workspace crates by folder, sorted by path below the root: the walk's order must not matter.
+        let mut pending = vec![crate_dir.to_path_buf()];
+        let mut crates = BTreeMap::new();
+        let mut package = None;
+        while let Some(dir) = pending.pop() {
+            let relative = dir.strip_prefix(&self.root).unwrap_or(&dir).to_path_buf();
+            if crates.contains_key(&relative) {
+                continue;
+            }
+            let member = self.member(&dir)?;
+            package.get_or_insert_with(|| member.package.clone());
+            for (name, dependency) in &member.dependencies {
+                let inherited = dependency.get("workspace").is_some();
+                let entry = if inherited { shared.and_then(|s| s.get(name)) } else { Some(dependency) };
+                let Some(entry) = entry else { continue };
+                part(&format!("dependency {name}"), entry.to_string().as_bytes());
+                if let Some(path) = entry.get("path").and_then(toml::Value::as_str) {
+                    let from = if inherited { &self.root } else { &dir };
+                    pending.push(from.join(path));
+                }
+            }
+            crates.insert(relative, member);
         }
-        crates.insert(relative, dir);
-    }
-    let lock = workspace.join("Cargo.lock");
-    for line in resolved(&lock, &package.unwrap_or_default())? {
-        part("resolved", line.as_bytes());
-    }
-    let mut sources = vec![lock, workspace.join("Cargo.toml")];
-    for (relative, dir) in crates {
-        let mut files = vec![dir.join("Cargo.toml")];
-        files.extend(Some(dir.join("build.rs")).filter(|path| path.exists()));
-        files_below(&dir.join("src"), &mut files)?;
-        for file in files {
-            let content = read(&file)?;
-            let name = relative.join(file.strip_prefix(&dir).unwrap_or(&file));
-            part(&name.to_string_lossy().replace('\\', "/"), &content);
+        for line in self.lock.resolved(&package.unwrap_or_default())? {
+            part("resolved", line.as_bytes());
         }
-        sources.push(dir);
+        let mut sources = vec![self.lock.path.clone(), self.manifest.path.clone()];
+        for (relative, member) in crates {
+            for (file, content) in &member.files {
+                let name = relative.join(file.strip_prefix(&member.dir).unwrap_or(file));
+                part(&name.to_string_lossy().replace('\\', "/"), content);
+            }
+            sources.push(member.dir.clone());
+        }
+        Ok(Identity { hash: hasher.finalize().to_hex().to_string(), sources })
     }
-    Ok(Identity { hash: hasher.finalize().to_hex().to_string(), sources })
+
+    fn member(&self, dir: &Path) -> Result<Rc<Member>, IdentityError> {
+        if let Some(member) = self.members.borrow().get(dir) {
+            return Ok(member.clone());
+        }
+        let member = Rc::new(Member::read(dir)?);
+        self.members.borrow_mut().insert(dir.into(), member.clone());
+        Ok(member)
+    }
+}
+
+/// A crate of the workspace.
+struct Member {
+    dir: PathBuf,
+    package: String,
+    dependencies: BTreeMap<String, toml::Value>,
+    /// Its manifest, build script and sources, with what they hold.
+    files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Member {
+    fn read(dir: &Path) -> Result<Self, IdentityError> {
+        let manifest = Manifest::read(&dir.join("Cargo.toml"))?;
+        let mut paths = vec![manifest.path.clone()];
+        paths.extend(Some(dir.join("build.rs")).filter(|path| path.exists()));
+        files_below(&dir.join("src"), &mut paths)?;
+        let files = paths.into_iter().map(|path| read(&path).map(|content| (path, content)));
+        Ok(Self {
+            dir: dir.into(),
+            package: manifest.package_name()?,
+            dependencies: manifest.dependencies(),
+            files: files.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// For the build script of a stage program: sets `RESECT_IDENTITY` for `env!`.
@@ -132,7 +186,7 @@ pub fn embed() {
         .ancestors()
         .find(|dir| dir.join("Cargo.lock").exists())
         .expect("the crate lies in a workspace with a Cargo.lock");
-    match of_crate(workspace, &dir, &build) {
+    match Workspace::read(workspace).and_then(|workspace| workspace.identity(&dir, &build)) {
         Ok(identity) => {
             for source in identity.sources {
                 println!("cargo:rerun-if-changed={}", source.display());
@@ -200,40 +254,56 @@ impl Manifest {
     }
 }
 
-/// `name version checksum` of every package that `package` resolves to, sorted.
-fn resolved(lock: &Path, package: &str) -> Result<BTreeSet<String>, IdentityError> {
-    let lockfile = Manifest::read(lock)?.table;
-    let packages: Vec<&toml::Table> = lockfile
-        .get("package")
-        .and_then(toml::Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_table)
-        .collect();
-    let text = |package: &toml::Table, field: &str| {
-        package.get(field).and_then(toml::Value::as_str).unwrap_or_default().to_owned()
-    };
-    let mut pending = vec![package.to_owned()];
-    let mut found = BTreeSet::new();
-    while let Some(wanted) = pending.pop() {
-        // "name", "name version" or "name version (source)".
-        let mut words = wanted.split(' ');
-        let (name, version) = (words.next().unwrap_or_default(), words.next());
-        let matching = |p: &&&toml::Table| {
-            text(p, "name") == name && version.is_none_or(|version| text(p, "version") == version)
-        };
-        let Some(entry) = packages.iter().find(matching) else {
-            return Err(parse_error(lock, format!("it does not list {wanted}; run cargo once to update it")));
-        };
-        let line = format!("{} {} {}", text(entry, "name"), text(entry, "version"), text(entry, "checksum"));
-        if found.insert(line) {
-            let dependencies = entry.get("dependencies").and_then(toml::Value::as_array);
-            pending.extend(
-                dependencies.into_iter().flatten().filter_map(toml::Value::as_str).map(str::to_owned),
-            );
+/// `Cargo.lock`: the resolved packages by name, of which there may be several versions.
+struct Lock {
+    path: PathBuf,
+    packages: BTreeMap<String, Vec<Package>>,
+}
+
+struct Package {
+    version: String,
+    checksum: String,
+    /// Each "name", "name version" or "name version (source)".
+    dependencies: Vec<String>,
+}
+
+impl Lock {
+    fn read(path: &Path) -> Result<Self, IdentityError> {
+        let table = Manifest::read(path)?.table;
+        let mut packages: BTreeMap<String, Vec<Package>> = BTreeMap::new();
+        for package in table.get("package").and_then(toml::Value::as_array).into_iter().flatten() {
+            let text =
+                |field| package.get(field).and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+            let dependencies = package.get("dependencies").and_then(toml::Value::as_array);
+            let names = dependencies.into_iter().flatten().filter_map(toml::Value::as_str);
+            packages.entry(text("name")).or_default().push(Package {
+                version: text("version"),
+                checksum: text("checksum"),
+                dependencies: names.map(str::to_owned).collect(),
+            });
         }
+        Ok(Self { path: path.into(), packages })
     }
-    Ok(found)
+
+    /// `name version checksum` of every package that `package` resolves to, sorted.
+    fn resolved(&self, package: &str) -> Result<BTreeSet<String>, IdentityError> {
+        let mut pending = vec![package];
+        let mut found = BTreeSet::new();
+        while let Some(wanted) = pending.pop() {
+            let mut words = wanted.split(' ');
+            let (name, version) = (words.next().unwrap_or_default(), words.next());
+            let mut versions = self.packages.get(name).into_iter().flatten();
+            let Some(entry) = versions.find(|entry| version.is_none_or(|version| entry.version == version))
+            else {
+                let message = format!("it does not list {wanted}; run cargo once to update it");
+                return Err(parse_error(&self.path, message));
+            };
+            if found.insert(format!("{name} {} {}", entry.version, entry.checksum)) {
+                pending.extend(entry.dependencies.iter().map(String::as_str));
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn files_below(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), IdentityError> {
@@ -308,7 +378,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         workspace(root);
-        let hash = |build: &Build| of_crate(root, &root.join("a"), build).unwrap().hash;
+        let hash =
+            |build: &Build| Workspace::read(root).unwrap().identity(&root.join("a"), build).unwrap().hash;
         let base = hash(&build());
         let edit = |path: &str, from: &str, to: &str| {
             let text = fs::read_to_string(root.join(path)).unwrap();
@@ -335,7 +406,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         workspace(dir.path());
         fs::write(dir.path().join("Cargo.lock"), "").unwrap();
-        let error = of_crate(dir.path(), &dir.path().join("a"), &build()).unwrap_err();
+        let workspace = Workspace::read(dir.path()).unwrap();
+        let error = workspace.identity(&dir.path().join("a"), &build()).unwrap_err();
         assert!(error.to_string().contains("does not list a"), "{error}");
     }
 }

@@ -3,10 +3,10 @@
 //! Reference: `transformers`, `models/sam/modeling_sam.py`, `SamVisionEncoder`; `segment_anything/modeling/image_encoder.py`.
 
 use burn::module::{Module, Param};
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, backend::Backend};
+use burn_nn::conv::{Conv2d, Conv2dConfig};
+use burn_nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
 use resect_checkpoint::SamConfig;
 use resect_params::Precision;
 

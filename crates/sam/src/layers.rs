@@ -1,10 +1,10 @@
 //! Small layers that several parts share.
 
 use burn::module::{Module, Param};
-use burn::nn::conv::Conv2d;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
+use burn_nn::conv::Conv2d;
+use burn_nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use resect_checkpoint::Activation;
 use resect_params::Precision;
 
@@ -112,7 +112,7 @@ pub(crate) fn unloaded<B: Backend, const D: usize>(
     shape: [usize; D],
     device: &B::Device,
 ) -> Param<Tensor<B, D>> {
-    burn::nn::Initializer::Zeros.init(shape, device)
+    burn_nn::Initializer::Zeros.init(shape, device)
 }
 
 /// One or more rows of learned channels. (`nn.Embedding`)

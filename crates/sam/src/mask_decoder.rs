@@ -5,9 +5,9 @@
 use std::ops::Range;
 
 use burn::module::Module;
-use burn::nn::LayerNorm;
-use burn::nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
 use burn::tensor::{Tensor, backend::Backend};
+use burn_nn::LayerNorm;
+use burn_nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
 use resect_checkpoint::SamConfig;
 use resect_params::Precision;
 

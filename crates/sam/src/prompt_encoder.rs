@@ -5,9 +5,9 @@
 use std::f64::consts::PI;
 
 use burn::module::{Module, Param};
-use burn::nn::LayerNorm;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn_nn::LayerNorm;
+use burn_nn::conv::{Conv2d, Conv2dConfig};
 use resect_checkpoint::{Activation, SamConfig};
 
 use crate::error::Error;

@@ -3,9 +3,9 @@
 //! Reference: `transformers`, `models/sam/modeling_sam.py`, `SamTwoWayTransformer`; `segment_anything/modeling/transformer.py`.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, backend::Backend};
+use burn_nn::{LayerNorm, Linear, LinearConfig};
 use resect_checkpoint::DecoderConfig;
 use resect_params::Precision;
 

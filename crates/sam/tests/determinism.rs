@@ -1,9 +1,9 @@
 //! The same bits, whatever the number of threads and of images in a batch.
 
-use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
+use burn_autodiff::Autodiff;
 use resect_checkpoint::SamConfig;
 use resect_sam::{Cpu, CpuEncoder, Precision, PromptEmbeddings, Prompts, Sam};
 

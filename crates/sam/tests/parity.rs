@@ -4,10 +4,10 @@
 
 use std::path::PathBuf;
 
-use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile};
 use resect_sam::{
     Cpu, CpuEncoder, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, Sam,

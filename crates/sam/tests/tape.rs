@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, Part, SamConfig, part_tensors, random};
 use resect_sam::{
     Cpu, MaskDecoder, NamedTensor, Precision, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,

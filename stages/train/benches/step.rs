@@ -8,7 +8,7 @@
 //! `--tensors` measures burn's graph of tensors, which other devices train with. `benches/decoder_step.py` is the same in
 //! PyTorch; `benches/compare.py` runs both in turn.
 
-use burn::backend::Autodiff;
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_geometry::Size;

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::loss::Values;
     use crate::tensor_trainer::TensorTrainer;
-    use burn::backend::Autodiff;
+    use burn_autodiff::Autodiff;
     use resect_checkpoint::{Part, part_tensors, random};
     use resect_data::embeddings::Embedding;
     use resect_geometry::Size;

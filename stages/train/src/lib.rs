@@ -211,7 +211,7 @@ pub fn run(
             let decoding = |prompts| resect_sam::memory::decoding(base.config(), prompts);
             check_memory(index, decoding, runtime.decode_batch.max(1), "runtime.decode_batch")?;
             report.note(format!("computes on {gpu}"));
-            type OnGpu = TensorTrainer<burn::backend::Autodiff<resect_sam::Cuda>>;
+            type OnGpu = TensorTrainer<burn_autodiff::Autodiff<resect_sam::Cuda>>;
             run_with::<OnGpu>(&device, inputs, params, runtime, out, state, report)
         }
         #[cfg(not(feature = "cuda"))]

@@ -229,7 +229,7 @@ pub(crate) mod reference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::backend::Autodiff;
+    use burn_autodiff::Autodiff;
     use resect_sam::Cpu;
 
     #[test]

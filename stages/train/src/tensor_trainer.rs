@@ -8,12 +8,12 @@ use crate::loss_scale::LossScale;
 use crate::resume::failed;
 use crate::trainer::{Stepped, Trainer};
 use burn::module::{AutodiffModule, Module, ModuleVisitor, Param, ParamId};
-use burn::optim::{
-    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer, adaptor::OptimizerAdaptor,
-};
 use burn::record::{BinFileRecorder, FullPrecisionSettings, Recorder};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{ElementConversion, Tensor, TensorData};
+use burn_optim::{
+    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer, adaptor::OptimizerAdaptor,
+};
 use resect_checkpoint::SamConfig;
 use resect_data::{read_json, write_json};
 use resect_geometry::Size;

@@ -4,7 +4,7 @@
 //! schedulers. An incomplete batch, an incomplete group, an empty mask and a full one are in it; and points, with masks of so few
 //! pixels that every draw is all of them, so that the samples of a batch have differing numbers of tokens.
 
-use burn::backend::Autodiff;
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, Step};
 use resect_data::targets::{self, Split, Target};

@@ -1,6 +1,6 @@
 //! Training on tapes against training on tensors, and against itself with other numbers of threads.
 
-use burn::backend::Autodiff;
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_geometry::Size;

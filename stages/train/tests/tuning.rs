@@ -1,6 +1,6 @@
 //! The loop around a trainer: what is kept, when it stops, what a restart resumes from, and what is no number.
 
-use burn::backend::Autodiff;
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
 use resect_data::targets::{self, Split, Target};
