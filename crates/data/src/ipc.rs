@@ -56,14 +56,56 @@ impl IpcWriter {
     }
 }
 
-/// The record batches of a file, their buffers pointing into its memory map.
-pub(crate) fn open(path: &Path) -> Result<Vec<RecordBatch>, DataError> {
+/// The memory map of a file. What it gives back to the system is read again, from the system's cache of files or from disk, when it
+/// is next looked at: so memory need not grow with what has been read.
+#[derive(Clone)]
+pub(crate) struct Map(Arc<memmap2::Mmap>);
+
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Map {
+    /// Has the system begin to read a part that is needed soon.
+    pub(crate) fn fetch(&self, part: &[u8]) {
+        #[cfg(unix)]
+        if let Some((offset, length)) = self.place(part) {
+            // Advice: nothing is lost where it is not taken.
+            let _ = self.0.advise_range(memmap2::Advice::WillNeed, offset, length);
+        }
+    }
+
+    /// Gives the memory of a part back to the system.
+    pub(crate) fn release(&self, part: &[u8]) {
+        #[cfg(unix)]
+        if let Some((offset, length)) = self.place(part) {
+            // SAFETY: the map is of a file and cannot be written to, so its pages hold what the file holds, also when they are
+            // read anew. (What could be lost are changes to a map, or pages that no file backs.)
+            #[allow(unsafe_code)]
+            let _ =
+                unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+        }
+    }
+
+    /// Offset and length of a part in bytes; none where it lies elsewhere, because its numbers had to be moved to be aligned.
+    #[cfg(unix)]
+    fn place(&self, part: &[u8]) -> Option<(usize, usize)> {
+        let offset = part.as_ptr().addr().checked_sub(self.0.as_ptr().addr())?;
+        (offset.checked_add(part.len())? <= self.0.len()).then_some((offset, part.len()))
+    }
+}
+
+/// The record batches of a file, their buffers pointing into its memory map, and that.
+pub(crate) fn open(path: &Path) -> Result<(Vec<RecordBatch>, Map), DataError> {
     let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
     // SAFETY: the map is of a published artifact or of a finished shard, and neither is written to again (files in
     // the store are read-only); the store's promise stands in for the one the compiler cannot check.
     #[allow(unsafe_code)]
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| DataError::io("read", path, e))?;
-    let buffer = Buffer::from(bytes::Bytes::from_owner(map));
+    let map = Map(Arc::new(map));
+    let buffer = Buffer::from(bytes::Bytes::from_owner(map.clone()));
     let damaged = |message: String| DataError::damaged(path, message);
 
     const TRAILER: usize = 10;
@@ -93,7 +135,7 @@ pub(crate) fn open(path: &Path) -> Result<Vec<RecordBatch>, DataError> {
         let batch = decoder.read_record_batch(block, &data).map_err(|e| damaged(e.to_string()))?;
         batches.push(batch.ok_or_else(|| damaged("a block holds no record batch".into()))?);
     }
-    Ok(batches)
+    Ok((batches, map))
 }
 
 /// A column of a batch as its array type, or what is wrong with the file.
