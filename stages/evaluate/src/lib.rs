@@ -128,6 +128,7 @@ pub fn run_with<B: Backend>(
         let logits = decoders.decode(batch)?;
         let scored = batch.par_iter().zip(&logits).map(|(sample, logits)| score(sample, logits, grids));
         scores.append(&mut scored.collect());
+        samples::release(batch, &images, &embeddings, &targets);
         report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
     }
 
