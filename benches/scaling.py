@@ -178,6 +178,8 @@ def plot(figures, path):
             axis.set_xticks(values, [f"{value:,}" for value in values])
             axis.minorticks_off()
         axes[0, column].set_yscale("log")
+        for which in [axes[0, column].yaxis.set_major_formatter, axes[0, column].yaxis.set_minor_formatter]:
+            which(lambda value, _: f"{value:g}" if f"{value:g}".strip("0.")[0] in "125" else "")
         axes[1, column].set_ylim(bottom=0)
         axes[1, column].set_xlabel(SWEEPS[sweep])
     axes[0, 0].set_ylabel("seconds")

@@ -172,7 +172,11 @@ fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard,
         Dtype::F32 => values.downcast_ref().cloned().map(Shard::F32),
     };
     match values.filter(|values| length > 0 && values.values() == list.len() * length) {
-        Some(values) => Ok(OpenShard { values, length, map }),
+        Some(values) => {
+            // Of what was read to open it.
+            map.release(map.as_ref());
+            Ok(OpenShard { values, length, map })
+        }
         None => Err(DataError::damaged(path, format!("its embeddings are not {dtype:?} of shape {shape:?}"))),
     }
 }
@@ -258,11 +262,11 @@ impl Embeddings {
         }
     }
 
-    /// Gives the memory of an image's embedding under a view back to the system, so that memory does not grow with what has been
-    /// read. It can be read again at any time.
+    /// Gives the memory of the shard that an image's embedding under a view lies in back to the system, so that memory does not grow
+    /// with what has been read. (Of the whole shard, because reading maps pages around what is read.) It can be read again at any time.
     pub fn release(&self, pixel_hash: &str, view: View) {
-        if let Some((map, bytes)) = self.mapped(pixel_hash, view) {
-            map.release(bytes);
+        if let Some((map, _)) = self.mapped(pixel_hash, view) {
+            map.release(map.as_ref());
         }
     }
 

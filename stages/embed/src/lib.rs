@@ -139,6 +139,7 @@ pub fn run_with<B: Backend>(
             report.progress("encoding", done as u64, rows.len() as u64, "embeddings");
         }
         writer.write_shard(index, &hints.complete(shard, &encoded, length))?;
+        images.release();
     }
     let rate = encoded_rows as f64 / began.elapsed().as_secs_f64();
     report.timing(&serde_json::json!({
