@@ -180,8 +180,9 @@ def plot(figures, path):
         axes[0, column].set_yscale("log")
         for which in [axes[0, column].yaxis.set_major_formatter, axes[0, column].yaxis.set_minor_formatter]:
             which(lambda value, _: f"{value:g}" if f"{value:g}".strip("0.")[0] in "125" else "")
-        axes[1, column].set_ylim(bottom=0)
         axes[1, column].set_xlabel(SWEEPS[sweep])
+    # All columns share it, so not before all are drawn.
+    axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("peak memory, MiB")
     handles, labels = axes[0, 0].get_legend_handles_labels()
