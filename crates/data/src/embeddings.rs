@@ -138,11 +138,19 @@ impl Shard {
             Self::F32(values) => values.len(),
         }
     }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::F16(values) => values.values().inner(),
+            Self::F32(values) => values.values().inner(),
+        }
+    }
 }
 
 struct OpenShard {
     values: Shard,
     length: usize,
+    map: ipc::Map,
 }
 
 impl OpenShard {
@@ -153,7 +161,7 @@ impl OpenShard {
 
 fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard, DataError> {
     let length = shape.iter().product::<usize>();
-    let batches = ipc::open(path)?;
+    let (batches, map) = ipc::open(path)?;
     let [batch] = batches.as_slice() else {
         return Err(DataError::damaged(path, format!("it holds {} batches, not one", batches.len())));
     };
@@ -164,7 +172,11 @@ fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard,
         Dtype::F32 => values.downcast_ref().cloned().map(Shard::F32),
     };
     match values.filter(|values| length > 0 && values.values() == list.len() * length) {
-        Some(values) => Ok(OpenShard { values, length }),
+        Some(values) => {
+            // Of what was read to open it.
+            map.release(map.as_ref());
+            Ok(OpenShard { values, length, map })
+        }
         None => Err(DataError::damaged(path, format!("its embeddings are not {dtype:?} of shape {shape:?}"))),
     }
 }
@@ -241,6 +253,29 @@ impl Embeddings {
             Shard::F16(values) => Embedding::F16(&values.values()[part]),
             Shard::F32(values) => Embedding::F32(&values.values()[part]),
         })
+    }
+
+    /// Has the system begin to read an image's embedding under a view, which is needed soon.
+    pub fn fetch(&self, pixel_hash: &str, view: View) {
+        if let Some((map, bytes)) = self.mapped(pixel_hash, view) {
+            map.fetch(bytes);
+        }
+    }
+
+    /// Gives the memory of the shard that an image's embedding under a view lies in back to the system, so that memory does not grow
+    /// with what has been read. (Of the whole shard, because reading maps pages around what is read.) It can be read again at any time.
+    pub fn release(&self, pixel_hash: &str, view: View) {
+        if let Some((map, _)) = self.mapped(pixel_hash, view) {
+            map.release(map.as_ref());
+        }
+    }
+
+    /// Where an embedding is mapped.
+    fn mapped(&self, pixel_hash: &str, view: View) -> Option<(&ipc::Map, &[u8])> {
+        let (shard, row) = self.place(pixel_hash, view)?;
+        let OpenShard { values, length, map } = &self.shards[shard];
+        let bytes = length * self.dtype.bytes();
+        Some((map, &values.bytes()[row * bytes..(row + 1) * bytes]))
     }
 
     /// Appends the embedding of an image under a view, as f32, to `out`; `false` and nothing appended when it has none.

@@ -168,6 +168,7 @@ pub struct Images {
     longest_side: u32,
     rows: Vec<(usize, usize)>,
     batches: Vec<Batch>,
+    maps: Vec<ipc::Map>,
 }
 
 impl Images {
@@ -179,10 +180,17 @@ impl Images {
         let path = dir.join("images.json");
         let header: Header = read_json(&path)?;
         check_format(&path, &header.format, FORMAT)?;
-        let mut images = Self { longest_side: header.longest_side, rows: Vec::new(), batches: Vec::new() };
+        let mut images = Self {
+            longest_side: header.longest_side,
+            rows: Vec::new(),
+            batches: Vec::new(),
+            maps: Vec::new(),
+        };
         for index in 0..header.rows.div_ceil(SHARD_ROWS) {
             let path = shard_path(dir, index);
-            for batch in ipc::open(&path)? {
+            let (batches, map) = ipc::open(&path)?;
+            images.maps.push(map);
+            for batch in batches {
                 let size = |name| ipc::column::<UInt32Array>(&path, &batch, name).cloned();
                 let batch = Batch {
                     ids: ipc::column::<StringArray>(&path, &batch, "id")?.clone(),
@@ -246,5 +254,11 @@ impl Images {
     /// All images in order.
     pub fn iter(&self) -> impl Iterator<Item = ImageRef<'_>> {
         (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Gives the memory of all images back to the system, so that memory does not grow with what has been read. They can be read
+    /// again at any time.
+    pub fn release(&self) {
+        self.maps.iter().for_each(|map| map.release(map.as_ref()));
     }
 }

@@ -56,14 +56,56 @@ impl IpcWriter {
     }
 }
 
-/// The record batches of a file, their buffers pointing into its memory map.
-pub(crate) fn open(path: &Path) -> Result<Vec<RecordBatch>, DataError> {
+/// The memory map of a file. What it gives back to the system is read again, from the system's cache of files or from disk, when it
+/// is next looked at: so memory need not grow with what has been read.
+#[derive(Clone)]
+pub(crate) struct Map(Arc<memmap2::Mmap>);
+
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Map {
+    /// Has the system begin to read a part that is needed soon.
+    pub(crate) fn fetch(&self, part: &[u8]) {
+        #[cfg(unix)]
+        if let Some((offset, length)) = self.place(part) {
+            // Advice: nothing is lost where it is not taken.
+            let _ = self.0.advise_range(memmap2::Advice::WillNeed, offset, length);
+        }
+    }
+
+    /// Gives the memory of a part back to the system.
+    pub(crate) fn release(&self, part: &[u8]) {
+        #[cfg(unix)]
+        if let Some((offset, length)) = self.place(part) {
+            // SAFETY: the map is of a file and cannot be written to, so its pages hold what the file holds, also when they are
+            // read anew. (What could be lost are changes to a map, or pages that no file backs.)
+            #[allow(unsafe_code)]
+            let _ =
+                unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+        }
+    }
+
+    /// Offset and length of a part in bytes; none where it lies elsewhere, because its numbers had to be moved to be aligned.
+    #[cfg(unix)]
+    fn place(&self, part: &[u8]) -> Option<(usize, usize)> {
+        let offset = part.as_ptr().addr().checked_sub(self.0.as_ptr().addr())?;
+        (offset.checked_add(part.len())? <= self.0.len()).then_some((offset, part.len()))
+    }
+}
+
+/// The record batches of a file, their buffers pointing into its memory map, and that.
+pub(crate) fn open(path: &Path) -> Result<(Vec<RecordBatch>, Map), DataError> {
     let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
     // SAFETY: the map is of a published artifact or of a finished shard, and neither is written to again (files in
     // the store are read-only); the store's promise stands in for the one the compiler cannot check.
     #[allow(unsafe_code)]
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| DataError::io("read", path, e))?;
-    let buffer = Buffer::from(bytes::Bytes::from_owner(map));
+    let map = Map(Arc::new(map));
+    let buffer = Buffer::from(bytes::Bytes::from_owner(map.clone()));
     let damaged = |message: String| DataError::damaged(path, message);
 
     const TRAILER: usize = 10;
@@ -93,7 +135,7 @@ pub(crate) fn open(path: &Path) -> Result<Vec<RecordBatch>, DataError> {
         let batch = decoder.read_record_batch(block, &data).map_err(|e| damaged(e.to_string()))?;
         batches.push(batch.ok_or_else(|| damaged("a block holds no record batch".into()))?);
     }
-    Ok(batches)
+    Ok((batches, map))
 }
 
 /// A column of a batch as its array type, or what is wrong with the file.
@@ -106,4 +148,44 @@ pub(crate) fn column<'a, T: 'static>(
         .column_by_name(name)
         .and_then(|column| column.as_any().downcast_ref())
         .ok_or_else(|| DataError::damaged(path, format!("column \"{name}\" is missing or of another type")))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use arrow_array::UInt8Array;
+
+    /// Kibibytes of a mapped file that are this process's memory.
+    fn resident(path: &Path) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut of_file = maps.lines().skip_while(|line| !line.ends_with(path.to_str().unwrap()));
+        let line = of_file.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_released_is_no_longer_resident_and_reads_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("numbers.arrow");
+        let schema = Schema::new(vec![Field::new("x", DataType::UInt8, false)]);
+        let numbers: Vec<u8> = (0..4 << 20).map(|i| (i % 251) as u8).collect();
+        let mut writer = IpcWriter::create(&path, schema).unwrap();
+        writer.write(vec![Arc::new(UInt8Array::from(numbers.clone()))]).unwrap();
+        writer.finish().unwrap();
+
+        let (batches, map) = open(&path).unwrap();
+        let column = column::<UInt8Array>(&path, &batches[0], "x").unwrap();
+        for _ in 0..2 {
+            map.fetch(column.values());
+            assert!(column.values() == numbers.as_slice());
+            assert!(resident(&path) >= 4096);
+            map.release(&column.values()[1 << 20..3 << 20]);
+            assert!(resident(&path) <= 2048 + 64, "half is released");
+            map.release(map.as_ref());
+            assert!(resident(&path) <= 64, "all is released");
+        }
+        // What lies elsewhere is left alone.
+        map.release(&numbers);
+        assert!(column.values() == numbers.as_slice());
+    }
 }

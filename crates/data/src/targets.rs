@@ -187,6 +187,7 @@ pub struct Targets {
     rows: Vec<Target>,
     low_res: Vec<UInt8Array>,
     original: Vec<BinaryArray>,
+    map: ipc::Map,
 }
 
 impl Targets {
@@ -200,10 +201,11 @@ impl Targets {
         check_format(&path, &header.format, FORMAT)?;
         let rows: Vec<Target> = table::read(&dir.join("targets.parquet"))?;
         let masks = dir.join("masks.arrow");
+        let (batches, map) = ipc::open(&masks)?;
         let mut targets =
-            Self { low_res_size: header.low_res_size, rows, low_res: Vec::new(), original: Vec::new() };
+            Self { low_res_size: header.low_res_size, rows, low_res: Vec::new(), original: Vec::new(), map };
         let cells = (header.low_res_size * header.low_res_size) as usize;
-        for batch in ipc::open(&masks)? {
+        for batch in batches {
             let (low_res, original) = targets.check_batch(&masks, &batch, cells)?;
             targets.low_res.push(low_res);
             targets.original.push(original);
@@ -265,6 +267,12 @@ impl Targets {
     /// The mask of target `index` at original resolution.
     pub fn mask(&self, index: usize) -> Mask {
         unpack(self.packed(index), self.rows[index].original())
+    }
+
+    /// Gives the memory of all masks back to the system, so that memory does not grow with what has been read. They can be read
+    /// again at any time.
+    pub fn release(&self) {
+        self.map.release(self.map.as_ref());
     }
 
     fn packed(&self, index: usize) -> &[u8] {

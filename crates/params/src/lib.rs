@@ -440,8 +440,8 @@ pub struct Runtime {
     /// Optimiser steps of `train` after which its state is saved within an epoch, too. 0: only at the ends of epochs.
     ///
     /// A save of ViT-B's decoder writes 49 MB (weights and AdamW's moments), 16 MB more where the kept epoch is another one since
-    /// the last save, and 16 MB more with `train.ema`. Synced to disk that took 0.5 s on a machine under load, on which an
-    /// optimiser step with one sample took 0.9 s.
+    /// the last save, and 16 MB more with `train.ema`. Training waits until they are written, not until they are on the disk, unless
+    /// the save before is still on its way there.
     pub save_steps: u32,
 }
 

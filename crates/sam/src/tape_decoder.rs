@@ -190,8 +190,23 @@ impl TapeDecoder {
     /// # Panics
     /// When these have other sizes.
     pub fn forward(&self, embedding: &[f32], prompt: &[f32], precision: Precision, run: &mut Run) {
+        run.tape.clear(precision);
+        run.end = Some(self.logits(embedding, prompt, run));
+    }
+
+    /// [`TapeDecoder::forward`] in single precision without a way back, and without the work for one. The logits are the same.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn predict(&self, embedding: &[f32], prompt: &[f32], run: &mut Run) {
+        run.tape.clear_forward_only(Precision::F32);
+        self.logits(embedding, prompt, run);
+        run.end = None;
+    }
+
+    /// Runs all layers on a cleared tape; where the logits are on it.
+    fn logits(&self, embedding: &[f32], prompt: &[f32], run: &mut Run) -> Value {
         let (tape, weights, c) = (&mut run.tape, self.parameters.as_slice(), self.channels);
-        tape.clear(precision);
         let tokens = tape.stack(weights, self.layers.tokens, prompt, c);
         let cells = self.grid * self.grid;
         let image = tape.filled(cells, c, |image| transpose_add(embedding, &self.no_mask, image));
@@ -213,11 +228,11 @@ impl TapeDecoder {
         let x = tape.linear(weights, self.layers.upscale2, x, Activation::Gelu);
         let logits = tape.product(x, weight);
 
-        run.end = Some(logits);
         run.logits.resize(16 * cells, 0.0);
         for (place, logit) in places(self.grid).zip(run.tape.value(logits)) {
             run.logits[place] = *logit;
         }
+        logits
     }
 
     /// Goes back through [`TapeDecoder::forward`] from the gradient by its logits.
@@ -289,10 +304,11 @@ fn transpose_add(x: &[f32], row: &[f32], out: &mut [f32]) {
     const TOGETHER: usize = 16;
     let (c, n) = (row.len(), x.len() / row.len());
     for (block, out) in out.chunks_mut(TOGETHER * c).enumerate() {
+        let rows = out.len() / c;
         for (channel, added) in row.iter().enumerate() {
-            let x = &x[channel * n + block * TOGETHER..];
-            for (out, x) in out.chunks_exact_mut(c).zip(x) {
-                out[channel] = x + added;
+            let x = &x[channel * n + block * TOGETHER..][..rows];
+            for (i, x) in x.iter().enumerate() {
+                out[i * c + channel] = x + added;
             }
         }
     }
@@ -306,28 +322,45 @@ fn values<const D: usize>(tensor: Tensor<Cpu, D>) -> Result<Vec<f32>, Error> {
 }
 
 impl Layout {
-    /// Index in memory of each value on disk.
-    fn order(self, shape: &[usize]) -> Box<dyn Iterator<Item = usize>> {
+    /// A tensor on disk as matrices, one after the other: how many, and their rows and columns. In memory each is transposed.
+    fn matrices(self, shape: &[usize]) -> Option<[usize; 3]> {
         match (self, shape) {
-            (Self::Linear, &[out, inner]) => {
-                Box::new((0..out).flat_map(move |o| (0..inner).map(move |i| i * out + o)))
-            }
-            (Self::Upscaling, &[inner, out, ..]) => Box::new((0..inner).flat_map(move |i| {
-                (0..out).flat_map(move |o| (0..4).map(move |quad| (i * 4 + quad) * out + o))
-            })),
-            _ => Box::new(0..shape.iter().product()),
+            (Self::Linear, &[out, inner]) => Some([1, out, inner]),
+            (Self::Upscaling, &[inner, out, ..]) => Some([inner, out, 4]),
+            _ => None,
         }
     }
 
     fn to_disk(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
-        self.order(shape).map(|i| values[i]).collect()
+        let matrices = self.matrices(shape);
+        matrices
+            .map_or_else(|| values.to_vec(), |[count, rows, cols]| transposed(values, [count, cols, rows]))
     }
 
     fn to_memory(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; values.len()];
-        self.order(shape).zip(values).for_each(|(i, value)| out[i] = *value);
-        out
+        self.matrices(shape).map_or_else(|| values.to_vec(), |matrices| transposed(values, matrices))
     }
+}
+
+/// Matrices, one after the other, each transposed.
+fn transposed(x: &[f32], [count, rows, cols]: [usize; 3]) -> Vec<f32> {
+    /// Side of the squares that are transposed one after the other: their lines stay in the first cache.
+    const SIDE: usize = 16;
+    let mut out = vec![0.0; x.len()];
+    for matrix in 0..count {
+        let start = matrix * rows * cols;
+        let (x, out) = (&x[start..][..rows * cols], &mut out[start..][..rows * cols]);
+        for top in (0..rows).step_by(SIDE) {
+            for left in (0..cols).step_by(SIDE) {
+                for column in left..cols.min(left + SIDE) {
+                    for row in top..rows.min(top + SIDE) {
+                        out[column * rows + row] = x[row * cols + column];
+                    }
+                }
+            }
+        }
+    }
+    out
 }
 
 /// Takes the tensors of the layers by their names.

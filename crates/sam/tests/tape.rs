@@ -288,6 +288,38 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 }
 
 #[test]
+fn a_prediction_without_a_way_back_has_the_same_bits_and_leaves_none() {
+    let case = Case::random(SamConfig::named("tiny").unwrap());
+    let decoder = TapeDecoder::from_tensors(&case.config, case.decoder.clone(), &case.prompts).unwrap();
+    let prompts = Prompts::boxes(&BOXES[..1], &Default::default()).unwrap();
+    let tokens: Vec<f32> = case.prompts.forward(&prompts).sparse.unwrap().into_data().to_vec().unwrap();
+    let (embedding, tokens) = (&case.embeddings[0], tokens.as_slice());
+    let mut run = Run::default();
+    decoder.forward(embedding, tokens, Precision::F32, &mut run);
+    let bits = |run: &Run| run.logits().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let expected = bits(&run);
+    // In memory that a way back has left its numbers in, and once more.
+    decoder.backward(&case.gradients[0], &mut run);
+    for _ in 0..2 {
+        decoder.predict(embedding, tokens, &mut run);
+        assert!(bits(&run) == expected);
+    }
+    decoder.backward(&case.gradients[0], &mut run);
+    let mut sums = decoder.zeros();
+    decoder.gradients([&run].into_iter(), &mut sums);
+    assert!(sums.iter().flatten().all(|x| *x == 0.0), "gradients of a sample that did not go back");
+    // And what learns after it does so as ever.
+    let gradients = |run: &mut Run| {
+        decoder.forward(embedding, tokens, Precision::F32, run);
+        decoder.backward(&case.gradients[0], run);
+        let mut sums = decoder.zeros();
+        decoder.gradients([&*run].into_iter(), &mut sums);
+        sums
+    };
+    assert!(gradients(&mut run) == gradients(&mut Run::default()));
+}
+
+#[test]
 fn tensors_come_back_as_they_were() {
     let case = Case::random(SamConfig::named("tiny").unwrap());
     let decoder = TapeDecoder::from_tensors(&case.config, case.decoder.clone(), &case.prompts).unwrap();

@@ -6,8 +6,15 @@
 //! product for each head would, because those are far too narrow.
 //!
 //! Scores and weights are `[many, t * h]`, heads innermost.
+//!
+//! The many tokens are taken in blocks, each on any thread. What is summed over all of them is summed in each block and then over the
+//! blocks in their order, so the number of threads changes no bit.
 
-use resect_kernels::{Into, Matrix, each, each2, exp_negative, matmul, vectorised};
+use rayon::prelude::*;
+use resect_kernels::{Into, Matrix, by_rows, each, each2, exp_negative, matmul, vectorised};
+
+/// Rows of a block over which is summed.
+const BLOCK: usize = 512;
 
 /// Heads that have a loop of their own, compiled for exactly so many; all published models have them.
 const USUAL_HEADS: usize = 8;
@@ -37,92 +44,145 @@ pub(crate) fn gather(spread: &[f32], channels: usize, heads: usize, scale: f32, 
 
 /// `out = many few^T`: `[n, c]` and `[t * h, c]` to `[n, t * h]`.
 pub(crate) fn scores(many: &[f32], few: &[f32], channels: usize, out: &mut [f32]) {
-    matmul(out, Matrix::new(many, channels), Matrix::new(few, channels).transposed(), Into::Replace);
+    by_rows(many.len() / channels, [out], |rows, [out]| {
+        let many = &many[rows.start * channels..rows.end * channels];
+        matmul(out, Matrix::new(many, channels), Matrix::new(few, channels).transposed(), Into::Replace);
+    });
 }
 
 /// `out (+)= weights few`: `[n, t * h]` and `[t * h, c]` to `[n, c]`.
 pub(crate) fn to_many(weights: &[f32], few: &[f32], channels: usize, out: &mut [f32], into: Into) {
     let columns = few.len() / channels;
-    matmul(out, Matrix::new(weights, columns), Matrix::new(few, channels), into);
+    by_rows(weights.len() / columns, [out], |rows, [out]| {
+        let weights = &weights[rows.start * columns..rows.end * columns];
+        matmul(out, Matrix::new(weights, columns), Matrix::new(few, channels), into);
+    });
 }
 
 /// `out = weights^T many`: `[n, t * h]` and `[n, c]` to `[t * h, c]`.
 pub(crate) fn to_few(weights: &[f32], many: &[f32], channels: usize, out: &mut [f32]) {
     let columns = out.len() / channels;
-    matmul(out, Matrix::new(weights, columns).transposed(), Matrix::new(many, channels), Into::Replace);
+    let product = |(weights, many): (&[f32], &[f32]), out: &mut [f32]| {
+        matmul(out, Matrix::new(weights, columns).transposed(), Matrix::new(many, channels), Into::Replace);
+    };
+    let blocks = weights.par_chunks(BLOCK * columns).zip(many.par_chunks(BLOCK * channels));
+    over_blocks(blocks, out, product, |sum, x| sum + x);
+}
+
+/// Does some work on each block of rows, on any thread, and folds what comes of it, block by block, into `out`.
+fn over_blocks<T: Send>(
+    blocks: impl IndexedParallelIterator<Item = T>,
+    out: &mut [f32],
+    work: impl Fn(T, &mut [f32]) + Sync,
+    fold: impl Fn(f32, f32) -> f32,
+) {
+    let mut parts = vec![0.0; blocks.len() * out.len()];
+    blocks.zip(parts.par_chunks_mut(out.len())).for_each(|(block, part)| work(block, part));
+    let (first, rest) = parts.split_at(out.len());
+    out.copy_from_slice(first);
+    for part in rest.chunks_exact(out.len()) {
+        each(out, part, |out, x| *out = fold(*out, x));
+    }
 }
 
 /// Softmax of scores down each column: each of the few tokens attends to the many.
-pub(crate) fn softmax_columns(scores: &mut [f32], columns: usize, scratch: &mut [f32]) {
-    let (top, sum) = scratch.split_at_mut(columns);
-    vectorised(
-        #[inline(always)]
-        || {
-            top.fill(f32::NEG_INFINITY);
-            sum.fill(0.0);
-            for row in scores.chunks_exact(columns) {
-                each(top, row, |top, x| *top = if *top > x { *top } else { x });
-            }
-            for row in scores.chunks_exact_mut(columns) {
-                for (x, (top, sum)) in row.iter_mut().zip(top.iter().zip(sum.iter_mut())) {
-                    *x = exp_negative(*x - top);
-                    *sum += *x;
+pub(crate) fn softmax_columns(scores: &mut [f32], columns: usize) {
+    let (mut top, mut sum) = (vec![0.0; columns], vec![0.0; columns]);
+    let highest = |scores: &[f32], top: &mut [f32]| {
+        vectorised(
+            #[inline(always)]
+            || {
+                top.fill(f32::NEG_INFINITY);
+                for row in scores.chunks_exact(columns) {
+                    each(top, row, |top, x| *top = higher(*top, x));
                 }
-            }
-            for sum in sum.iter_mut() {
-                *sum = 1.0 / *sum;
-            }
-            for row in scores.chunks_exact_mut(columns) {
-                each(row, sum, |x, inverse| *x *= inverse);
-            }
-        },
-    );
+            },
+        );
+    };
+    over_blocks(scores.par_chunks(BLOCK * columns), &mut top, highest, higher);
+    let exponentials = |scores: &mut [f32], sum: &mut [f32]| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in scores.chunks_exact_mut(columns) {
+                    each(row, &top, |x, top| *x = exp_negative(*x - top));
+                    each(sum, row, |sum, x| *sum += x);
+                }
+            },
+        );
+    };
+    over_blocks(scores.par_chunks_mut(BLOCK * columns), &mut sum, exponentials, |sum, x| sum + x);
+    sum.iter_mut().for_each(|sum| *sum = 1.0 / *sum);
+    by_rows(scores.len() / columns, [scores], |_, [scores]| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in scores.chunks_exact_mut(columns) {
+                    each(row, &sum, |x, inverse| *x *= inverse);
+                }
+            },
+        );
+    });
+}
+
+/// The larger of two numbers; the second where the first is none.
+#[inline(always)]
+fn higher(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 /// Turns gradients of the weights of [`softmax_columns`] into those of the scores.
-pub(crate) fn softmax_columns_backward(
-    weights: &[f32],
-    gradients: &mut [f32],
-    columns: usize,
-    scratch: &mut [f32],
-) {
-    let sum = &mut scratch[..columns];
-    vectorised(
-        #[inline(always)]
-        || {
-            sum.fill(0.0);
-            for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact(columns)) {
-                each2(sum, p, d, |sum, p, d| *sum = p.mul_add(d, *sum));
-            }
-            for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns)) {
-                each2(d, p, sum, |d, p, sum| *d = p * (*d - sum));
-            }
-        },
-    );
+pub(crate) fn softmax_columns_backward(weights: &[f32], gradients: &mut [f32], columns: usize) {
+    let mut sum = vec![0.0; columns];
+    let sums = |(weights, gradients): (&[f32], &[f32]), sum: &mut [f32]| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact(columns)) {
+                    each2(sum, p, d, |sum, p, d| *sum = p.mul_add(d, *sum));
+                }
+            },
+        );
+    };
+    let blocks = weights.par_chunks(BLOCK * columns).zip(gradients.par_chunks(BLOCK * columns));
+    over_blocks(blocks, &mut sum, sums, |sum, x| sum + x);
+    by_rows(weights.len() / columns, [gradients], |rows, [gradients]| {
+        let weights = &weights[rows.start * columns..rows.end * columns];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns)) {
+                    each2(d, p, &sum, |d, p, sum| *d = p * (*d - sum));
+                }
+            },
+        );
+    });
 }
 
 /// Softmax of scores over the few tokens, for each of the many and each head.
 pub(crate) fn softmax_groups(scores: &mut [f32], columns: usize, heads: usize) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for row in scores.chunks_exact_mut(columns) {
-                match heads {
-                    USUAL_HEADS => softmax_lanes(row.as_chunks_mut::<USUAL_HEADS>().0),
-                    _ => (0..heads).for_each(|h| {
-                        let top = row[h..].iter().step_by(heads);
-                        let top = top.fold(f32::NEG_INFINITY, |top, x| if top > *x { top } else { *x });
-                        let mut sum = 0.0;
-                        for x in row[h..].iter_mut().step_by(heads) {
-                            *x = exp_negative(*x - top);
-                            sum += *x;
-                        }
-                        row[h..].iter_mut().step_by(heads).for_each(|x| *x /= sum);
-                    }),
+    by_rows(scores.len() / columns, [scores], |_, [scores]| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in scores.chunks_exact_mut(columns) {
+                    match heads {
+                        USUAL_HEADS => softmax_lanes(row.as_chunks_mut::<USUAL_HEADS>().0),
+                        _ => (0..heads).for_each(|h| {
+                            let top = row[h..].iter().step_by(heads);
+                            let top = top.fold(f32::NEG_INFINITY, |top, x| higher(top, *x));
+                            let mut sum = 0.0;
+                            for x in row[h..].iter_mut().step_by(heads) {
+                                *x = exp_negative(*x - top);
+                                sum += *x;
+                            }
+                            row[h..].iter_mut().step_by(heads).for_each(|x| *x /= sum);
+                        }),
+                    }
                 }
-            }
-        },
-    );
+            },
+        );
+    });
 }
 
 #[inline(always)]
@@ -130,7 +190,7 @@ fn softmax_lanes<const H: usize>(tokens: &mut [[f32; H]]) {
     let (mut top, mut sum) = ([f32::NEG_INFINITY; H], [0f32; H]);
     for token in tokens.iter() {
         for h in 0..H {
-            top[h] = if top[h] > token[h] { top[h] } else { token[h] };
+            top[h] = higher(top[h], token[h]);
         }
     }
     for token in tokens.iter_mut() {
@@ -149,32 +209,35 @@ fn softmax_lanes<const H: usize>(tokens: &mut [[f32; H]]) {
 
 /// Turns gradients of the weights of [`softmax_groups`] into those of the scores.
 pub(crate) fn softmax_groups_backward(weights: &[f32], gradients: &mut [f32], columns: usize, heads: usize) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns)) {
-                match heads {
-                    USUAL_HEADS => {
-                        let (p, d) = (p.as_chunks::<USUAL_HEADS>().0, d.as_chunks_mut::<USUAL_HEADS>().0);
-                        let mut sum = [0f32; USUAL_HEADS];
-                        for (p, d) in p.iter().zip(d.iter()) {
-                            for h in 0..USUAL_HEADS {
-                                sum[h] = p[h].mul_add(d[h], sum[h]);
+    by_rows(weights.len() / columns, [gradients], |rows, [gradients]| {
+        let weights = &weights[rows.start * columns..rows.end * columns];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns)) {
+                    match heads {
+                        USUAL_HEADS => {
+                            let (p, d) = (p.as_chunks::<USUAL_HEADS>().0, d.as_chunks_mut::<USUAL_HEADS>().0);
+                            let mut sum = [0f32; USUAL_HEADS];
+                            for (p, d) in p.iter().zip(d.iter()) {
+                                for h in 0..USUAL_HEADS {
+                                    sum[h] = p[h].mul_add(d[h], sum[h]);
+                                }
+                            }
+                            for (p, d) in p.iter().zip(d) {
+                                for h in 0..USUAL_HEADS {
+                                    d[h] = p[h] * (d[h] - sum[h]);
+                                }
                             }
                         }
-                        for (p, d) in p.iter().zip(d) {
-                            for h in 0..USUAL_HEADS {
-                                d[h] = p[h] * (d[h] - sum[h]);
-                            }
-                        }
+                        _ => (0..heads).for_each(|h| {
+                            let places = || (h..columns).step_by(heads);
+                            let sum: f32 = places().map(|i| p[i] * d[i]).sum();
+                            places().for_each(|i| d[i] = p[i] * (d[i] - sum));
+                        }),
                     }
-                    _ => (0..heads).for_each(|h| {
-                        let places = || (h..columns).step_by(heads);
-                        let sum: f32 = places().map(|i| p[i] * d[i]).sum();
-                        places().for_each(|i| d[i] = p[i] * (d[i] - sum));
-                    }),
                 }
-            }
-        },
-    );
+            },
+        );
+    });
 }

@@ -126,16 +126,25 @@ pub struct Tape {
     free: Vec<Vec<f32>>,
     /// To what operands of products are rounded.
     precision: Precision,
+    /// Whether there is no way back, and nothing noted for one.
+    forward_only: bool,
 }
 
 impl Tape {
     /// Forgets all values; their memory serves the next ones, whose products have operands of this precision.
     pub fn clear(&mut self, precision: Precision) {
         self.precision = precision;
+        self.forward_only = false;
         self.ops.clear();
         for node in self.nodes.drain(..) {
             self.free.extend([node.data, node.gradient].into_iter().filter(|buffer| !buffer.is_empty()));
         }
+    }
+
+    /// [`Tape::clear`] for a sample of which no gradient is wanted: what only the way back needs is neither computed nor kept.
+    pub fn clear_forward_only(&mut self, precision: Precision) {
+        self.clear(precision);
+        self.forward_only = true;
     }
 
     /// A value's elements, row after row.
@@ -260,19 +269,16 @@ impl Tape {
                         let variance = squares_about(unit, mean) / cols as f32;
                         let scale = 1.0 / (variance + layer.epsilon).sqrt();
                         *inverse = scale;
-                        for (unit, (y, (weight, bias))) in
-                            unit.iter_mut().zip(y.iter_mut().zip(weight.iter().zip(bias)))
-                        {
-                            *unit = (*unit - mean) * scale;
-                            *y = unit.mul_add(*weight, *bias);
-                        }
+                        unit.iter_mut().for_each(|unit| *unit = (*unit - mean) * scale);
+                        y.copy_from_slice(bias);
+                        each2(y, unit, weight, |y, unit, weight| *y = unit.mul_add(weight, *y));
                     }
                     activate(activation, y, slope);
                 },
             );
         });
         let slope = self.slope(activation, slope);
-        let [unit, inverse] = [(cols, unit), (1, inverse)].map(|(cols, data)| self.push(cols, data, false));
+        let [unit, inverse] = [(cols, unit), (1, inverse)].map(|(cols, data)| self.keep(cols, data));
         let y = self.push(cols, y, true);
         self.note(Op::Norm { a, b, layer, unit, inverse, slope }, y)
     }
@@ -290,18 +296,16 @@ impl Tape {
         spread(&self.operand(few), channels, heads, scale, &mut tall);
         scores(&self.operand(many), &tall, channels, &mut weights);
         if few_queries {
-            let mut scratch = self.buffer(2 * columns);
-            softmax_columns(&mut weights, columns, &mut scratch);
+            softmax_columns(&mut weights, columns);
             to_few(&operand(self.precision, &weights), &self.operand(v), channels, &mut tall);
             gather(&tall, channels, heads, 1.0, &mut y);
-            self.free.push(scratch);
         } else {
             softmax_groups(&mut weights, columns, heads);
             spread(&self.operand(v), channels, heads, 1.0, &mut tall);
             to_many(&operand(self.precision, &weights), &tall, channels, &mut y, Into::Replace);
         }
         self.free.push(tall);
-        let weights = self.push(columns, weights, false);
+        let weights = self.keep(columns, weights);
         let y = self.push(channels, y, true);
         self.note(Op::Attention { q, k, v, heads, weights }, y)
     }
@@ -442,11 +446,10 @@ impl Tape {
         let (d_operand, p_operand, v_operand) =
             (operand(self.precision, &d), self.operand(weights), self.operand(v));
         if few_queries {
-            let mut scratch = vec![0.0; columns];
             spread(&d_operand, channels, heads, 1.0, &mut tall);
             scores(&v_operand, &tall, channels, &mut dp);
             to_many(&p_operand, &tall, channels, &mut dv, into_v);
-            softmax_columns_backward(p, &mut dp, columns, &mut scratch);
+            softmax_columns_backward(p, &mut dp, columns);
         } else {
             spread(&v_operand, channels, heads, 1.0, &mut tall);
             scores(&d_operand, &tall, channels, &mut dp);
@@ -549,8 +552,19 @@ impl Tape {
         Value(self.nodes.len() - 1)
     }
 
+    /// Keeps what only the way back needs; without one its memory is free.
+    fn keep(&mut self, cols: usize, data: Vec<f32>) -> Value {
+        if self.forward_only {
+            self.free.extend(Some(data).filter(|data| !data.is_empty()));
+            return self.push(cols, Vec::new(), false);
+        }
+        self.push(cols, data, false)
+    }
+
     fn note(&mut self, op: Op, y: Value) -> Value {
-        self.ops.push((op, y));
+        if !self.forward_only {
+            self.ops.push((op, y));
+        }
         y
     }
 
@@ -562,16 +576,16 @@ impl Tape {
         }
     }
 
-    /// A buffer for an activation's derivative; empty where the result tells it.
+    /// A buffer for an activation's derivative; empty where the result tells it, or nobody asks.
     fn slope_buffer(&mut self, activation: Activation, len: usize) -> Vec<f32> {
-        self.buffer(if activation == Activation::Gelu { len } else { 0 })
+        self.buffer(if activation == Activation::Gelu && !self.forward_only { len } else { 0 })
     }
 
     fn slope(&mut self, activation: Activation, slope: Vec<f32>) -> Slope {
         match activation {
             Activation::None => Slope::One,
             Activation::Relu => Slope::Step,
-            Activation::Gelu => Slope::Kept(self.push(1, slope, false)),
+            Activation::Gelu => Slope::Kept(self.keep(1, slope)),
         }
     }
 
@@ -671,7 +685,7 @@ fn accumulate(sum: &mut [f32], d: &[f32]) {
     each(sum, d, |sum, d| *sum += d);
 }
 
-/// Activates in place; the GELU's derivative goes to `slope`.
+/// Activates in place; the GELU's derivative goes to `slope`, unless that is empty.
 #[inline(always)]
 fn activate(activation: Activation, y: &mut [f32], slope: &mut [f32]) {
     match activation {
@@ -680,6 +694,11 @@ fn activate(activation: Activation, y: &mut [f32], slope: &mut [f32]) {
         Activation::Relu => {
             for y in y {
                 *y = if *y < 0.0 { 0.0 } else { *y };
+            }
+        }
+        Activation::Gelu if slope.is_empty() => {
+            for y in y {
+                *y = gelu(*y).0;
             }
         }
         Activation::Gelu => {

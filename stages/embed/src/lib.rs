@@ -153,7 +153,11 @@ pub fn run_with(
             );
             Ok(embeddings)
         },
-        |shard, encoded| Ok(writer.write_shard(shard.index, &hints.complete(shard.rows, &encoded, length))?),
+        |shard, encoded| {
+            writer.write_shard(shard.index, &hints.complete(shard.rows, &encoded, length))?;
+            images.release();
+            Ok(())
+        },
     )?;
     let rate = encoded_rows as f64 / began.elapsed().as_secs_f64();
     report.timing(&serde_json::json!({

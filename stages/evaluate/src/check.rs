@@ -1,17 +1,15 @@
 //! Whether a GPU decodes as the CPU does.
 
-use burn::tensor::backend::Backend;
 use resect_device::{DeviceError, SINGLE_TOLERANCE, compare};
-use resect_sam::Cpu;
 
-use crate::decode::{Decoders, Logits};
+use crate::decode::{Decode, Logits};
 use crate::samples::Sample;
 use crate::{EvaluateError, Method};
 
 /// Decodes a batch on the CPU, too. The largest difference, as a share of the largest logit.
-pub(crate) fn agree<B: Backend>(
-    decoders: &Decoders<'_, B>,
-    reference: &Decoders<'_, Cpu>,
+pub(crate) fn agree(
+    decoders: &mut impl Decode,
+    reference: &mut impl Decode,
     batch: &[Sample<'_>],
 ) -> Result<f32, EvaluateError> {
     let (found, expected) = (decoders.decode(batch)?, reference.decode(batch)?);

@@ -1,13 +1,14 @@
 //! The two decoders, one prompt encoder and the image embeddings: boxes to mask logits.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use resect_checkpoint::{Checkpoint, TensorFile};
+use rayon::prelude::*;
+use resect_checkpoint::{Checkpoint, NamedTensor, Part, TensorFile, part_tensors};
 use resect_data::checkpoint::DECODER_FILE;
 use resect_data::embeddings::Embeddings;
 use resect_geometry::{Mask, Size, View, upscale_logits};
-use resect_sam::{MaskDecoder, PromptEmbeddings, PromptEncoder, Prompts};
+use resect_sam::{Cpu, MaskDecoder, PromptEmbeddings, PromptEncoder, Prompts, Run, TapeDecoder};
 
 use crate::samples::Sample;
 use crate::{EvaluateError, Method};
@@ -19,7 +20,75 @@ pub(crate) struct Logits {
 }
 
 /// What turns a box on an image into masks: once as the base checkpoint does it, once as the tuned decoder does.
-pub(crate) struct Decoders<'a, B: Backend> {
+pub(crate) trait Decode {
+    /// The logits of each target, prompted with its tight box.
+    fn decode(&mut self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError>;
+}
+
+/// Decodes on the CPU, each target on any thread.
+pub(crate) struct OnTapes<'a> {
+    embeddings: &'a Embeddings,
+    prompts: PromptEncoder<Cpu>,
+    untuned: TapeDecoder,
+    tuned: TapeDecoder,
+    /// The memory of the targets that are decoded together.
+    lanes: Vec<(Run, Vec<f32>)>,
+}
+
+impl<'a> OnTapes<'a> {
+    /// Loads the base checkpoint's prompt encoder and decoder, and the decoder of the checkpoint artifact in `tuned`.
+    pub(crate) fn load(
+        base: &Checkpoint,
+        tuned: &Path,
+        embeddings: &'a Embeddings,
+    ) -> Result<Self, EvaluateError> {
+        let prompts = prompt_encoder(base, &Default::default())?;
+        let (path, tensors) = tuned_tensors(tuned)?;
+        let tuned = TapeDecoder::from_tensors(base.config(), tensors, &prompts)
+            .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
+        let specs = part_tensors(base.config(), Part::MaskDecoder);
+        let tensors = specs.iter().map(|spec| base.tensor(&spec.name)).collect::<Result<_, _>>();
+        let untuned = TapeDecoder::from_tensors(
+            base.config(),
+            tensors.map_err(|e| EvaluateError::Base(e.into()))?,
+            &prompts,
+        );
+        let untuned = untuned.map_err(|e| EvaluateError::BaseModel(e.into()))?;
+        Ok(Self { embeddings, prompts, untuned, tuned, lanes: Vec::new() })
+    }
+}
+
+impl Decode for OnTapes<'_> {
+    fn decode(&mut self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError> {
+        let Self { embeddings, prompts, untuned, tuned, lanes } = self;
+        let tokens = embed_boxes(prompts, samples, &Default::default())?.sparse;
+        let tokens: Vec<f32> =
+            tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default();
+        let length = tokens.len() / samples.len().max(1);
+        let decode = |(run, embedding): &mut (Run, Vec<f32>), sample: &Sample<'_>, tokens: &[f32]| {
+            embedding.clear();
+            embeddings.append_to(&sample.target.pixel_hash, View::Identity, embedding);
+            let mut logits = |decoder: &TapeDecoder, method| {
+                decoder.predict(embedding, tokens, run);
+                finite(run.logits(), sample, method)
+            };
+            let untuned = logits(untuned, Method::Untuned)?;
+            Ok(Logits { untuned, tuned: logits(tuned, Method::Tuned)? })
+        };
+        let together = samples.len().min(rayon::current_num_threads()).max(1);
+        lanes.resize_with(together.max(lanes.len()), Default::default);
+        let mut decoded: Vec<Result<Logits, EvaluateError>> = Vec::with_capacity(samples.len());
+        for (samples, tokens) in samples.chunks(together).zip(tokens.chunks(together * length)) {
+            let inputs = samples.par_iter().zip(tokens.par_chunks(length));
+            let lanes = lanes.par_iter_mut().zip(inputs).with_max_len(1);
+            decoded.par_extend(lanes.map(|(lane, (sample, tokens))| decode(lane, sample, tokens)));
+        }
+        decoded.into_iter().collect()
+    }
+}
+
+/// Decodes on the device of a backend, all targets together.
+pub(crate) struct OnTensors<'a, B: Backend> {
     embeddings: &'a Embeddings,
     prompts: PromptEncoder<B>,
     /// The encoding of every place of the grid, `[1, C, g, g]`.
@@ -29,46 +98,21 @@ pub(crate) struct Decoders<'a, B: Backend> {
     device: B::Device,
 }
 
-impl<'a, B: Backend> Decoders<'a, B> {
-    /// Loads the base checkpoint's prompt encoder and decoder, and the decoder of the checkpoint artifact in `tuned`.
+impl<'a, B: Backend> OnTensors<'a, B> {
+    /// As [`OnTapes::load`].
     pub(crate) fn load(
         base: &Checkpoint,
         tuned: &Path,
         embeddings: &'a Embeddings,
         device: &B::Device,
     ) -> Result<Self, EvaluateError> {
-        let path = tuned.join(DECODER_FILE);
-        if !path.exists() {
-            return Err(EvaluateError::NoDecoder { path });
-        }
-        let tensors = TensorFile::open(&path)
-            .and_then(|file| file.read_all())
-            .map_err(|e| EvaluateError::Tuned(e.into()))?;
+        let (path, tensors) = tuned_tensors(tuned)?;
         let tuned = MaskDecoder::from_tensors(base.config(), tensors, device)
             .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
         let untuned = MaskDecoder::load(base, device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
-        let prompts = PromptEncoder::load(base, device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
+        let prompts = prompt_encoder(base, device)?;
         let position = prompts.image_positional_encoding();
         Ok(Self { embeddings, prompts, position, untuned, tuned, device: device.clone() })
-    }
-
-    /// The logits of each target, prompted with its tight box.
-    pub(crate) fn decode(&self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError> {
-        let [channels, height, width] = self.embeddings.shape();
-        let mut values = Vec::with_capacity(samples.len() * channels * height * width);
-        let mut boxes = Vec::with_capacity(samples.len());
-        for Sample { target, .. } in samples {
-            self.embeddings.append_to(&target.pixel_hash, View::Identity, &mut values);
-            boxes.push(target.bounding_box().to_model(target.original(), target.resized()));
-        }
-        let embeddings = TensorData::new(values, [samples.len(), channels, height, width]);
-        let embeddings = Tensor::from_data(embeddings, &self.device);
-        let prompts = Prompts::boxes(&boxes, &self.device).map_err(|e| EvaluateError::Prompt(e.into()))?;
-        let prompts = self.prompts.forward(&prompts);
-
-        let untuned = self.logits(&self.untuned, embeddings.clone(), &prompts, samples, Method::Untuned)?;
-        let tuned = self.logits(&self.tuned, embeddings, &prompts, samples, Method::Tuned)?;
-        Ok(untuned.into_iter().zip(tuned).map(|(untuned, tuned)| Logits { untuned, tuned }).collect())
     }
 
     fn logits(
@@ -83,12 +127,63 @@ impl<'a, B: Backend> Decoders<'a, B> {
         let [_, _, height, width] = logits.dims();
         let all: Vec<f32> = logits.into_data().convert::<f32>().iter().collect();
         let rows = samples.iter().zip(all.chunks(height * width));
-        rows.map(|(sample, logits)| match logits.iter().all(|logit| logit.is_finite()) {
-            true => Ok(logits.to_vec()),
-            // A comparison with NaN is false: unnoticed, it would pass for background.
-            false => Err(EvaluateError::NotFinite { id: sample.target.id.clone(), method }),
-        })
-        .collect()
+        rows.map(|(sample, logits)| finite(logits, sample, method)).collect()
+    }
+}
+
+impl<B: Backend> Decode for OnTensors<'_, B> {
+    fn decode(&mut self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError> {
+        let [channels, height, width] = self.embeddings.shape();
+        let mut values = Vec::with_capacity(samples.len() * channels * height * width);
+        for Sample { target, .. } in samples {
+            self.embeddings.append_to(&target.pixel_hash, View::Identity, &mut values);
+        }
+        let embeddings = TensorData::new(values, [samples.len(), channels, height, width]);
+        let embeddings = Tensor::from_data(embeddings, &self.device);
+        let prompts = embed_boxes(&self.prompts, samples, &self.device)?;
+
+        let untuned = self.logits(&self.untuned, embeddings.clone(), &prompts, samples, Method::Untuned)?;
+        let tuned = self.logits(&self.tuned, embeddings, &prompts, samples, Method::Tuned)?;
+        Ok(untuned.into_iter().zip(tuned).map(|(untuned, tuned)| Logits { untuned, tuned }).collect())
+    }
+}
+
+fn prompt_encoder<B: Backend>(
+    base: &Checkpoint,
+    device: &B::Device,
+) -> Result<PromptEncoder<B>, EvaluateError> {
+    PromptEncoder::load(base, device).map_err(|e| EvaluateError::BaseModel(e.into()))
+}
+
+/// The tuned decoder's file and what is in it.
+fn tuned_tensors(checkpoint: &Path) -> Result<(PathBuf, Vec<NamedTensor>), EvaluateError> {
+    let path = checkpoint.join(DECODER_FILE);
+    if !path.exists() {
+        return Err(EvaluateError::NoDecoder { path });
+    }
+    let tensors = TensorFile::open(&path).and_then(|file| file.read_all());
+    Ok((path, tensors.map_err(|e| EvaluateError::Tuned(e.into()))?))
+}
+
+/// The tight boxes as the decoder takes them.
+fn embed_boxes<B: Backend>(
+    prompts: &PromptEncoder<B>,
+    samples: &[Sample<'_>],
+    device: &B::Device,
+) -> Result<PromptEmbeddings<B>, EvaluateError> {
+    let boxes: Vec<[f32; 4]> = samples
+        .iter()
+        .map(|Sample { target, .. }| target.bounding_box().to_model(target.original(), target.resized()))
+        .collect();
+    let boxes = Prompts::boxes(&boxes, device).map_err(|e| EvaluateError::Prompt(e.into()))?;
+    Ok(prompts.forward(&boxes))
+}
+
+/// Logits that are numbers. A comparison with NaN is false: unnoticed, it would pass for background.
+fn finite(logits: &[f32], sample: &Sample<'_>, method: Method) -> Result<Vec<f32>, EvaluateError> {
+    match logits.iter().all(|logit| logit.is_finite()) {
+        true => Ok(logits.to_vec()),
+        false => Err(EvaluateError::NotFinite { id: sample.target.id.clone(), method }),
     }
 }
 

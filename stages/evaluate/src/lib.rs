@@ -37,10 +37,9 @@ use resect_data::targets::Targets;
 use resect_device::Device;
 use resect_geometry::Mask;
 use resect_params::{EvaluateParams, Runtime};
-use resect_sam::Cpu;
 use resect_stage::Reporter;
 
-use decode::{Decoders, Logits};
+use decode::{Decode, Logits, OnTapes, OnTensors};
 use evaluation::Scores;
 use metrics::{Score, overlap};
 use samples::Sample;
@@ -79,7 +78,11 @@ pub fn run(
     report: &Reporter,
 ) -> Result<(), EvaluateError> {
     match device {
-        Device::Cpu => run_with::<Cpu>(&Default::default(), false, inputs, params, runtime, out, report),
+        Device::Cpu => {
+            let opened = Opened::open(inputs)?;
+            let mut decoders = OnTapes::load(&opened.base, inputs.checkpoint, &opened.embeddings)?;
+            opened.evaluate(&mut decoders, params, runtime, out, report)
+        }
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
             let (device, gpu) = resect_sam::open_cuda(index)?;
@@ -87,58 +90,89 @@ pub fn run(
             let needed = |prompts| resect_sam::memory::decoding(base.config(), prompts);
             resect_device::check_memory(index, needed, runtime.decode_batch.max(1), "runtime.decode_batch")?;
             report.note(format!("computes on {gpu}"));
-            run_with::<resect_sam::Cuda>(&device, true, inputs, params, runtime, out, report)
+            run_with::<resect_sam::Cuda>(&device, inputs, params, runtime, out, report)
         }
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(resect_device::DeviceError::NotBuilt { device }.into()),
     }
 }
 
-/// [`run`] on the device of a backend; `compared` with the CPU or not.
+/// [`run`] on the device of a backend, whose first batch is compared with the CPU.
 ///
 /// # Errors
 /// As there.
 pub fn run_with<B: Backend>(
     device: &B::Device,
-    compared: bool,
     inputs: &Inputs<'_>,
     params: &EvaluateParams,
     runtime: &Runtime,
     out: &Path,
     report: &Reporter,
 ) -> Result<(), EvaluateError> {
-    let images = Images::open(inputs.images)?;
-    let embeddings = Embeddings::open(inputs.embeddings)?;
-    let targets = Targets::open(inputs.targets)?;
-    let base = open(inputs.base)?;
-    let decoders = Decoders::<B>::load(&base, inputs.checkpoint, &embeddings, device)?;
-    let summary = Summary::read(inputs.checkpoint)?;
-    samples::check_model(base.config(), &images, &embeddings, &targets)?;
-    let samples = samples::collect(&images, &embeddings, &targets)?;
-    let grids = Grids { low_res: targets.low_res_size(), input: images.longest_side() };
+    let opened = Opened::open(inputs)?;
+    let Opened { base, embeddings, .. } = &opened;
+    let mut decoders = OnTensors::<B>::load(base, inputs.checkpoint, embeddings, device)?;
+    let mut reference = OnTapes::load(base, inputs.checkpoint, embeddings)?;
+    let samples = opened.samples()?;
+    let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
+    let difference = check::agree(&mut decoders, &mut reference, first)?;
+    report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
+    opened.evaluate(&mut decoders, params, runtime, out, report)
+}
 
-    if compared {
-        let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
-        let reference = Decoders::<Cpu>::load(&base, inputs.checkpoint, &embeddings, &Default::default())?;
-        let difference = check::agree(&decoders, &reference, first)?;
-        report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
-    }
-    let mut scores = Vec::with_capacity(samples.len());
-    for batch in samples.chunks(runtime.decode_batch.max(1)) {
-        let logits = decoders.decode(batch)?;
-        let scored = batch.par_iter().zip(&logits).map(|(sample, logits)| score(sample, logits, grids));
-        scores.append(&mut scored.collect());
-        report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
+/// The artifacts that are read.
+struct Opened {
+    images: Images,
+    embeddings: Embeddings,
+    targets: Targets,
+    base: Checkpoint,
+    summary: Summary,
+}
+
+impl Opened {
+    fn open(inputs: &Inputs<'_>) -> Result<Self, EvaluateError> {
+        Ok(Self {
+            images: Images::open(inputs.images)?,
+            embeddings: Embeddings::open(inputs.embeddings)?,
+            targets: Targets::open(inputs.targets)?,
+            base: open(inputs.base)?,
+            summary: Summary::read(inputs.checkpoint)?,
+        })
     }
 
-    let metrics = Metrics::of(&samples, &scores, &summary, params.size_bounds);
-    resect_data::write_json(&out.join("metrics.json"), &metrics)?;
-    let rows = evaluation::sample_rows(&samples, &scores, params.size_bounds);
-    resect_data::table::write(&out.join("samples.parquet"), &rows)?;
-    let worst = worst::select(&samples, &scores, params.overlays as usize);
-    worst::draw(&worst, &decoders, runtime, grids, &out.join("overlays"), report)?;
-    notes::notes(&metrics).into_iter().for_each(|line| report.note(line));
-    Ok(())
+    fn samples(&self) -> Result<Vec<Sample<'_>>, EvaluateError> {
+        samples::check_model(self.base.config(), &self.images, &self.embeddings, &self.targets)?;
+        samples::collect(&self.images, &self.embeddings, &self.targets)
+    }
+
+    fn evaluate(
+        &self,
+        decoders: &mut impl Decode,
+        params: &EvaluateParams,
+        runtime: &Runtime,
+        out: &Path,
+        report: &Reporter,
+    ) -> Result<(), EvaluateError> {
+        let samples = self.samples()?;
+        let grids = Grids { low_res: self.targets.low_res_size(), input: self.images.longest_side() };
+        let mut scores = Vec::with_capacity(samples.len());
+        for batch in samples.chunks(runtime.decode_batch.max(1)) {
+            let logits = decoders.decode(batch)?;
+            let scored = batch.par_iter().zip(&logits).map(|(sample, logits)| score(sample, logits, grids));
+            scores.append(&mut scored.collect());
+            samples::release(batch, &self.images, &self.embeddings, &self.targets);
+            report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
+        }
+
+        let metrics = Metrics::of(&samples, &scores, &self.summary, params.size_bounds);
+        resect_data::write_json(&out.join("metrics.json"), &metrics)?;
+        let rows = evaluation::sample_rows(&samples, &scores, params.size_bounds);
+        resect_data::table::write(&out.join("samples.parquet"), &rows)?;
+        let worst = worst::select(&samples, &scores, params.overlays as usize);
+        worst::draw(&worst, decoders, runtime, grids, &out.join("overlays"), report)?;
+        notes::notes(&metrics).into_iter().for_each(|line| report.note(line));
+        Ok(())
+    }
 }
 
 fn open(base: &Path) -> Result<Checkpoint, EvaluateError> {

@@ -70,6 +70,15 @@ pub(crate) fn collect<'a>(
     Ok(samples)
 }
 
+/// Gives the memory of what was read for some samples back to the system: memory does not grow with the number of samples.
+pub(crate) fn release(samples: &[Sample<'_>], images: &Images, embeddings: &Embeddings, targets: &Targets) {
+    for sample in samples {
+        embeddings.release(&sample.target.pixel_hash, View::Identity);
+    }
+    images.release();
+    targets.release();
+}
+
 /// Every input must have been made for the model of the base checkpoint.
 pub(crate) fn check_model(
     config: &SamConfig,

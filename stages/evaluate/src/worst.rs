@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use burn::tensor::backend::Backend;
 use rayon::prelude::*;
 use resect_params::Runtime;
 use resect_stage::Reporter;
 
-use crate::decode::{self, Decoders, Logits};
+use crate::decode::{self, Decode, Logits};
 use crate::evaluation::{Method, Scores};
 use crate::overlay::{self, Prediction};
 use crate::samples::Sample;
@@ -28,9 +27,9 @@ pub(crate) fn select<'a>(
 }
 
 /// Draws them into `dir`. They are decoded again: keeping all masks until the worst are known would need memory for all.
-pub(crate) fn draw<B: Backend>(
+pub(crate) fn draw(
     worst: &[(Sample<'_>, Scores)],
-    decoders: &Decoders<'_, B>,
+    decoders: &mut impl Decode,
     runtime: &Runtime,
     grids: Grids,
     dir: &Path,

@@ -1,5 +1,6 @@
 //! The exponential moving average of the weights.
 
+use rayon::prelude::*;
 use resect_checkpoint::NamedTensor;
 
 /// `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`: the first update copies the weights, each later one
@@ -19,11 +20,11 @@ impl Average {
     /// Takes the weights after a further step.
     pub fn update(&mut self, weights: Vec<NamedTensor>) {
         let weight = (1.0 - self.decay) as f32;
-        for (average, now) in self.tensors.iter_mut().zip(by_name(weights)) {
+        self.tensors.par_iter_mut().zip(by_name(weights)).with_max_len(1).for_each(|(average, now)| {
             for (a, w) in average.data.iter_mut().zip(&now.data) {
                 *a = lerp(*a, *w, weight);
             }
-        }
+        });
     }
 
     /// The averaged weights.

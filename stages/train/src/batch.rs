@@ -3,12 +3,14 @@
 use crate::TrainError;
 use crate::augment::Seen;
 use crate::prompt::Prompt;
+use rayon::prelude::*;
 use resect_checkpoint::SamConfig;
 use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
 use resect_geometry::{Size, View};
 use resect_params::TrainParams;
 use resect_sam::{Cpu, PromptEncoder};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Embeddings and targets that are known to fit each other and the model.
@@ -62,7 +64,7 @@ impl<'a> Samples<'a> {
     }
 
     /// The targets.
-    pub fn targets(&self) -> &Targets {
+    pub fn targets(&self) -> &'a Targets {
         self.targets
     }
 
@@ -70,11 +72,11 @@ impl<'a> Samples<'a> {
     /// of the original image; each is turned as its target is seen.
     pub fn tokens(
         &self,
-        chosen: &[Seen<'_>],
+        chosen: &[Seen],
         prompts: &[Prompt],
         encoder: &PromptEncoder<Cpu>,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
-        let one = |(seen, prompt): (&Seen<'_>, &Prompt)| {
+        let one = |(seen, prompt): (&Seen, &Prompt)| {
             let tokens =
                 encoder.forward(&prompt.to_model(&self.targets.rows()[seen.target], seen.view)?).sparse;
             Ok(tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default())
@@ -82,16 +84,41 @@ impl<'a> Samples<'a> {
         chosen.iter().zip(prompts).map(one).collect()
     }
 
-    /// The chosen targets with their tokens.
-    pub fn with_tokens(&'a self, chosen: &'a [Seen<'a>], tokens: &'a [Vec<f32>]) -> Vec<Sample<'a>> {
-        let samples = chosen.iter().zip(tokens).filter_map(|(seen, tokens)| {
+    /// The masks of the chosen targets.
+    pub fn masks(&self, chosen: &[Seen]) -> Vec<Cow<'_, [u8]>> {
+        chosen.par_iter().with_max_len(1).map(|seen| seen.mask(self.targets)).collect()
+    }
+
+    /// The chosen targets with their tokens and masks.
+    pub fn with<'s>(
+        &'s self,
+        chosen: &[Seen],
+        tokens: &'s [Vec<f32>],
+        masks: &'s [Cow<'_, [u8]>],
+    ) -> Vec<Sample<'s>> {
+        let samples = chosen.iter().zip(tokens).zip(masks).filter_map(|((seen, tokens), mask)| {
             let target = &self.targets.rows()[seen.target];
             // That each has an embedding was checked in `new`.
             let embedding = self.embeddings.get(&target.pixel_hash, seen.view)?;
             let image = seen.view.size(target.original()).with_longest_side(self.targets.low_res_size());
-            Some(Sample { name: &target.id, embedding, tokens, mask: &seen.mask, image })
+            Some(Sample { name: &target.id, embedding, tokens, mask, image })
         });
         samples.collect()
+    }
+
+    /// Has the system begin to read what is needed next from disk, while something else is computed.
+    pub fn fetch(&self, chosen: &[Seen]) {
+        for seen in chosen {
+            self.embeddings.fetch(&self.targets.rows()[seen.target].pixel_hash, seen.view);
+        }
+    }
+
+    /// Gives the memory of what was read back to the system: memory does not grow with the number of samples.
+    pub fn release(&self, chosen: &[Seen]) {
+        for seen in chosen {
+            self.embeddings.release(&self.targets.rows()[seen.target].pixel_hash, seen.view);
+        }
+        self.targets.release();
     }
 }
 

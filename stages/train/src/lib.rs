@@ -251,12 +251,13 @@ pub fn run_with<T: Trainer>(
     let rate = LearningRate::new(params, steps)?;
     parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
     if !T::IS_REFERENCE {
-        let first: Vec<Seen<'_>> =
-            train.iter().map(|&i| Seen::upright(&targets, i)).take(params.batch_size as usize).collect();
+        let first: Vec<Seen> =
+            train.iter().map(|&i| Seen::upright(i)).take(params.batch_size as usize).collect();
         let boxes = first.iter().map(|seen| Prompt::Box(targets.rows()[seen.target].bounding_box()));
         let tokens = samples.tokens(&first, &boxes.collect::<Vec<_>>(), &prompts)?;
         let make = check::Make { config: base.config(), prompts: &prompts, params };
-        let batch = samples.with_tokens(&first, &tokens);
+        let masks = samples.masks(&first);
+        let batch = samples.with(&first, &tokens, &masks);
         let difference = check::agrees::<T>(&make, device, &decoder_tensors(&base)?, &batch)?;
         report.note(format!("agrees with the CPU on a first step to {difference:.1e}"));
     }

@@ -1,6 +1,7 @@
 //! What samples are prompted with: boxes and points in pixels of the original image.
 
 use crate::TrainError;
+use rayon::prelude::*;
 use resect_data::targets::{Target, Targets};
 use resect_geometry::{PixelBox, Size, View, point_to_model};
 use resect_params::{JitterUnit, Prompts as Kind, TrainParams};
@@ -67,7 +68,7 @@ pub fn drawn(
             Ok(Prompt::Points(points))
         }
     };
-    chosen.iter().map(one).collect()
+    chosen.par_iter().map(one).collect()
 }
 
 /// The prompts of validation, each beside the place of its target: tight boxes, most interior points, or both.

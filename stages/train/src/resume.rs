@@ -13,7 +13,8 @@
 //!   progress.json         kept epoch, position within the epoch and its loss so far
 //! ```
 //!
-//! A folder appears whole, by a rename, and the one before it goes after that. Names sort as training goes.
+//! A folder appears whole, by a rename, and the one before it goes after that. Names sort as training goes. Training goes on while
+//! a state is on its way to the disk.
 
 use crate::TrainError;
 use crate::average::Average;
@@ -26,6 +27,7 @@ use resect_params::{Keep, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 const WEIGHTS: &str = "decoder.safetensors";
 const AVERAGE: &str = "average.safetensors";
@@ -147,30 +149,78 @@ pub fn failed(action: &'static str, path: &Path, error: impl std::fmt::Display) 
     TrainError::State { action, path: path.into(), message: error.to_string() }
 }
 
-/// Saves the state.
-pub fn save(state: &Path, trainer: &impl Trainer, progress: &Progress) -> Result<(), TrainError> {
-    let dir = state.join(progress.folder());
-    let aside = state.join("writing");
-    remove(&aside)?;
-    std::fs::create_dir_all(&aside).map_err(|e| failed("write", &aside, e))?;
+/// Saves states, one after the other.
+#[derive(Default)]
+pub struct Saver {
+    /// The state that is on its way to the disk.
+    pending: Option<JoinHandle<Result<(), TrainError>>>,
+}
+
+impl Saver {
+    /// Saves the state: its files are written when this returns, and synced and renamed in the background. What went wrong there with
+    /// the state before is told first.
+    pub fn save(
+        &mut self,
+        state: &Path,
+        trainer: &impl Trainer,
+        progress: &Progress,
+    ) -> Result<(), TrainError> {
+        self.finish()?;
+        let aside = state.join("writing");
+        let older = write(state, &aside, trainer, progress)?;
+        let dir = state.join(progress.folder());
+        let appear = move || appear(&aside, &dir, &older);
+        let thread = std::thread::Builder::new().name("save".into());
+        self.pending = Some(thread.spawn(appear).map_err(|e| failed("write", state, e))?);
+        Ok(())
+    }
+
+    /// Waits until the last state is on the disk.
+    pub fn finish(&mut self) -> Result<(), TrainError> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        pending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        // Training failed with an error that matters more.
+        let _ = self.pending.take().map(JoinHandle::join);
+    }
+}
+
+/// Writes the files of a state into the folder `aside`, and says which states there are.
+fn write(
+    state: &Path,
+    aside: &Path,
+    trainer: &impl Trainer,
+    progress: &Progress,
+) -> Result<Vec<PathBuf>, TrainError> {
+    remove(aside)?;
+    std::fs::create_dir_all(aside).map_err(|e| failed("write", aside, e))?;
     write_safetensors(&aside.join(WEIGHTS), trainer.tensors(), None)?;
     if let Some(average) = &progress.average {
         write_safetensors(&aside.join(AVERAGE), average.tensors().to_vec(), None)?;
     }
     let older = all(state)?;
-    if progress.kept > 0 && !same_kept(older.last(), progress.kept, &aside) {
+    if progress.kept > 0 && !same_kept(older.last(), progress.kept, aside) {
         write_safetensors(&aside.join(KEPT), progress.kept_tensors.clone(), None)?;
     }
-    trainer.save(&aside)?;
+    trainer.save(aside)?;
     table::write(&aside.join(HISTORY), &progress.steps)?;
     table::write(&aside.join(EPOCHS), &progress.epochs)?;
     let Progress { kept, groups, loss, .. } = *progress;
     write_json(&aside.join(POSITION), &Saved { kept, groups, loss })?;
-    for path in entries(&aside)? {
+    Ok(older)
+}
+
+/// Gives a written state its name, once it is on the disk, and removes the older ones.
+fn appear(aside: &Path, dir: &Path, older: &[PathBuf]) -> Result<(), TrainError> {
+    for path in entries(aside)? {
         std::fs::File::open(&path).and_then(|f| f.sync_all()).map_err(|e| failed("write", &path, e))?;
     }
-    std::fs::rename(&aside, &dir).map_err(|e| failed("write", &dir, e))?;
-    older.iter().filter(|path| **path != dir).try_for_each(|path| remove(path))
+    std::fs::rename(aside, dir).map_err(|e| failed("write", dir, e))?;
+    older.iter().filter(|path| *path != dir).try_for_each(|path| remove(path))
 }
 
 /// Takes the kept weights over from the state before, by a second name for the same file, if they are the same epoch's.

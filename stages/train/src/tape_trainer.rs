@@ -42,10 +42,9 @@ struct Lane {
 }
 
 impl Lane {
-    fn forward(&mut self, decoder: &TapeDecoder, sample: &Sample<'_>, precision: Precision) {
+    fn read(&mut self, sample: &Sample<'_>) {
         self.embedding.clear();
         sample.embedding.append_to(&mut self.embedding);
-        decoder.forward(&self.embedding, sample.tokens, precision, &mut self.run);
     }
 }
 
@@ -105,8 +104,9 @@ impl Trainer for TapeTrainer {
             .zip(batch)
             .with_max_len(1)
             .map(|(lane, sample)| {
-                lane.forward(decoder, sample, precision);
-                let Lane { run, gradient, .. } = lane;
+                lane.read(sample);
+                let Lane { run, embedding, gradient } = lane;
+                decoder.forward(embedding, sample.tokens, precision, run);
                 gradient.resize(run.logits().len(), 0.0);
                 let loss = SampleLoss::of(objective, sample.image, run.logits(), sample.mask, gradient);
                 loss.gradient(run.logits(), sample.mask, share, gradient);
@@ -143,7 +143,8 @@ impl Trainer for TapeTrainer {
         let mut logits = Vec::with_capacity(batch.len());
         for batch in batch.chunks(together.max(1)) {
             logits.par_extend(lanes.par_iter_mut().zip(batch).map(|(lane, sample)| {
-                lane.forward(decoder, sample, Precision::F32);
+                lane.read(sample);
+                decoder.predict(&lane.embedding, sample.tokens, &mut lane.run);
                 lane.run.logits().to_vec()
             }));
         }

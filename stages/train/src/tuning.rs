@@ -1,13 +1,13 @@
 //! The loop: epochs of optimiser steps, each epoch scored, the state saved in between.
 
-use crate::augment;
+use crate::augment::{self, Seen};
 use crate::average::Average;
-use crate::batch::{self, Sample, Samples};
+use crate::batch::{self, Samples};
 use crate::clock::{Clock, timed};
 use crate::loss::Values;
 use crate::loss_scale;
 use crate::prompt;
-use crate::resume::{self, Progress};
+use crate::resume::{self, Progress, Saver};
 use crate::schedule::LearningRate;
 use crate::trainer::{Stepped, Trainer};
 use crate::validate::{Score, Validation};
@@ -63,6 +63,7 @@ pub struct Tuning<'a, T: Trainer> {
     trainer: T,
     progress: Progress,
     clock: Clock,
+    saver: Saver,
 }
 
 impl<'a, T: Trainer> Tuning<'a, T> {
@@ -86,7 +87,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
                 (trainer, progress)
             }
         };
-        Ok(Self { setting, trainer, progress, clock })
+        Ok(Self { setting, trainer, progress, clock, saver: Saver::default() })
     }
 
     /// Trains to the end.
@@ -98,6 +99,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             self.clock.epochs.push(began.elapsed().as_secs_f64());
             self.tell(Plain::Always);
         }
+        timed(&mut self.clock.saving, || self.saver.finish())?;
         self.setting.report.timing(&self.clock.timing());
         Ok(self.progress)
     }
@@ -110,18 +112,22 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         let drawn = prompt::drawn(samples.targets(), &order, params, epoch)?;
         let seen = augment::drawn(samples.targets(), &order, params, epoch);
         let tokens = samples.tokens(&seen, &drawn, prompts)?;
-        let epoch_samples = samples.with_tokens(&seen, &tokens);
-        let batches: Vec<&[Sample<'_>]> = epoch_samples.chunks(params.batch_size as usize).collect();
+        let together = (params.batch_size * params.accumulation) as usize;
+        let groups: Vec<_> = seen.chunks(together).zip(tokens.chunks(together)).collect();
         let is_due = |step: u32| runtime.save_steps > 0 && step.is_multiple_of(runtime.save_steps);
-        for group in batches.chunks(params.accumulation as usize).skip(self.progress.groups) {
-            self.step(epoch, group)?;
+        for (i, (group, tokens)) in groups.iter().enumerate().skip(self.progress.groups) {
+            if let Some((next, _)) = groups.get(i + 1) {
+                samples.fetch(next);
+            }
+            self.step(epoch, group, tokens)?;
+            samples.release(group);
             // After the last step the epoch is ended first.
             if is_due(self.progress.step()) && self.progress.groups < self.setting.steps() {
-                self.check_weights(epoch, group)?;
+                self.sound_weights(epoch, group)?;
                 self.save()?;
             }
         }
-        if let Some(last) = batches.chunks(params.accumulation as usize).last() {
+        if let Some((last, _)) = groups.last() {
             self.end_epoch(epoch, last)?;
         }
         if epoch.is_multiple_of(runtime.save_epochs) || is_due(self.progress.step()) {
@@ -131,12 +137,17 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     }
 
     /// Takes an optimiser step with the gradients of a group of batches.
-    fn step(&mut self, epoch: u32, group: &[&[Sample<'_>]]) -> Result<(), TrainError> {
+    fn step(&mut self, epoch: u32, group: &[Seen], tokens: &[Vec<f32>]) -> Result<(), TrainError> {
         let began = Instant::now();
+        let Setting { params, samples, .. } = self.setting;
+        let masks = samples.masks(group);
+        let learnt = samples.with(group, tokens, &masks);
+        let batches = learnt.chunks(params.batch_size as usize);
         let step = self.progress.step() + 1;
         let learning_rate = self.setting.rate.of(epoch, step);
         let mut sum = Values::default();
-        for batch in group {
+        let count = batches.len() as f64;
+        for batch in batches {
             // Divided by the full count even in an incomplete last group, as the published loop does.
             let values = self.trainer.learn(batch);
             if !values.total().is_finite() {
@@ -145,7 +156,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             self.progress.loss += values.total();
             sum += values;
         }
-        let mean = sum / group.len() as f64;
+        let mean = sum / count;
         let stepped = self.trainer.step(learning_rate);
         let taken = matches!(stepped, Stepped::Taken { .. });
         let gradient_norm = loss_scale::gradient_norm(stepped, epoch, step)?;
@@ -164,11 +175,11 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         self.setting.report.row("steps", table::cells(&row));
         self.progress.steps.push(row);
         self.progress.groups += 1;
-        if taken && self.setting.params.ema > 0.0 {
+        if taken && params.ema > 0.0 {
             self.average();
         }
         self.clock.steps += 1;
-        self.clock.samples += group.iter().map(|batch| batch.len() as u64).sum::<u64>();
+        self.clock.samples += group.len() as u64;
         self.clock.learning += began.elapsed().as_secs_f64();
         self.tell(Plain::Never);
         Ok(())
@@ -184,9 +195,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     }
 
     /// Scores the epoch's weights, or their average, and keeps them if they are to be kept. `last` is the last step's group.
-    fn end_epoch(&mut self, epoch: u32, last: &[&[Sample<'_>]]) -> Result<(), TrainError> {
-        self.check_weights(epoch, last)?;
-        let Self { setting, trainer, progress, clock } = self;
+    fn end_epoch(&mut self, epoch: u32, last: &[Seen]) -> Result<(), TrainError> {
+        let weights = self.sound_weights(epoch, last)?;
+        let Self { setting, trainer, progress, clock, .. } = self;
         let score = timed(&mut clock.validation, || match &progress.average {
             None => Ok::<_, TrainError>(setting.score(trainer)),
             Some(average) => {
@@ -207,41 +218,38 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         setting.report.row("epochs", table::cells(&row));
-        progress.end_epoch(row, setting.params.keep, || trainer.tensors());
+        progress.end_epoch(row, setting.params.keep, || weights);
         Ok(())
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
-        let Self { setting, trainer, progress, clock } = self;
-        timed(&mut clock.saving, || resume::save(setting.state, trainer, progress))
+        let Self { setting, trainer, progress, clock, saver } = self;
+        timed(&mut clock.saving, || saver.save(setting.state, trainer, progress))
     }
 
-    /// Weights that are no numbers must neither be kept nor saved.
-    fn check_weights(&self, epoch: u32, group: &[&[Sample<'_>]]) -> Result<(), TrainError> {
-        for tensor in self.trainer.tensors() {
+    /// The weights. Those that are no numbers must neither be kept nor saved.
+    fn sound_weights(&mut self, epoch: u32, group: &[Seen]) -> Result<Vec<NamedTensor>, TrainError> {
+        let weights = self.trainer.tensors();
+        for tensor in &weights {
             if let Some(value) = tensor.data.iter().find(|x| !x.is_finite()) {
                 let what = format!("a weight of {}", tensor.name);
                 return Err(self.not_finite(&what, f64::from(*value), epoch, self.progress.step(), group));
             }
         }
-        Ok(())
+        Ok(weights)
     }
 
-    fn not_finite(
-        &self,
-        what: &str,
-        value: f64,
-        epoch: u32,
-        step: u32,
-        group: &[&[Sample<'_>]],
-    ) -> TrainError {
+    fn not_finite(&mut self, what: &str, value: f64, epoch: u32, step: u32, group: &[Seen]) -> TrainError {
+        // What is told is the newest state, also if that is on its way to the disk. Should it fail, it is the one before.
+        let _ = self.saver.finish();
+        let targets = self.setting.samples.targets().rows();
         TrainError::NotFinite(Box::new(NotFinite {
             what: what.to_owned(),
             value,
             epoch,
             step,
             learning_rate: self.setting.rate.of(epoch, step),
-            samples: group.iter().copied().flatten().map(|sample| sample.name.to_owned()).collect(),
+            samples: group.iter().map(|seen| targets[seen.target].id.clone()).collect(),
             state: resume::newest(self.setting.state).ok().flatten(),
         }))
     }

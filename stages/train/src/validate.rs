@@ -7,6 +7,7 @@ use crate::loss::{Objective, Values};
 use crate::prompt;
 use crate::sample_loss::SampleLoss;
 use crate::trainer::Trainer;
+use rayon::prelude::*;
 use resect_geometry::Size;
 use resect_params::{Runtime, TrainParams};
 use resect_sam::{Cpu, PromptEncoder};
@@ -23,7 +24,7 @@ pub struct Validation<'a> {
     samples: &'a Samples<'a>,
     objective: Objective,
     /// Of each prompt: its target and its tokens.
-    chosen: Vec<Seen<'a>>,
+    chosen: Vec<Seen>,
     tokens: Vec<Vec<f32>>,
 }
 
@@ -37,8 +38,7 @@ impl<'a> Validation<'a> {
     ) -> Result<Self, TrainError> {
         let (chosen, prompts): (Vec<usize>, Vec<_>) =
             prompt::fixed(samples.targets(), chosen, params)?.into_iter().unzip();
-        let upright = |target| Seen::upright(samples.targets(), target);
-        let chosen: Vec<Seen<'a>> = chosen.into_iter().map(upright).collect();
+        let chosen: Vec<Seen> = chosen.into_iter().map(Seen::upright).collect();
         let tokens = samples.tokens(&chosen, &prompts, encoder)?;
         Ok(Self { samples, objective: Objective::new(params), chosen, tokens })
     }
@@ -48,18 +48,34 @@ impl<'a> Validation<'a> {
         if self.chosen.is_empty() {
             return None;
         }
-        let (mut loss, mut dice, mut probabilities) = (Values::default(), 0.0, Vec::new());
-        let samples = self.samples.with_tokens(&self.chosen, &self.tokens);
-        for batch in samples.chunks(runtime.decode_batch.max(1)) {
-            for (logits, sample) in trainer.logits(batch).iter().zip(batch) {
-                probabilities.resize(logits.len(), 0.0);
-                let (objective, Sample { mask, image, .. }) = (self.objective, *sample);
-                loss += SampleLoss::of(objective, image, logits, mask, &mut probabilities).values();
-                dice += hard_dice(objective, image, logits, mask);
+        let together = runtime.decode_batch.max(1);
+        let chunks: Vec<_> = self.chosen.chunks(together).zip(self.tokens.chunks(together)).collect();
+        let (mut loss, mut dice) = (Values::default(), 0.0);
+        for (i, (chosen, tokens)) in chunks.iter().enumerate() {
+            if let Some((next, _)) = chunks.get(i + 1) {
+                self.samples.fetch(next);
             }
+            let masks = self.samples.masks(chosen);
+            let batch = self.samples.with(chosen, tokens, &masks);
+            let logits = trainer.logits(&batch);
+            let scores = logits.into_par_iter().zip(&batch).map(|(logits, sample)| self.of(logits, sample));
+            // Summed in their order, whichever thread was first.
+            for score in scores.collect::<Vec<_>>() {
+                loss += score.0;
+                dice += score.1;
+            }
+            self.samples.release(chosen);
         }
         let n = self.chosen.len() as f64;
         Some(Score { loss: (loss / n).total(), dice: dice / n })
+    }
+
+    /// Loss and Dice of a sample's logits.
+    fn of(&self, logits: Vec<f32>, sample: &Sample<'_>) -> (Values, f64) {
+        let (objective, Sample { mask, image, .. }) = (self.objective, *sample);
+        let dice = hard_dice(objective, image, &logits, mask);
+        let mut probabilities = vec![0.0; logits.len()];
+        (SampleLoss::of(objective, image, &logits, mask, &mut probabilities).values(), dice)
     }
 }
 

@@ -191,6 +191,8 @@ thread_local! {
     static WEIGHTS: RefCell<Vec<Vec<NamedTensor>>> = const { RefCell::new(Vec::new()) };
     /// The step whose gradient is no number.
     static BAD_STEP: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The name that a save is to have, and cannot: a file has it.
+    static TAKEN: Cell<&'static str> = const { Cell::new("") };
 }
 
 /// A trainer that is watched, and disturbed: by a save that breaks off half-way, by a gradient that overflows.
@@ -235,6 +237,9 @@ impl<T: Trainer> Trainer for Watched<T> {
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
+        if !TAKEN.get().is_empty() {
+            std::fs::write(dir.parent().unwrap().join(TAKEN.get()), "").unwrap();
+        }
         match SAVES.get() {
             0 => Err(TrainError::NothingToTrain),
             left => {
@@ -491,4 +496,17 @@ fn a_gradient_that_is_no_number_stops_training() {
     let error = error.err().unwrap().to_string();
     assert!(error.starts_with("the gradient's norm is inf in epoch 2, step 6 (learning rate "), "{error}");
     assert!(error.contains("epoch-00001. Lower"), "{error}");
+}
+
+#[test]
+fn a_state_that_cannot_be_published_in_the_background_is_an_error_before_the_next() {
+    let project = Project::new(VALIDATION, None);
+    for (taken, epochs) in [("epoch-00001", 3), ("epoch-00003", 3)] {
+        TAKEN.set(taken);
+        let params = TrainParams { epochs, ..params() };
+        let result = project.train::<Watched<TapeTrainer>>(&params, &Runtime::default(), taken);
+        let Err(error) = result.map_err(|error| *error) else { panic!("it cannot have saved {taken}") };
+        let TrainError::State { action: "write", path, .. } = &error else { panic!("{error}") };
+        assert!(path.ends_with(taken), "{error}");
+    }
 }
