@@ -11,6 +11,7 @@ use resect_geometry::Size;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// Format of `images.json`.
 pub const FORMAT: &str = "resect-images/1.0";
@@ -70,12 +71,14 @@ pub struct Writer {
     rows: usize,
     shard: Option<ipc::IpcWriter>,
     batch: Vec<Image>,
+    /// Syncs the shard before, which takes the disk time and no processor.
+    syncing: Option<JoinHandle<Result<(), DataError>>>,
 }
 
 impl Writer {
     /// Begins an artifact in an existing folder.
     pub fn new(dir: &Path, longest_side: u32) -> Self {
-        Self { dir: dir.into(), longest_side, rows: 0, shard: None, batch: Vec::new() }
+        Self { dir: dir.into(), longest_side, rows: 0, shard: None, batch: Vec::new(), syncing: None }
     }
 
     /// Adds the next image.
@@ -89,10 +92,20 @@ impl Writer {
         if self.batch.len() == BATCH_ROWS || shard_is_full {
             self.flush()?;
         }
-        if shard_is_full && let Some(shard) = self.shard.take() {
-            shard.finish()?;
-        }
+        if shard_is_full { self.end_shard() } else { Ok(()) }
+    }
+
+    /// Has the shard synced while the next one is filled; there is no third.
+    fn end_shard(&mut self) -> Result<(), DataError> {
+        self.synced()?;
+        self.syncing = self.shard.take().map(|shard| std::thread::spawn(|| shard.finish()));
         Ok(())
+    }
+
+    /// Waits for the shard that is being synced.
+    fn synced(&mut self) -> Result<(), DataError> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     fn flush(&mut self) -> Result<(), DataError> {
@@ -117,7 +130,7 @@ impl Writer {
             number(|i| i.original.width),
             number(|i| i.resized.height),
             number(|i| i.resized.width),
-            Arc::new(BinaryArray::from_iter_values(batch.iter().map(|i| &i.pixels))),
+            Arc::new(ipc::binary(batch.iter().map(|i| i.pixels.as_slice()))),
         ])?;
         self.batch.clear();
         Ok(())
@@ -129,9 +142,8 @@ impl Writer {
     /// When a file cannot be written.
     pub fn finish(mut self) -> Result<(), DataError> {
         self.flush()?;
-        if let Some(shard) = self.shard.take() {
-            shard.finish()?;
-        }
+        self.end_shard()?;
+        self.synced()?;
         let header = Header { format: FORMAT.into(), longest_side: self.longest_side, rows: self.rows };
         write_json(&self.dir.join("images.json"), &header)
     }

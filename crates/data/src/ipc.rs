@@ -1,8 +1,8 @@
 //! Uncompressed Arrow IPC files: written whole or not at all, read through a memory map.
 
 use crate::DataError;
-use arrow_array::RecordBatch;
-use arrow_buffer::Buffer;
+use arrow_array::{BinaryArray, RecordBatch};
+use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::root_as_footer;
@@ -54,6 +54,14 @@ impl IpcWriter {
         file.sync_all().map_err(|e| DataError::io("write", &self.aside, e))?;
         std::fs::rename(&self.aside, &self.path).map_err(|e| DataError::io("write", &self.path, e))
     }
+}
+
+/// A column of bytes of any length: copied once, into memory of the right size.
+pub(crate) fn binary<'a>(rows: impl Iterator<Item = &'a [u8]> + Clone) -> BinaryArray {
+    let offsets = OffsetBuffer::from_lengths(rows.clone().map(<[u8]>::len));
+    let mut values = Vec::with_capacity(rows.clone().map(<[u8]>::len).sum());
+    rows.for_each(|row| values.extend_from_slice(row));
+    BinaryArray::new(offsets, Buffer::from_vec(values), None)
 }
 
 /// The memory map of a file. What it gives back to the system is read again, from the system's cache of files or from disk, when it

@@ -100,7 +100,7 @@ pub fn grey(bytes: &[u8], max_pixels: u64, as_labels: bool) -> Result<Grey, Pixe
             DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_) => {
                 return Err("its samples are floating-point numbers: store the mask in 8 bits".into());
             }
-            colour => colour.into_rgb8().pixels().map(|p| luma(p.0)).collect(),
+            colour => pulp::Arch::new().dispatch(Luma(colour.into_rgb8().as_raw())),
         };
         Ok(Grey { size, values })
     })
@@ -119,9 +119,22 @@ fn on_white(image: &RgbaImage) -> RgbImage {
     })
 }
 
-/// Pillow's `convert("L")`.
-fn luma([r, g, b]: [u8; 3]) -> u8 {
-    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+/// Pillow's `convert("L")` of interleaved pixels, with the widest vectors of the processor.
+struct Luma<'a>(&'a [u8]);
+
+impl pulp::WithSimd for Luma<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Vec<u8> {
+        let pixels = self.0.as_chunks::<3>().0;
+        let mut values = vec![0; pixels.len()];
+        for (value, [r, g, b]) in values.iter_mut().zip(pixels) {
+            let weighted = u32::from(*r) * 19595 + u32::from(*g) * 38470 + u32::from(*b) * 7471;
+            *value = ((weighted + 0x8000) >> 16) as u8;
+        }
+        values
+    }
 }
 
 /// 16-bit masks come in two kinds: 8-bit values stored wide, kept as they are, and the full range, scaled. A label

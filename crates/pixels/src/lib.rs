@@ -5,7 +5,7 @@ mod decode;
 mod resize;
 
 pub use decode::{Grey, Rgb, grey, rgb, upright_size};
-pub use resize::{planar, resized};
+pub use resize::resized;
 
 /// Why a file's bytes do not become pixels, as the end of a sentence about the file: "it has no pixels".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage};
 use resect_geometry::{Size, View};
-use resect_pixels::{planar, resized};
+use resect_pixels::resized;
 
 /// Gradients, edges and noise.
 fn scene(size: Size) -> RgbImage {
@@ -33,10 +33,10 @@ fn turning_and_resizing_commute_but_for_rounding() {
         let image = scene(size);
         for longest in [64, 88, 256] {
             let small = size.with_longest_side(longest);
-            let planes = planar(&resized(&image, small));
+            let planes = resized(&image, small);
             for view in View::ALL {
                 let turned_last = view.planes(&planes, small);
-                let turned_first = planar(&resized(&seen(&image, view), view.size(small)));
+                let turned_first = resized(&seen(&image, view), view.size(small));
                 assert_eq!(turned_last.len(), turned_first.len());
                 let (bytes, differ, largest) = &mut found[usize::from(!View::FLIPS.contains(&view))];
                 for (a, b) in turned_last.iter().zip(&turned_first) {

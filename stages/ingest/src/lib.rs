@@ -1,7 +1,7 @@
 //! Dataset to images and targets: decode, audit, resize, split.
 //!
-//! One pass over the dataset, a batch of samples at a time, on all cores, while the batch before is written; what is
-//! written follows the dataset's order, so it does not depend on the number of threads.
+//! One pass over the dataset: samples are decoded on all cores, while those before are written and synced; what is written
+//! follows the dataset's order, so it does not depend on the number of threads.
 //!
 //! - The `images` artifact depends on the dataset, its layout, the limits and the image size alone: an image whose
 //!   mask is unusable is in it all the same, so that no mask or split setting costs an encoder pass.
@@ -23,17 +23,16 @@ pub use audit::{AUDIT_FORMAT, AreaAudit, Audit, DuplicatePair, MaskAudit, SizeAu
 pub use error::IngestError;
 
 use look::Look;
-use rayon::prelude::*;
 use resect_data::DataError;
-use resect_data::images::{self, Image};
+use resect_data::images;
 use resect_data::targets::{self, Rejected, Split};
 use resect_params::{IngestParams, Problems, Runtime};
 use resect_stage::Reporter;
-use sample::Usable;
+use sample::{Prepared, Usable};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Reads the dataset in a folder and writes the `images` and `targets` artifacts into two existing folders.
 ///
@@ -85,58 +84,66 @@ struct Decoded {
     looks: Vec<(usize, Arc<Look>)>,
 }
 
-/// Decodes batch after batch and writes the images of each while the next is decoded.
+/// Decodes on all threads and writes the images, in the dataset's order, as they come.
 fn decode(
     dataset: &readers::Dataset,
     plan: &split::Plan,
     params: &IngestParams,
     pool: &rayon::ThreadPool,
-    mut images: images::Writer,
+    images: images::Writer,
     report: &Reporter,
 ) -> Result<Decoded, IngestError> {
     let samples = dataset.samples();
+    let ahead = ahead(pool);
+    std::thread::scope(|threads| {
+        // In the dataset's order, for each sample the channel on which it comes. Reading waits while the queue is full.
+        let (queue, in_order) = sync_channel::<Receiver<Prepared>>(ahead);
+        let writing = threads.spawn(move || collect(in_order, dataset, plan, images, report));
+        let read = pool.in_place_scope(move |tasks| {
+            for batch in dataset.batches(ahead)? {
+                for raw in batch? {
+                    let (sender, receiver) = sync_channel(1);
+                    if queue.send(receiver).is_err() {
+                        // The writer failed, and says why below.
+                        return Ok(());
+                    }
+                    tasks.spawn(move |_| drop(sender.send(sample::prepare(raw, samples, plan, params))));
+                }
+            }
+            Ok(())
+        });
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let decoded = written?;
+        read.and(Ok(decoded))
+    })
+}
+
+/// Writes the images of prepared samples, which `in_order` gives, and keeps what else they hold.
+fn collect(
+    in_order: Receiver<Receiver<Prepared>>,
+    dataset: &readers::Dataset,
+    plan: &split::Plan,
+    mut images: images::Writer,
+    report: &Reporter,
+) -> Result<Decoded, DataError> {
     let (mut usable, mut looks) = (Vec::new(), Vec::new());
     let mut rejected: BTreeMap<usize, Rejected> = dataset.flawed().collect();
     let mut done = rejected.len();
-    std::thread::scope(|scope| {
-        // Nothing waits between the two: one batch is being decoded, one written, and there is no third in memory.
-        let (sender, receiver) = sync_channel::<Vec<Image>>(0);
-        let writing = scope.spawn(move || -> Result<images::Writer, DataError> {
-            receiver.into_iter().flatten().try_for_each(|image| images.push(image))?;
-            Ok(images)
-        });
-        let decoding = || -> Result<(), IngestError> {
-            // Moved in here, so that the writer ends with the loop, however that ends.
-            let sender = sender;
-            for batch in dataset.batches(batch_size(pool))? {
-                let batch = batch?;
-                let prepare = |raw| sample::prepare(raw, samples, plan, params);
-                let prepared: Vec<_> = pool.install(|| batch.into_par_iter().map(prepare).collect());
-                done += prepared.len();
-                let mut batch = Vec::with_capacity(prepared.len());
-                for part in prepared {
-                    batch.extend(part.image);
-                    let drawn_from = plan.draws() && plan.part[part.sample] == Some(Split::Train);
-                    looks.extend(part.look.filter(|_| drawn_from).map(|look| (part.sample, look)));
-                    match part.outcome {
-                        Ok(found) => usable.extend(found),
-                        Err(flaw) => drop(rejected.insert(part.sample, flaw)),
-                    }
-                }
-                if sender.send(batch).is_err() {
-                    // The writer failed, and says why below.
-                    break;
-                }
-                report.progress("decoding", done as u64, samples.len() as u64, "images");
-            }
-            Ok(())
-        };
-        let decoded = decoding();
-        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let images = written?;
-        decoded?;
-        Ok::<(), IngestError>(images.finish()?)
-    })?;
+    // A task that panicked sends nothing; its panic goes on where the tasks are waited for.
+    for part in in_order.into_iter().map_while(|prepared| prepared.recv().ok()) {
+        if let Some(image) = part.image {
+            images.push(image)?;
+        }
+        let drawn_from = plan.draws() && plan.part[part.sample] == Some(Split::Train);
+        looks.extend(part.look.filter(|_| drawn_from).map(|look| (part.sample, look)));
+        match part.outcome {
+            Ok(found) => usable.extend(found),
+            Err(flaw) => drop(rejected.insert(part.sample, flaw)),
+        }
+        done += 1;
+        report.progress("decoding", done as u64, dataset.samples().len() as u64, "images");
+    }
+    images.finish()?;
     Ok(Decoded { usable, rejected: rejected.into_values().collect(), looks })
 }
 
@@ -152,8 +159,9 @@ fn check(params: &IngestParams) -> Result<(), IngestError> {
     problems.0.into_iter().next().map_or(Ok(()), |problem| Err(problem.into()))
 }
 
-/// Samples read, decoded and held together: enough to keep every thread busy, few enough to fit in memory.
-fn batch_size(pool: &rayon::ThreadPool) -> usize {
+/// Samples between reader and writer: enough to keep every thread busy while a few images are written, few enough to fit in
+/// memory.
+fn ahead(pool: &rayon::ThreadPool) -> usize {
     (4 * pool.current_num_threads()).clamp(16, 128)
 }
 

@@ -4,9 +4,9 @@
 //! pairs near-duplicates, and 4 are. So the hash proposes, and the correlation of two thumbnails decides: about 0.995
 //! and above for those four, 0.971 and below for all other pairs.
 
-use image::RgbImage;
+use image::{Rgb, RgbImage};
 use resect_geometry::Size;
-use resect_pixels::{PixelError, resized};
+use resect_pixels::resized;
 
 /// Side of the thumbnail.
 const SIDE: u32 = 32;
@@ -24,22 +24,16 @@ pub struct Look {
 
 impl Look {
     /// Looks at an image.
-    ///
-    /// # Errors
-    /// When the thumbnail lacks pixels: never, for a decoded image.
-    pub fn of(image: &RgbImage) -> Result<Self, PixelError> {
+    pub fn of(image: &RgbImage) -> Self {
         let small = resized(image, Size::square(SIDE));
-        let small = RgbImage::from_raw(SIDE, SIDE, small).ok_or("its thumbnail has too few pixels")?;
-        let cells = resized(&small, Size::new(8, 9));
-        let grey = |pixel: &[u8]| {
-            (299 * u32::from(pixel[0]) + 587 * u32::from(pixel[1]) + 114 * u32::from(pixel[2])) / 1000
-        };
-        let cells: Vec<u32> = cells.chunks_exact(3).map(grey).collect();
-        let darker = cells.chunks_exact(9).flat_map(|row| row.windows(2).map(|pair| pair[0] < pair[1]));
-        Ok(Self {
-            hash: darker.fold(0, |hash, bit| hash << 1 | u64::from(bit)),
-            thumbnail: small.as_raw().chunks_exact(3).map(|pixel| grey(pixel) as u8).collect(),
-        })
+        let cells = (SIDE * SIDE) as usize;
+        let small_image = RgbImage::from_fn(SIDE, SIDE, |x, y| {
+            let at = (y * SIDE + x) as usize;
+            Rgb([small[at], small[at + cells], small[at + 2 * cells]])
+        });
+        let rows = grey(&resized(&small_image, Size::new(8, 9)));
+        let darker = rows.chunks_exact(9).flat_map(|row| row.windows(2).map(|pair| pair[0] < pair[1]));
+        Self { hash: darker.fold(0, |hash, bit| hash << 1 | u64::from(bit)), thumbnail: grey(&small) }
     }
 
     /// The number of bits in which two hashes differ, if it is at most `most` and the thumbnails agree.
@@ -61,10 +55,19 @@ impl Look {
     }
 }
 
+/// Of three planes.
+fn grey(planes: &[u8]) -> Vec<u8> {
+    let (red, rest) = planes.split_at(planes.len() / 3);
+    let (green, blue) = rest.split_at(red.len());
+    let one = |((r, g), b): ((&u8, &u8), &u8)| {
+        ((299 * u32::from(*r) + 587 * u32::from(*g) + 114 * u32::from(*b)) / 1000) as u8
+    };
+    red.iter().zip(green).zip(blue).map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgb;
 
     fn picture(seed: u32) -> RgbImage {
         RgbImage::from_fn(120, 90, |x, y| {
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_rescaled_brighter_copy_looks_the_same_and_another_picture_does_not() {
-        let look = |image: &RgbImage| Look::of(image).unwrap();
+        let look = Look::of;
         let mut copy = image::imageops::resize(&picture(1), 97, 71, image::imageops::FilterType::CatmullRom);
         copy.pixels_mut().for_each(|p| p.0 = p.0.map(|v| v.saturating_add(6)));
         let one = look(&picture(1));

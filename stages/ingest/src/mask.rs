@@ -172,7 +172,7 @@ pub fn segment(grey: &Grey, params: &MaskParams) -> Result<Segmented, String> {
     let Some(raw_box) = all.bounding_box() else {
         return Err(why_empty(&seen, params));
     };
-    let box_moves_above_zero = !by_label && Runs::of(grey, |value| value > 0).bounding_box() != Some(raw_box);
+    let box_moves_above_zero = !by_label && box_above_zero(grey) != Some(raw_box);
 
     let mut kept = all.components();
     let largest = kept.iter().map(Runs::area).max().unwrap_or(0);
@@ -193,6 +193,25 @@ pub fn segment(grey: &Grey, params: &MaskParams) -> Result<Segmented, String> {
             Targets::Components => kept.into_iter().map(|runs| Piece { runs, components: 1 }).collect(),
         },
     })
+}
+
+/// The tight box of everything above 0. (Not by runs, of which noise has many.)
+fn box_above_zero(grey: &Grey) -> Option<PixelBox> {
+    let above = |value: &u8| *value > 0;
+    let rows = || (0u32..).zip(grey.values.chunks_exact(grey.size.width as usize));
+    let (mut x0, mut x1) = (usize::MAX, 0);
+    for (_, row) in rows() {
+        // Only what widens the box counts.
+        if let Some(first) = row.iter().take(x0).position(above) {
+            x0 = first;
+        }
+        if let Some(last) = row.iter().skip(x1).rposition(above) {
+            x1 += last;
+        }
+    }
+    let mut filled = rows().filter(|(_, row)| row.iter().any(above)).map(|(y, _)| y);
+    let y0 = filled.next()?;
+    Some(PixelBox { x0: x0 as u32, y0, x1: x1 as u32, y1: filled.last().unwrap_or(y0) })
 }
 
 /// A mask without foreground is empty, or read with the wrong setting: the second has a way out.
@@ -247,7 +266,7 @@ mod tests {
         assert_eq!(runs.area(), 6);
     }
 
-    /// Against a flood fill, on random masks of many densities.
+    /// Against a flood fill, on random masks of many densities; and their boxes.
     #[test]
     fn components_are_those_of_a_flood_fill() {
         for case in 0..200u32 {
@@ -257,8 +276,9 @@ mod tests {
                 .map(|_| if resect_seed::below(&mut rng, 100) < 10 + case % 80 { 255 } else { 0 })
                 .collect();
             let grey = Grey { size, values };
-            let found: Vec<Mask> =
-                Runs::of(&grey, |v| v > 0).components().iter().map(Runs::to_mask).collect();
+            let runs = Runs::of(&grey, |v| v > 0);
+            assert_eq!(box_above_zero(&grey), runs.bounding_box(), "case {case}");
+            let found: Vec<Mask> = runs.components().iter().map(Runs::to_mask).collect();
             assert_eq!(found, flood(&grey), "case {case}");
         }
     }

@@ -101,8 +101,7 @@ fn decode_image(id: &str, bytes: &[u8], params: &IngestParams) -> Result<Decoded
     let original = Size::new(image.pixels.height(), image.pixels.width());
     let size = original.with_longest_side(params.image_size);
     let pixels = resect_pixels::resized(&image.pixels, size);
-    let pixels = resect_pixels::planar(&pixels);
-    let look = Arc::new(Look::of(&image.pixels).map_err(reason)?);
+    let look = Arc::new(Look::of(&image.pixels));
     let pixel_hash = pixel_hash(size, &pixels);
     let row = Image { id: id.to_owned(), pixel_hash, original, resized: size, pixels };
     Ok(Decoded { row, look, turned: image.turned })

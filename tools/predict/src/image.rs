@@ -67,7 +67,6 @@ impl<'a, B: Backend> Predictor<'a, B> {
         drop(bytes);
         let resized = size.with_longest_side(self.model.config().image_size() as u32);
         let pixels = resect_pixels::resized(&picture, resized);
-        let pixels = resect_pixels::planar(&pixels);
         let (embedding, source) = match self.stored.find(&pixel_hash(resized, &pixels)) {
             Some((values, source)) => (self.model.embedding(values), source),
             None => (self.model.encode(&pixels, resized)?, EmbeddingSource::Encoded),
