@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::file::{Lazy, NamedTensor, TensorFile, write_views};
 use crate::original;
 use crate::state_dict;
-use crate::table::{POSITIONAL_EMBEDDING, POSITIONAL_EMBEDDING_ALIAS, tensors};
+use crate::table::{POSITIONAL_EMBEDDING, POSITIONAL_EMBEDDING_ALIAS, Part, part_tensors, tensors};
 
 /// The configuration's file name.
 pub const CONFIG_FILE: &str = "config.json";
@@ -129,6 +129,14 @@ impl Checkpoint {
         };
         let held = if self.file.shape(name).is_some() { name } else { other };
         Ok(NamedTensor { name: name.into(), ..self.file.tensor(held)? })
+    }
+
+    /// Reads all tensors of a part as f32, in the order of [`part_tensors`].
+    ///
+    /// # Errors
+    /// A tensor that cannot be read.
+    pub fn part(&self, part: Part) -> Result<Vec<NamedTensor>, Error> {
+        part_tensors(&self.config, part).iter().map(|spec| self.tensor(&spec.name)).collect()
     }
 
     /// Writes the whole model as a safetensors file of F32, with the names of a layout. Tensors of `tuned` take the place of the

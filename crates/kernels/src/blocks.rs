@@ -1,7 +1,8 @@
-//! Work on blocks of rows, on several threads when there are several blocks.
+//! Work on blocks of rows, on several threads when there are several blocks; and work that needs memory of its own.
 //!
 //! Where a block begins depends on the number of rows alone, so the number of threads changes no bit.
 
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows of a block: a few of them keep a core's cache busy, and what is smaller than one is not worth a second thread.
@@ -38,6 +39,24 @@ fn split<const N: usize>(
     rayon::join(|| split(rows.start..place, above, work), || split(place..rows.end, below, work));
 }
 
+/// Does some work on each item, at most `together` at a time, on any thread; what comes of it in the items' order. Each that is under
+/// way has a lane, whose memory serves later items and calls: of a chunk of so many items, the i-th has the i-th lane.
+pub fn on_lanes<L: Default + Send, T: Sync, R: Send>(
+    lanes: &mut Vec<L>,
+    together: usize,
+    items: &[T],
+    work: impl Fn(&mut L, &T) -> R + Sync,
+) -> Vec<R> {
+    let together = together.min(items.len()).max(1);
+    lanes.resize_with(together.max(lanes.len()), L::default);
+    let mut done = Vec::with_capacity(items.len());
+    for items in items.chunks(together) {
+        let under_way = lanes.par_iter_mut().zip(items).with_max_len(1);
+        done.par_extend(under_way.map(|(lane, item)| work(lane, item)));
+    }
+    done
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +75,20 @@ mod tests {
             assert!(narrow.iter().enumerate().all(|(row, x)| *x == row as f32));
             assert!(wide.iter().enumerate().all(|(i, x)| *x == (i / 3) as f32));
         }
+    }
+
+    #[test]
+    fn items_keep_their_order_and_lanes_what_they_held() {
+        let mut lanes: Vec<Vec<u32>> = Vec::new();
+        let items: Vec<u32> = (0..7).collect();
+        let push = |lane: &mut Vec<u32>, item: &u32| {
+            lane.push(*item);
+            10 * item
+        };
+        assert_eq!(on_lanes(&mut lanes, 3, &items, push), [0, 10, 20, 30, 40, 50, 60]);
+        assert_eq!(lanes, [vec![0, 3, 6], vec![1, 4], vec![2, 5]]);
+        assert_eq!(on_lanes(&mut lanes, 9, &items[..2], push), [0, 10]);
+        assert_eq!(lanes, [vec![0, 3, 6, 0], vec![1, 4, 1], vec![2, 5]]);
+        assert_eq!(on_lanes(&mut lanes, 2, &[], push), []);
     }
 }

@@ -11,14 +11,16 @@ mod blocks;
 mod matmul;
 mod norm;
 mod rounding;
+mod transpose;
 mod vector;
 
 pub use attention::{Positions, Scratch, Square, attend};
-pub use blocks::by_rows;
+pub use blocks::{by_rows, on_lanes};
 pub use matmul::{Into, Matrix, matmul};
 pub use norm::normalise_rows;
 pub use resect_params::Precision;
 pub use rounding::{operand, round};
+pub use transpose::transpose;
 pub use vector::{
     dot, each, each2, exp_negative, gelu, gelu_in_place, ln_1p_unit, relu_in_place, squares_about, sum,
     vectorised,

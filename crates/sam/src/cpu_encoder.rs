@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use resect_checkpoint::{Activation, Checkpoint, NamedTensor, SamConfig};
 use resect_kernels::{
     Into, Matrix, Positions, Precision, Scratch, Square, attend, each, gelu_in_place, matmul, normalise_rows,
-    relu_in_place, round, vectorised,
+    relu_in_place, round, transpose, vectorised,
 };
 
 use crate::Error;
@@ -427,9 +427,7 @@ impl Neck {
             // The embedding itself is no operand.
             self.norm2.apply(z, y, Precision::F32);
         });
-        embedding.par_chunks_mut(grid * grid).enumerate().for_each(|(channel, out)| {
-            out.iter_mut().zip(y[channel..].iter().step_by(channels)).for_each(|(out, y)| *out = *y);
-        });
+        transpose(&y, [grid * grid, channels], embedding);
     }
 }
 
@@ -438,22 +436,6 @@ fn neighbours(token: usize, grid: usize) -> impl Iterator<Item = Option<usize>> 
     let (y, x) = (token / grid, token % grid);
     let along = move |at: usize| (0..3).map(move |step| (at + step).checked_sub(1).filter(|at| *at < grid));
     along(y).flat_map(move |y| along(x).map(move |x| Some(y? * grid + x?)))
-}
-
-/// `[out, in]` to `[in, out]`.
-fn transposed(weight: &[f32], inner: usize) -> Vec<f32> {
-    /// Rows of the result written together: as many values of a row are read at a time.
-    const TOGETHER: usize = 32;
-    let outer = weight.len() / inner;
-    let mut out = vec![0.0; weight.len()];
-    out.par_chunks_mut(TOGETHER * outer).enumerate().for_each(|(block, rows)| {
-        for (o, row) in weight.chunks_exact(inner).enumerate() {
-            for (value, out) in row[block * TOGETHER..].iter().zip(rows.chunks_exact_mut(outer)) {
-                out[o] = *value;
-            }
-        }
-    });
-    out
 }
 
 /// Takes the tensors of the layers by their names.
@@ -543,9 +525,10 @@ impl Loader<'_> {
         let weight = self.take(&format!("{name}.weight"), shape)?;
         let (outer, inner) = (shape[0], weight.len() / shape[0]);
         let bias = if bias { self.take(&format!("{name}.bias"), &shape[..1])? } else { vec![0.0; outer] };
-        let mut weight = transposed(&weight, inner);
-        round(self.precision, &mut weight);
-        Ok(Linear { weight, bias })
+        let mut by_input = vec![0.0; weight.len()];
+        transpose(&weight, [outer, inner], &mut by_input);
+        round(self.precision, &mut by_input);
+        Ok(Linear { weight: by_input, bias })
     }
 
     /// A convolution of three by three as a layer that takes the channels of one neighbour after the other.

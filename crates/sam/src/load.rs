@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use resect_checkpoint::{Checkpoint, NamedTensor, Part, SamConfig, check_tensors, part_tensors, random};
+use resect_kernels::transpose;
 
 use crate::{Error, ImageEncoder, MaskDecoder, PromptEncoder, Sam};
 
@@ -287,8 +288,8 @@ impl<B: Backend> ModuleVisitor<B> for Names {
 
 fn transposed(tensor: NamedTensor) -> NamedTensor {
     let [rows, cols] = tensor.shape[..] else { return tensor };
-    let data = (0..cols).flat_map(|col| (0..rows).map(move |row| (row, col)));
-    let data = data.map(|(row, col)| tensor.data[row * cols + col]).collect();
+    let mut data = vec![0.0; tensor.data.len()];
+    transpose(&tensor.data, [rows, cols], &mut data);
     NamedTensor { name: tensor.name, shape: vec![cols, rows], data }
 }
 

@@ -167,6 +167,13 @@ pub struct PromptEmbeddings<B: Backend> {
     pub dense: Tensor<B, 4>,
 }
 
+impl<B: Backend> PromptEmbeddings<B> {
+    /// The numbers of all tokens, `n * t * C`; none without tokens.
+    pub fn tokens(self) -> Vec<f32> {
+        self.sparse.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default()
+    }
+}
+
 /// Turns prompts into embeddings. (`SamPromptEncoder`)
 #[derive(Module, Debug)]
 pub struct PromptEncoder<B: Backend> {

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 use resect_checkpoint::{NamedTensor, Part, SamConfig, check_tensors, part_tensors};
+use resect_kernels::transpose;
 use resect_params::Precision;
 use resect_tape::{Activation, Linear, Norm, Tape, Value};
 
@@ -322,19 +324,18 @@ fn values<const D: usize>(tensor: Tensor<Cpu, D>) -> Result<Vec<f32>, Error> {
 }
 
 impl Layout {
-    /// A tensor on disk as matrices, one after the other: how many, and their rows and columns. In memory each is transposed.
-    fn matrices(self, shape: &[usize]) -> Option<[usize; 3]> {
+    /// A tensor on disk as matrices, one after the other: their rows and columns. In memory each is transposed.
+    fn matrices(self, shape: &[usize]) -> Option<[usize; 2]> {
         match (self, shape) {
-            (Self::Linear, &[out, inner]) => Some([1, out, inner]),
-            (Self::Upscaling, &[inner, out, ..]) => Some([inner, out, 4]),
+            (Self::Linear, &[out, inner]) => Some([out, inner]),
+            (Self::Upscaling, &[_, out, ..]) => Some([out, 4]),
             _ => None,
         }
     }
 
     fn to_disk(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
         let matrices = self.matrices(shape);
-        matrices
-            .map_or_else(|| values.to_vec(), |[count, rows, cols]| transposed(values, [count, cols, rows]))
+        matrices.map_or_else(|| values.to_vec(), |[rows, cols]| transposed(values, [cols, rows]))
     }
 
     fn to_memory(self, shape: &[usize], values: &[f32]) -> Vec<f32> {
@@ -343,23 +344,10 @@ impl Layout {
 }
 
 /// Matrices, one after the other, each transposed.
-fn transposed(x: &[f32], [count, rows, cols]: [usize; 3]) -> Vec<f32> {
-    /// Side of the squares that are transposed one after the other: their lines stay in the first cache.
-    const SIDE: usize = 16;
+fn transposed(x: &[f32], [rows, cols]: [usize; 2]) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
-    for matrix in 0..count {
-        let start = matrix * rows * cols;
-        let (x, out) = (&x[start..][..rows * cols], &mut out[start..][..rows * cols]);
-        for top in (0..rows).step_by(SIDE) {
-            for left in (0..cols).step_by(SIDE) {
-                for column in left..cols.min(left + SIDE) {
-                    for row in top..rows.min(top + SIDE) {
-                        out[column * rows + row] = x[row * cols + column];
-                    }
-                }
-            }
-        }
-    }
+    let matrices = x.par_chunks_exact(rows * cols).zip(out.par_chunks_exact_mut(rows * cols));
+    matrices.for_each(|(x, out)| transpose(x, [rows, cols], out));
     out
 }
 

@@ -194,8 +194,7 @@ fn the_tape_agrees_with_tensors_for_a_perturbed_checkpoint() {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sam-tiny");
     let checkpoint = Checkpoint::open(&dir).unwrap();
     let prompts = PromptEncoder::<Cpu>::load(&checkpoint, &Default::default()).unwrap();
-    let decoder = part_tensors(checkpoint.config(), Part::MaskDecoder);
-    let decoder = decoder.iter().map(|spec| checkpoint.tensor(&spec.name).unwrap()).collect();
+    let decoder = checkpoint.part(Part::MaskDecoder).unwrap();
     Case::new(checkpoint.config().clone(), decoder, prompts).compare();
 }
 

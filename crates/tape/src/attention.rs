@@ -146,13 +146,25 @@ pub(crate) fn softmax_columns_backward(weights: &[f32], gradients: &mut [f32], c
     };
     let blocks = weights.par_chunks(BLOCK * columns).zip(gradients.par_chunks(BLOCK * columns));
     over_blocks(blocks, &mut sum, sums, |sum, x| sum + x);
+    by_row(
+        weights,
+        gradients,
+        columns,
+        #[inline(always)]
+        |p, d| each2(d, p, &sum, |d, p, sum| *d = p * (*d - sum)),
+    );
+}
+
+/// Does some work on each row of the weights with that of their gradients, on any thread.
+#[inline(always)]
+fn by_row(weights: &[f32], gradients: &mut [f32], columns: usize, work: impl Fn(&[f32], &mut [f32]) + Sync) {
     by_rows(weights.len() / columns, [gradients], |rows, [gradients]| {
         let weights = &weights[rows.start * columns..rows.end * columns];
         vectorised(
             #[inline(always)]
             || {
                 for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns)) {
-                    each2(d, p, &sum, |d, p, sum| *d = p * (*d - sum));
+                    work(p, d);
                 }
             },
         );
@@ -209,35 +221,31 @@ fn softmax_lanes<const H: usize>(tokens: &mut [[f32; H]]) {
 
 /// Turns gradients of the weights of [`softmax_groups`] into those of the scores.
 pub(crate) fn softmax_groups_backward(weights: &[f32], gradients: &mut [f32], columns: usize, heads: usize) {
-    by_rows(weights.len() / columns, [gradients], |rows, [gradients]| {
-        let weights = &weights[rows.start * columns..rows.end * columns];
-        vectorised(
-            #[inline(always)]
-            || {
-                for (p, d) in weights.chunks_exact(columns).zip(gradients.chunks_exact_mut(columns)) {
-                    match heads {
-                        USUAL_HEADS => {
-                            let (p, d) = (p.as_chunks::<USUAL_HEADS>().0, d.as_chunks_mut::<USUAL_HEADS>().0);
-                            let mut sum = [0f32; USUAL_HEADS];
-                            for (p, d) in p.iter().zip(d.iter()) {
-                                for h in 0..USUAL_HEADS {
-                                    sum[h] = p[h].mul_add(d[h], sum[h]);
-                                }
-                            }
-                            for (p, d) in p.iter().zip(d) {
-                                for h in 0..USUAL_HEADS {
-                                    d[h] = p[h] * (d[h] - sum[h]);
-                                }
-                            }
-                        }
-                        _ => (0..heads).for_each(|h| {
-                            let places = || (h..columns).step_by(heads);
-                            let sum: f32 = places().map(|i| p[i] * d[i]).sum();
-                            places().for_each(|i| d[i] = p[i] * (d[i] - sum));
-                        }),
+    by_row(
+        weights,
+        gradients,
+        columns,
+        #[inline(always)]
+        |p, d| match heads {
+            USUAL_HEADS => {
+                let (p, d) = (p.as_chunks::<USUAL_HEADS>().0, d.as_chunks_mut::<USUAL_HEADS>().0);
+                let mut sum = [0f32; USUAL_HEADS];
+                for (p, d) in p.iter().zip(d.iter()) {
+                    for h in 0..USUAL_HEADS {
+                        sum[h] = p[h].mul_add(d[h], sum[h]);
                     }
                 }
-            },
-        );
-    });
+                for (p, d) in p.iter().zip(d) {
+                    for h in 0..USUAL_HEADS {
+                        d[h] = p[h] * (d[h] - sum[h]);
+                    }
+                }
+            }
+            _ => (0..heads).for_each(|h| {
+                let places = || (h..columns).step_by(heads);
+                let sum: f32 = places().map(|i| p[i] * d[i]).sum();
+                places().for_each(|i| d[i] = p[i] * (d[i] - sum));
+            }),
+        },
+    );
 }

@@ -6,7 +6,8 @@ use crate::attention::{
 };
 use rayon::prelude::*;
 use resect_kernels::{
-    Into, Matrix, Precision, by_rows, dot, each, each2, gelu, matmul, operand, squares_about, sum, vectorised,
+    Into, Matrix, Precision, by_rows, dot, each, each2, gelu, gelu_in_place, matmul, operand, relu_in_place,
+    squares_about, sum, vectorised,
 };
 use std::borrow::Cow;
 
@@ -690,17 +691,8 @@ fn accumulate(sum: &mut [f32], d: &[f32]) {
 fn activate(activation: Activation, y: &mut [f32], slope: &mut [f32]) {
     match activation {
         Activation::None => {}
-        // What is no number stays so.
-        Activation::Relu => {
-            for y in y {
-                *y = if *y < 0.0 { 0.0 } else { *y };
-            }
-        }
-        Activation::Gelu if slope.is_empty() => {
-            for y in y {
-                *y = gelu(*y).0;
-            }
-        }
+        Activation::Relu => relu_in_place(y),
+        Activation::Gelu if slope.is_empty() => gelu_in_place(y),
         Activation::Gelu => {
             for (y, slope) in y.iter_mut().zip(slope) {
                 (*y, *slope) = gelu(*y);

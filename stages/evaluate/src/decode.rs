@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use rayon::prelude::*;
-use resect_checkpoint::{Checkpoint, NamedTensor, Part, TensorFile, part_tensors};
+use resect_checkpoint::{Checkpoint, NamedTensor, Part, TensorFile};
 use resect_data::checkpoint::DECODER_FILE;
 use resect_data::embeddings::Embeddings;
 use resect_geometry::{Mask, Size, View, upscale_logits};
+use resect_kernels::on_lanes;
 use resect_sam::{Cpu, MaskDecoder, PromptEmbeddings, PromptEncoder, Prompts, Run, TapeDecoder};
 
 use crate::samples::Sample;
@@ -46,14 +46,9 @@ impl<'a> OnTapes<'a> {
         let (path, tensors) = tuned_tensors(tuned)?;
         let tuned = TapeDecoder::from_tensors(base.config(), tensors, &prompts)
             .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
-        let specs = part_tensors(base.config(), Part::MaskDecoder);
-        let tensors = specs.iter().map(|spec| base.tensor(&spec.name)).collect::<Result<_, _>>();
-        let untuned = TapeDecoder::from_tensors(
-            base.config(),
-            tensors.map_err(|e| EvaluateError::Base(e.into()))?,
-            &prompts,
-        );
-        let untuned = untuned.map_err(|e| EvaluateError::BaseModel(e.into()))?;
+        let tensors = base.part(Part::MaskDecoder).map_err(|e| EvaluateError::Base(e.into()))?;
+        let untuned = TapeDecoder::from_tensors(base.config(), tensors, &prompts)
+            .map_err(|e| EvaluateError::BaseModel(e.into()))?;
         Ok(Self { embeddings, prompts, untuned, tuned, lanes: Vec::new() })
     }
 }
@@ -61,11 +56,11 @@ impl<'a> OnTapes<'a> {
 impl Decode for OnTapes<'_> {
     fn decode(&mut self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError> {
         let Self { embeddings, prompts, untuned, tuned, lanes } = self;
-        let tokens = embed_boxes(prompts, samples, &Default::default())?.sparse;
-        let tokens: Vec<f32> =
-            tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default();
+        let tokens = embed_boxes(prompts, samples, &Default::default())?.tokens();
         let length = tokens.len() / samples.len().max(1);
-        let decode = |(run, embedding): &mut (Run, Vec<f32>), sample: &Sample<'_>, tokens: &[f32]| {
+        let prompted: Vec<_> = samples.iter().zip(tokens.chunks(length.max(1))).collect();
+        let together = rayon::current_num_threads();
+        let decoded = on_lanes(lanes, together, &prompted, |(run, embedding), (sample, tokens)| {
             embedding.clear();
             embeddings.append_to(&sample.target.pixel_hash, View::Identity, embedding);
             let mut logits = |decoder: &TapeDecoder, method| {
@@ -74,15 +69,7 @@ impl Decode for OnTapes<'_> {
             };
             let untuned = logits(untuned, Method::Untuned)?;
             Ok(Logits { untuned, tuned: logits(tuned, Method::Tuned)? })
-        };
-        let together = samples.len().min(rayon::current_num_threads()).max(1);
-        lanes.resize_with(together.max(lanes.len()), Default::default);
-        let mut decoded: Vec<Result<Logits, EvaluateError>> = Vec::with_capacity(samples.len());
-        for (samples, tokens) in samples.chunks(together).zip(tokens.chunks(together * length)) {
-            let inputs = samples.par_iter().zip(tokens.par_chunks(length));
-            let lanes = lanes.par_iter_mut().zip(inputs).with_max_len(1);
-            decoded.par_extend(lanes.map(|(lane, (sample, tokens))| decode(lane, sample, tokens)));
-        }
+        });
         decoded.into_iter().collect()
     }
 }

@@ -81,7 +81,7 @@ pub fn run(
         Device::Cpu => {
             let opened = Opened::open(inputs)?;
             let mut decoders = OnTapes::load(&opened.base, inputs.checkpoint, &opened.embeddings)?;
-            opened.evaluate(&mut decoders, params, runtime, out, report)
+            opened.evaluate(&opened.samples()?, &mut decoders, params, runtime, out, report)
         }
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
@@ -117,7 +117,7 @@ pub fn run_with<B: Backend>(
     let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
     let difference = check::agree(&mut decoders, &mut reference, first)?;
     report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
-    opened.evaluate(&mut decoders, params, runtime, out, report)
+    opened.evaluate(&samples, &mut decoders, params, runtime, out, report)
 }
 
 /// The artifacts that are read.
@@ -147,13 +147,13 @@ impl Opened {
 
     fn evaluate(
         &self,
+        samples: &[Sample<'_>],
         decoders: &mut impl Decode,
         params: &EvaluateParams,
         runtime: &Runtime,
         out: &Path,
         report: &Reporter,
     ) -> Result<(), EvaluateError> {
-        let samples = self.samples()?;
         let grids = Grids { low_res: self.targets.low_res_size(), input: self.images.longest_side() };
         let mut scores = Vec::with_capacity(samples.len());
         for batch in samples.chunks(runtime.decode_batch.max(1)) {
@@ -164,11 +164,11 @@ impl Opened {
             report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
         }
 
-        let metrics = Metrics::of(&samples, &scores, &self.summary, params.size_bounds);
+        let metrics = Metrics::of(samples, &scores, &self.summary, params.size_bounds);
         resect_data::write_json(&out.join("metrics.json"), &metrics)?;
-        let rows = evaluation::sample_rows(&samples, &scores, params.size_bounds);
+        let rows = evaluation::sample_rows(samples, &scores, params.size_bounds);
         resect_data::table::write(&out.join("samples.parquet"), &rows)?;
-        let worst = worst::select(&samples, &scores, params.overlays as usize);
+        let worst = worst::select(samples, &scores, params.overlays as usize);
         worst::draw(&worst, decoders, runtime, grids, &out.join("overlays"), report)?;
         notes::notes(&metrics).into_iter().for_each(|line| report.note(line));
         Ok(())

@@ -9,9 +9,12 @@
 //! `--set` gives settings of `[train]` as JSON, such as `{"ema": 0.99}`. Embeddings are noise in f16, weights random; the image
 //! encoder, which `train` does not read, is a small one. Printed is the time of one epoch, in milliseconds, wall and processor.
 
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use resect_checkpoint::{SamConfig, write_random};
 use resect_data::embeddings::{self, Dtype, SHARD_ROWS};
-use resect_data::targets::{self, Split, Target};
+use resect_data::targets::{self, Split};
 use resect_geometry::{Mask, Size, View};
 use resect_params::{Runtime, TrainParams};
 use resect_stage::{Message, Reporter};
@@ -120,28 +123,8 @@ fn write_targets(dir: &Path, config: &SamConfig, train: usize, count: usize) -> 
         let (x0, y0) = (3 * i as u32 % (side / 2), 5 * i as u32 % (side / 2));
         let (x1, y1) = (x0 + side / 4, y0 + side / 3);
         let mask = Mask::from_fn(Size::square(side), |x, y| (x0..=x1).contains(&x) && (y0..=y1).contains(&y));
-        let target = Target {
-            id: name(i),
-            sample: name(i),
-            pixel_hash: name(i),
-            group: name(i),
-            split: if i < train { Split::Train } else { Split::Validation },
-            given_split: String::new(),
-            height: side,
-            width: side,
-            resized_height: 4 * side,
-            resized_width: 4 * side,
-            x0,
-            y0,
-            x1,
-            y1,
-            area_fraction: mask.area() as f64 / f64::from(side * side),
-            components: 1,
-            specks_removed: 0,
-            noisy_mask: false,
-            touches_border: false,
-            near_duplicate_of: String::new(),
-        };
+        let split = if i < train { Split::Train } else { Split::Validation };
+        let target = support::target(&name(i), split, Size::square(4 * side), &mask, [x0, y0, x1, y1]);
         writer.push(target, &mask)?;
     }
     Ok(writer.finish(&serde_json::json!({}), &[])?)

@@ -69,8 +69,7 @@ fn times<T: Trainer>(
 
     let side = config.image_size() as f32;
     let corners = [[0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side]];
-    let tokens = prompts.forward(&Prompts::boxes(&corners, &Default::default())?).sparse;
-    let tokens: Vec<f32> = tokens.map(|t| t.into_data().iter::<f32>().collect()).unwrap_or_default();
+    let tokens = prompts.forward(&Prompts::boxes(&corners, &Default::default())?).tokens();
     let places = config.embedding_channels() * config.grid() * config.grid();
     let embedding: Vec<f32> = (0..places).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
     let low_res = config.low_res();

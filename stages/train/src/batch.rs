@@ -77,9 +77,8 @@ impl<'a> Samples<'a> {
         encoder: &PromptEncoder<Cpu>,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let one = |(seen, prompt): (&Seen, &Prompt)| {
-            let tokens =
-                encoder.forward(&prompt.to_model(&self.targets.rows()[seen.target], seen.view)?).sparse;
-            Ok(tokens.map(|tokens| tokens.into_data().iter::<f32>().collect()).unwrap_or_default())
+            let prompt = prompt.to_model(&self.targets.rows()[seen.target], seen.view)?;
+            Ok(encoder.forward(&prompt).tokens())
         };
         chosen.iter().zip(prompts).map(one).collect()
     }

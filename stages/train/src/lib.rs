@@ -44,14 +44,14 @@ pub use tensor_trainer::TensorTrainer;
 pub use trainer::{Stepped, Trainer};
 
 use prompt::Prompt;
-use resect_checkpoint::{Checkpoint, Part, part_tensors, write_safetensors};
+use resect_checkpoint::{Checkpoint, Part, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, FORMAT, SelectedBy, Summary};
 use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
 use resect_device::{Device, DeviceError};
 use resect_geometry::View;
 use resect_params::{Keep, Runtime, TrainParams};
-use resect_sam::{NamedTensor, PromptEncoder};
+use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
 use resume::Progress;
 use schedule::LearningRate;
@@ -258,7 +258,7 @@ pub fn run_with<T: Trainer>(
         let make = check::Make { config: base.config(), prompts: &prompts, params };
         let masks = samples.masks(&first);
         let batch = samples.with(&first, &tokens, &masks);
-        let difference = check::agrees::<T>(&make, device, &decoder_tensors(&base)?, &batch)?;
+        let difference = check::agrees::<T>(&make, device, &base.part(Part::MaskDecoder)?, &batch)?;
         report.note(format!("agrees with the CPU on a first step to {difference:.1e}"));
     }
     let setting = Setting {
@@ -274,14 +274,8 @@ pub fn run_with<T: Trainer>(
         device,
         report,
     };
-    let tuning = Tuning::<T>::start(setting, || Ok(decoder_tensors(&base)?))?;
+    let tuning = Tuning::<T>::start(setting, || Ok(base.part(Part::MaskDecoder)?))?;
     finish(out, tuning.finish()?, params, report)
-}
-
-/// The decoder as it comes.
-fn decoder_tensors(base: &Checkpoint) -> Result<Vec<NamedTensor>, resect_checkpoint::Error> {
-    let specs = part_tensors(base.config(), Part::MaskDecoder);
-    specs.iter().map(|spec| base.tensor(&spec.name)).collect()
 }
 
 /// Writes the kept weights and the history.

@@ -10,6 +10,7 @@ use crate::sample_loss::SampleLoss;
 use crate::trainer::{Stepped, Trainer};
 use rayon::prelude::*;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
+use resect_kernels::on_lanes;
 use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, Run, TapeDecoder};
 use std::collections::HashMap;
@@ -49,14 +50,6 @@ impl Lane {
 }
 
 impl TapeTrainer {
-    /// So many lanes.
-    fn lanes(lanes: &mut Vec<Lane>, count: usize) -> &mut [Lane] {
-        if lanes.len() < count {
-            lanes.resize_with(count, Lane::default);
-        }
-        &mut lanes[..count]
-    }
-
     /// The moments by the names under which they are saved.
     fn moments(&self) -> Vec<NamedTensor> {
         let [first, second] = self.optimizer.moments();
@@ -97,24 +90,19 @@ impl Trainer for TapeTrainer {
         let n = batch.len();
         let scale = self.loss_scale.map_or(1.0, |scale| scale.scale());
         let share = scale / (n as f64 * f64::from(self.accumulation));
-        let lanes = Self::lanes(&mut self.lanes, n);
         let (decoder, objective, precision) = (&self.decoder, self.objective, self.precision);
-        let losses: Vec<Values> = lanes
-            .par_iter_mut()
-            .zip(batch)
-            .with_max_len(1)
-            .map(|(lane, sample)| {
-                lane.read(sample);
-                let Lane { run, embedding, gradient } = lane;
-                decoder.forward(embedding, sample.tokens, precision, run);
-                gradient.resize(run.logits().len(), 0.0);
-                let loss = SampleLoss::of(objective, sample.image, run.logits(), sample.mask, gradient);
-                loss.gradient(run.logits(), sample.mask, share, gradient);
-                decoder.backward(gradient, run);
-                loss.values()
-            })
-            .collect();
-        decoder.gradients(lanes.iter().map(|lane| &lane.run), &mut self.gradients);
+        // All at once: their gradients are summed when all are there.
+        let losses = on_lanes(&mut self.lanes, n, batch, |lane: &mut Lane, sample| {
+            lane.read(sample);
+            let Lane { run, embedding, gradient } = lane;
+            decoder.forward(embedding, sample.tokens, precision, run);
+            gradient.resize(run.logits().len(), 0.0);
+            let loss = SampleLoss::of(objective, sample.image, run.logits(), sample.mask, gradient);
+            loss.gradient(run.logits(), sample.mask, share, gradient);
+            decoder.backward(gradient, run);
+            loss.values()
+        });
+        decoder.gradients(self.lanes[..n].iter().map(|lane| &lane.run), &mut self.gradients);
         losses.into_iter().sum::<Values>() / n as f64
     }
 
@@ -137,18 +125,12 @@ impl Trainer for TapeTrainer {
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
-        let together = batch.len().min(rayon::current_num_threads());
-        let lanes = Self::lanes(&mut self.lanes, together);
         let decoder = &self.decoder;
-        let mut logits = Vec::with_capacity(batch.len());
-        for batch in batch.chunks(together.max(1)) {
-            logits.par_extend(lanes.par_iter_mut().zip(batch).map(|(lane, sample)| {
-                lane.read(sample);
-                decoder.predict(&lane.embedding, sample.tokens, &mut lane.run);
-                lane.run.logits().to_vec()
-            }));
-        }
-        logits
+        on_lanes(&mut self.lanes, rayon::current_num_threads(), batch, |lane: &mut Lane, sample| {
+            lane.read(sample);
+            decoder.predict(&lane.embedding, sample.tokens, &mut lane.run);
+            lane.run.logits().to_vec()
+        })
     }
 
     fn tensors(&self) -> Vec<NamedTensor> {

@@ -1,5 +1,7 @@
 //! Training under views against training on images that lie as the views show them: the same bits.
 
+mod support;
+
 use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_data::checkpoint::{DECODER_FILE, Step};
 use resect_data::targets::{self, Split, Target};
@@ -39,28 +41,8 @@ fn mask(sample: u32) -> Mask {
 fn target(name: &str, mask: &Mask) -> Target {
     let (size, tight) = (mask.size(), mask.bounding_box().unwrap());
     let resized = size.with_longest_side(config().image_size() as u32);
-    Target {
-        id: name.into(),
-        sample: name.into(),
-        pixel_hash: name.into(),
-        split: Split::Train,
-        given_split: String::new(),
-        group: name.into(),
-        height: size.height,
-        width: size.width,
-        resized_height: resized.height,
-        resized_width: resized.width,
-        x0: tight.x0,
-        y0: tight.y0,
-        x1: tight.x1,
-        y1: tight.y1,
-        area_fraction: mask.area() as f64 / size.pixels() as f64,
-        components: 1,
-        specks_removed: 0,
-        noisy_mask: false,
-        touches_border: false,
-        near_duplicate_of: String::new(),
-    }
+    let bounds = [tight.x0, tight.y0, tight.x1, tight.y1];
+    support::target(name, Split::Train, resized, mask, bounds)
 }
 
 /// What stands for the embedding of a sample's image under a view.

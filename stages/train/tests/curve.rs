@@ -4,6 +4,8 @@
 //! schedulers. An incomplete batch, an incomplete group, an empty mask and a full one are in it; and points, with masks of so few
 //! pixels that every draw is all of them, so that the samples of a batch have differing numbers of tokens.
 
+mod support;
+
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, Step};
@@ -133,33 +135,11 @@ impl Row {
         let pixels: Vec<bool> =
             runs.flat_map(|(i, &length)| std::iter::repeat_n(i % 2 == 1, length)).collect();
         let mask = Mask::new(Size::new(height, width), pixels);
-        let [x0, y0, x1, y1] = self.bounds;
         if let Some(tight) = mask.bounding_box() {
             assert_eq!([tight.x0, tight.y0, tight.x1, tight.y1], self.bounds);
         }
-        let target = Target {
-            id: name.into(),
-            sample: name.into(),
-            pixel_hash: name.into(),
-            split: Split::Train,
-            given_split: String::new(),
-            group: name.into(),
-            height,
-            width,
-            resized_height,
-            resized_width,
-            x0,
-            y0,
-            x1,
-            y1,
-            area_fraction: mask.area() as f64 / f64::from(height * width),
-            components: 1,
-            specks_removed: 0,
-            noisy_mask: false,
-            touches_border: false,
-            near_duplicate_of: String::new(),
-        };
-        (target, mask)
+        let resized = Size::new(resized_height, resized_width);
+        (support::target(name, Split::Train, resized, &mask, self.bounds), mask)
     }
 }
 

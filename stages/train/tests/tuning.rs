@@ -1,5 +1,7 @@
 //! The loop around a trainer: what is kept, when it stops, what a restart resumes from, and what is no number.
 
+mod support;
+
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
@@ -137,34 +139,11 @@ fn rectangle(i: u32, side: u32) -> impl Fn(u32, u32) -> bool {
 }
 
 fn target(i: u32, side: u32, split: Split) -> (Target, Mask) {
-    let [x0, y0, x1, y1] = bounds(i, side);
     let inside = rectangle(i, side);
     let pixels = (0..side * side).map(|p| inside(p % side, p / side)).collect();
     let mask = Mask::new(Size::new(side, side), pixels);
-    let id = name(i as usize);
-    let target = Target {
-        sample: id.clone(),
-        pixel_hash: id.clone(),
-        group: id.clone(),
-        id,
-        split,
-        given_split: String::new(),
-        height: side,
-        width: side,
-        resized_height: 4 * side,
-        resized_width: 4 * side,
-        x0,
-        y0,
-        x1,
-        y1,
-        area_fraction: mask.area() as f64 / f64::from(side * side),
-        components: 1,
-        specks_removed: 0,
-        noisy_mask: false,
-        touches_border: false,
-        near_duplicate_of: String::new(),
-    };
-    (target, mask)
+    let resized = Size::square(4 * side);
+    (support::target(&name(i as usize), split, resized, &mask, bounds(i, side)), mask)
 }
 
 /// Four steps an epoch: two batches each, the last one of one batch.
