@@ -8,7 +8,8 @@ use std::process::{Command, ExitCode};
 
 #[derive(Args)]
 pub struct TestArgs {
-    /// Run the tests that compare with Python (PyTorch, transformers, segment-anything, MONAI, Pillow, pyarrow, TensorBoard), instead of the rest.
+    /// Run the tests that compare with Python (PyTorch, transformers, segment-anything, MONAI, Pillow, pyarrow, TensorBoard) and those
+    /// of the kernels for GPUs (on Vulkan, of which Mesa has a driver for the CPU), instead of the rest.
     #[arg(long)]
     interop: bool,
     /// Only tests whose name contains this.
@@ -22,7 +23,7 @@ pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
         let python = python()?;
         eprintln!("interop tests with {}", python.display());
         cargo.env("RESECT_PYTHON", python);
-        cargo.args(["--features", "resect-tests/interop", "--test", "interop"]);
+        cargo.args(["--features", "resect-tests/interop", "--test", "interop", "--test", "gpu"]);
     }
     cargo.args(&args.filter);
     let status = cargo.status().context("cannot start cargo")?;

@@ -3,19 +3,14 @@
 //! Reference: `transformers`, `models/sam/modeling_sam.py`, `SamVisionEncoder`; `segment_anything/modeling/image_encoder.py`.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::softmax;
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_nn::conv::{Conv2d, Conv2dConfig};
-use burn_nn::{LayerNorm, Linear, LinearConfig, PaddingConfig2d};
+use burn_nn::{LayerNorm, Linear, LinearConfig};
 use resect_checkpoint::SamConfig;
 use resect_params::Precision;
 
-use crate::layers::{
-    CHANNEL_NORM_EPS, Mlp, channel_norm, convolution, layer_norm, linear, product, unloaded,
-};
-
-/// How many attention scores are held at once, per image: 32 MiB of f32. ViT-B's global attention has 201 million.
-pub(crate) const SCORES_AT_ONCE: usize = 8 << 20;
+use crate::encoder_backend::{EncoderBackend, Squares};
+use crate::layers::{CHANNEL_NORM_EPS, Mlp, format_of, layer_norm, unloaded};
 
 /// Turns images into embeddings. (`SamVisionEncoder`)
 #[derive(Module, Debug)]
@@ -47,33 +42,61 @@ impl<B: Backend> ImageEncoder<B> {
         }
     }
 
-    /// The same encoder, with the operands of its products and convolutions rounded to `precision`. As built it rounds nothing.
-    pub fn with_precision(self, precision: Precision) -> Self {
+    /// The same encoder, with the operands of its products and convolutions rounded to `precision`, weights now and for good. As
+    /// built it rounds nothing.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        let format = format_of(precision);
+        round(&mut self.patch_embed.projection.weight, format);
+        for block in &mut self.layers {
+            let Block { attn, mlp, .. } = block;
+            for linear in [&mut attn.qkv, &mut attn.proj, &mut mlp.lin1, &mut mlp.lin2] {
+                round(&mut linear.weight, format);
+            }
+        }
+        round(&mut self.neck.conv1.weight, format);
+        round(&mut self.neck.conv2.weight, format);
         Self { precision, ..self }
     }
+}
 
+fn round<B: Backend, const D: usize>(weight: &mut Param<Tensor<B, D>>, format: FloatDType) {
+    *weight = Param::from_tensor(weight.val().cast(format));
+}
+
+impl<B: EncoderBackend> ImageEncoder<B> {
     /// Pixels `[b, 3, S, S]`, normalised and padded ([`crate::normalise`]), to embeddings `[b, C, g, g]`.
     ///
-    /// Images run one after the other, so neither memory nor any bit of the result depends on how many there are.
+    /// All images pass together: memory grows with them, and where a backend chooses its products by their sizes, so may the last
+    /// bits of a result.
     ///
     /// # Panics
     /// Where burn does: pixels of another size than the configuration's, or no image at all.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> Tensor<B, 4> {
-        let images = pixels.dims()[0];
-        Tensor::cat((0..images).map(|i| self.embed(pixels.clone().slice_dim(0, i..i + 1))).collect(), 0)
-    }
-
-    /// One image, `[1, 3, S, S]`, to its embedding `[1, C, g, g]`.
-    fn embed(&self, pixels: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = convolution(&self.patch_embed.projection, pixels, self.precision);
-        let mut x = x.permute([0, 2, 3, 1]);
+        let format = format_of(self.precision);
+        let (mut rows, images) = self.patch_embed.forward(pixels, format);
         if let Some(position) = &self.pos_embed {
-            x = x + position.val();
+            let [rows_in_all, channels] = rows.dims();
+            let position = position.val().reshape([1, images.tokens(), channels]);
+            let placed = rows.reshape([images.count, images.tokens(), channels]) + position;
+            rows = placed.reshape([rows_in_all, channels]);
         }
         for block in &self.layers {
-            x = block.forward(x, self.precision);
+            rows = block.forward(rows, images, format);
         }
-        self.neck.forward(x, self.precision)
+        self.neck.forward(rows, images, format)
+    }
+}
+
+/// Images as tokens: so many of `side` by `side`.
+#[derive(Clone, Copy)]
+struct Grids {
+    count: usize,
+    side: usize,
+}
+
+impl Grids {
+    fn tokens(&self) -> usize {
+        self.side * self.side
     }
 }
 
@@ -83,6 +106,28 @@ struct PatchEmbedding<B: Backend> {
     projection: Conv2d<B>,
 }
 
+impl<B: EncoderBackend> PatchEmbedding<B> {
+    /// Pixels `[b, 3, S, S]` to tokens `[b * g * g, hidden]`, in single precision. The convolution's stride is its kernel, so it is
+    /// a product over patches.
+    fn forward(&self, pixels: Tensor<B, 4>, format: FloatDType) -> (Tensor<B, 2>, Grids) {
+        let [b, channels, side, _] = pixels.dims();
+        let weight = self.projection.weight.val();
+        let [hidden, _, patch, _] = weight.dims();
+        let (grid, numbers) = (side / patch, channels * patch * patch);
+        let patches = pixels
+            .cast(format)
+            .reshape([b, channels, grid, patch, grid, patch])
+            .permute([0, 2, 4, 1, 3, 5])
+            .reshape([b * grid * grid, numbers]);
+        let product = patches.matmul(weight.reshape([hidden, numbers]).transpose()).cast(FloatDType::F32);
+        let rows = match &self.projection.bias {
+            Some(bias) => product + bias.val().unsqueeze(),
+            None => product,
+        };
+        (rows, Grids { count: b, side: grid })
+    }
+}
+
 /// A transformer block. (`SamVisionLayer`)
 #[derive(Module, Debug)]
 struct Block<B: Backend> {
@@ -90,6 +135,7 @@ struct Block<B: Backend> {
     attn: Attention<B>,
     layer_norm2: LayerNorm<B>,
     mlp: Mlp<B>,
+    epsilon: f64,
     /// Side of the attention windows in tokens; none where attention is global.
     window: Option<usize>,
 }
@@ -102,49 +148,82 @@ impl<B: Backend> Block<B> {
             attn: Attention::new(config, window.unwrap_or(config.grid()), device),
             layer_norm2: layer_norm(v.hidden_size, v.layer_norm_eps, device),
             mlp: Mlp::new(v.hidden_size, v.mlp_dim, v.hidden_act, device),
+            epsilon: v.layer_norm_eps,
             window,
         }
     }
+}
 
-    /// Tokens `[b, h, w, c]` to tokens of the same shape.
-    fn forward(&self, x: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
-        let [_, h, w, _] = x.dims();
-        let normed = self.layer_norm1.forward(x.clone());
+impl<B: EncoderBackend> Block<B> {
+    /// Tokens `[b * g * g, c]` to tokens of the same shape, both in single precision.
+    fn forward(&self, rows: Tensor<B, 2>, images: Grids, format: FloatDType) -> Tensor<B, 2> {
+        let normed = B::normed(&self.layer_norm1, self.epsilon, rows.clone(), format);
         let attended = match self.window {
-            Some(window) => unwindowed(self.attn.forward(windowed(normed, window), precision), [h, w]),
-            None => self.attn.forward(normed, precision),
+            Some(side) => {
+                let windows = Grids { count: images.count * images.side.div_ceil(side).pow(2), side };
+                unwindowed(self.attn.forward(windowed(normed, images, side), windows), images, side)
+            }
+            None => self.attn.forward(normed, images),
         };
-        let x = x + attended;
-        let normed = self.layer_norm2.forward(x.clone());
-        x + self.mlp.infer(normed, precision)
+        let rows = added(rows, attended, &self.attn.proj);
+        let normed = B::normed(&self.layer_norm2, self.epsilon, rows.clone(), format);
+        let hidden = normed.matmul(self.mlp.lin1.weight.val());
+        let hidden = biased(hidden, &self.mlp.lin1, Some(self.mlp.activation));
+        added(rows, hidden.matmul(self.mlp.lin2.weight.val()), &self.mlp.lin2)
     }
 }
 
-/// Cuts `[b, h, w, c]` into windows `[b * windows, side, side, c]`, row by row.
+/// [`EncoderBackend::biased`] with a layer's bias, which its product lacks.
+fn biased<B: EncoderBackend>(
+    product: Tensor<B, 2>,
+    layer: &Linear<B>,
+    activation: Option<resect_checkpoint::Activation>,
+) -> Tensor<B, 2> {
+    match &layer.bias {
+        Some(bias) => B::biased(product, bias.val(), activation),
+        None => product,
+    }
+}
+
+/// Cuts tokens of images `[b * g * g, c]` into windows `[b * windows * side * side, c]`, row by row.
 ///
 /// What is missing on the right and bottom is filled with zeros. This happens after the norm, so the zeros are keys and values
 /// like any other; checkpoints were trained so.
-fn windowed<B: Backend>(x: Tensor<B, 4>, side: usize) -> Tensor<B, 4> {
-    let [b, h, w, c] = x.dims();
-    let (rows, cols) = (h.div_ceil(side), w.div_ceil(side));
-    x.pad([(0, rows * side - h), (0, cols * side - w), (0, 0)], 0.0)
-        .reshape([b, rows, side, cols, side, c])
+fn windowed<B: Backend>(rows: Tensor<B, 2>, images: Grids, side: usize) -> Tensor<B, 2> {
+    let [_, c] = rows.dims();
+    let Grids { count, side: grid } = images;
+    let along = grid.div_ceil(side);
+    let x = framed(rows.reshape([count, grid, grid, c]), 0, along * side);
+    x.reshape([count, along, side, along, side, c])
         .swap_dims(2, 3)
-        .reshape([b * rows * cols, side, side, c])
+        .reshape([count * along * along * side * side, c])
 }
 
-/// Undoes [`windowed`] for images of `h` by `w` tokens.
-fn unwindowed<B: Backend>(x: Tensor<B, 4>, [h, w]: [usize; 2]) -> Tensor<B, 4> {
-    let [n, side, _, c] = x.dims();
-    let (rows, cols) = (h.div_ceil(side), w.div_ceil(side));
-    let b = n / (rows * cols);
-    x.reshape([b, rows, cols, side, side, c])
-        .swap_dims(2, 3)
-        .reshape([b, rows * side, cols * side, c])
-        .slice([0..b, 0..h, 0..w, 0..c])
+/// Puts squares `[n, s, s, c]` into larger ones of zeros, `[n, side, side, c]`, so far from their left and upper edges.
+///
+/// burn's own padding has zeros of the backend's format, whatever the tensor's.
+fn framed<B: Backend>(x: Tensor<B, 4>, from: usize, side: usize) -> Tensor<B, 4> {
+    let [n, s, _, c] = x.dims();
+    if s == side {
+        return x;
+    }
+    let zeros = Tensor::zeros([n, side, side, c], (&x.device(), x.dtype()));
+    zeros.slice_assign([0..n, from..from + s, from..from + s, 0..c], x)
 }
 
-/// Attention over a square of tokens, with decomposed relative positions. (`SamVisionAttention`)
+/// Undoes [`windowed`].
+fn unwindowed<B: Backend>(rows: Tensor<B, 2>, images: Grids, side: usize) -> Tensor<B, 2> {
+    let [_, c] = rows.dims();
+    let Grids { count, side: grid } = images;
+    let along = grid.div_ceil(side);
+    rows.reshape([count, along, along, side, side, c])
+        .swap_dims(2, 3)
+        .reshape([count, along * side, along * side, c])
+        .slice([0..count, 0..grid, 0..grid, 0..c])
+        .reshape([count * grid * grid, c])
+}
+
+/// Attention over squares of tokens, with decomposed relative positions. (`SamVisionAttention`)
 #[derive(Module, Debug)]
 struct Attention<B: Backend> {
     qkv: Linear<B>,
@@ -169,113 +248,28 @@ impl<B: Backend> Attention<B> {
             heads,
         }
     }
+}
 
-    /// Squares of tokens `[n, s, s, c]` to tokens of the same shape, each attending to its own square.
-    ///
-    /// The score of query `q` at `(y, x)` and key `k` at `(y', x')` is `scale q.k + q.R_h[y - y'] + q.R_w[x - x']`. It is
-    /// computed as one product, of the query `[scale q, q.R_h, q.R_w]` with the key `[k, onehot(y'), onehot(x')]`, for a block
-    /// of queries at a time: the whole score matrix of a large image would not fit, and adding positions to it would be slower
-    /// than the product. In a narrower precision the positions' share is an operand and rounded as such.
-    fn forward(&self, x: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
-        let [n, s, _, c] = x.dims();
-        let (heads, head, tokens) = (self.heads, c / self.heads, s * s);
-        let qkv = linear(&self.qkv, x.reshape([n * tokens, c]), precision)
-            .reshape([n, tokens, 3, heads, head])
-            .permute([2, 0, 3, 1, 4])
-            .reshape([3, n * heads, tokens, head]);
-        let part = |i: usize| qkv.clone().slice_dim(0, i..i + 1).reshape([n * heads, tokens, head]);
-        let (q, k, v) = (part(0), part(1), part(2));
-
-        let scaled = q.clone().mul_scalar((head as f64).powf(-0.5));
-        let (queries, keys) = match (&self.rel_pos_h, &self.rel_pos_w) {
-            (Some(rel_h), Some(rel_w)) => {
-                let q = q.reshape([n * heads, s, s, head]);
-                let along_h = relative_scores(q.clone(), rel_h.val(), precision);
-                let along_w = relative_scores(q.swap_dims(1, 2), rel_w.val(), precision).swap_dims(1, 2);
-                let positions = Tensor::cat(vec![along_h, along_w], 3).reshape([n * heads, tokens, 2 * s]);
-                let places = coordinates(s, &k.device()).expand([n * heads, tokens, 2 * s]);
-                (Tensor::cat(vec![scaled, positions], 2), Tensor::cat(vec![k, places], 2))
-            }
-            _ => (scaled, k),
-        };
-        let attended = attend(queries, keys.swap_dims(1, 2), v, SCORES_AT_ONCE, precision);
-        let merged = attended.reshape([n, heads, tokens, head]).swap_dims(1, 2).reshape([n * tokens, c]);
-        linear(&self.proj, merged, precision).reshape([n, s, s, c])
+impl<B: EncoderBackend> Attention<B> {
+    /// Squares of tokens `[n * side * side, c]` to tokens of the same shape, each attending to its own square; without the bias of
+    /// the last layer.
+    fn forward(&self, rows: Tensor<B, 2>, squares: Grids) -> Tensor<B, 2> {
+        let [_, c] = rows.dims();
+        let qkv = biased(rows.matmul(self.qkv.weight.val()), &self.qkv, None);
+        let tables = self.rel_pos_h.as_ref().zip(self.rel_pos_w.as_ref());
+        let tables = tables.map(|(rows, columns)| [rows.val(), columns.val()]);
+        let Grids { count, side } = squares;
+        let squares = Squares { count, side, heads: self.heads, head: c / self.heads };
+        B::attended(qkv, squares, tables).matmul(self.proj.weight.val())
     }
 }
 
-/// `softmax(q k) v` for `q [m, t, e]`, `k [m, e, t]` and `v [m, t, d]`, with at most so many scores in memory (and at least one
-/// row of each `m`). Queries do not see one another, so how they are divided does not change what is computed.
-fn attend<B: Backend>(
-    q: Tensor<B, 3>,
-    k: Tensor<B, 3>,
-    v: Tensor<B, 3>,
-    scores_at_once: usize,
-    precision: Precision,
-) -> Tensor<B, 3> {
-    let [m, t, _] = q.dims();
-    let rows = |q: Tensor<B, 3>, k: Tensor<B, 3>, v: Tensor<B, 3>| {
-        product(softmax(product(q, k, precision), 2), v, precision)
-    };
-    let whole = scores_at_once / (t * t);
-    if whole >= m {
-        return rows(q, k, v);
+/// [`EncoderBackend::added`] with a layer's bias, which its product lacks.
+fn added<B: EncoderBackend>(rows: Tensor<B, 2>, product: Tensor<B, 2>, layer: &Linear<B>) -> Tensor<B, 2> {
+    match &layer.bias {
+        Some(bias) => B::added(rows, product, bias.val()),
+        None => rows + product.cast(FloatDType::F32),
     }
-    if whole >= 1 {
-        // Small squares, many of them: some whole squares at a time.
-        let some = |x: &Tensor<B, 3>, i: usize| x.clone().slice_dim(0, i..(i + whole).min(m));
-        return Tensor::cat(
-            (0..m).step_by(whole).map(|i| rows(some(&q, i), some(&k, i), some(&v, i))).collect(),
-            0,
-        );
-    }
-    let step = (scores_at_once / (m * t)).max(1);
-    let blocks = (0..t).step_by(step).map(|i| {
-        let some = q.clone().slice_dim(1, i..(i + step).min(t));
-        rows(some, k.clone(), v.clone())
-    });
-    Tensor::cat(blocks.collect(), 1)
-}
-
-/// Scores of queries `[m, s, s', d]` against every distance along their second axis: `[m, s, s', s]`, element
-/// `(i, j, k)` being the product of query `(i, j)` with the table's row for the distance `i - k`.
-fn relative_scores<B: Backend>(q: Tensor<B, 4>, table: Tensor<B, 2>, precision: Precision) -> Tensor<B, 4> {
-    let [_, s, _, d] = q.dims();
-    let rows: Vec<i32> =
-        (0..s as i32).flat_map(|i| (0..s as i32).map(move |k| i - k + s as i32 - 1)).collect();
-    let rows = Tensor::<B, 1, Int>::from_data(rows.as_slice(), &q.device());
-    let table = resized(table, 2 * s - 1).select(0, rows).reshape([1, s, s, d]);
-    product(q, table.swap_dims(2, 3), precision)
-}
-
-/// Interpolates a table `[length, d]` linearly to another length; sample centres are aligned, not corners.
-///
-/// A model run on another grid than it was trained on needs this. (`get_rel_pos`, `F.interpolate(mode="linear")`)
-fn resized<B: Backend>(table: Tensor<B, 2>, length: usize) -> Tensor<B, 2> {
-    let [found, _] = table.dims();
-    if found == length {
-        return table;
-    }
-    let ratio = found as f32 / length as f32;
-    let source = |i: usize| ((i as f32 + 0.5) * ratio - 0.5).max(0.0);
-    let below: Vec<i32> = (0..length).map(|i| source(i) as i32).collect();
-    let above: Vec<i32> = below.iter().map(|&i| (i + 1).min(found as i32 - 1)).collect();
-    let weight: Vec<f32> = (0..length).map(|i| source(i).fract()).collect();
-    let device = table.device();
-    let pick = |rows: &[i32]| table.clone().select(0, Tensor::<B, 1, Int>::from_data(rows, &device));
-    let weight = Tensor::<B, 1>::from_data(weight.as_slice(), &device).reshape([length, 1]);
-    let (below, above) = (pick(&below), pick(&above));
-    below.clone() * weight.clone().neg().add_scalar(1.0) + above * weight
-}
-
-/// For every token of a square, its row and its column as two one-hot vectors: `[1, s * s, 2 s]`.
-fn coordinates<B: Backend>(s: usize, device: &B::Device) -> Tensor<B, 3> {
-    let mut hot = vec![0f32; s * s * 2 * s];
-    for (token, place) in hot.chunks_exact_mut(2 * s).enumerate() {
-        place[token / s] = 1.0;
-        place[s + token % s] = 1.0;
-    }
-    Tensor::<B, 1>::from_data(hot.as_slice(), device).reshape([1, s * s, 2 * s])
 }
 
 /// Reduces the channels. (`SamVisionNeck`)
@@ -289,74 +283,80 @@ struct Neck<B: Backend> {
 
 impl<B: Backend> Neck<B> {
     fn new(hidden: usize, channels: usize, device: &B::Device) -> Self {
+        let convolution = |from, side| Conv2dConfig::new([from, channels], [side, side]).with_bias(false);
         Self {
-            conv1: Conv2dConfig::new([hidden, channels], [1, 1]).with_bias(false).init(device),
+            conv1: convolution(hidden, 1).init(device),
             layer_norm1: layer_norm(channels, CHANNEL_NORM_EPS, device),
-            conv2: Conv2dConfig::new([channels, channels], [3, 3])
-                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-                .with_bias(false)
-                .init(device),
+            conv2: convolution(channels, 3).init(device),
             layer_norm2: layer_norm(channels, CHANNEL_NORM_EPS, device),
         }
     }
+}
 
-    /// Tokens `[b, g, g, hidden]` to embeddings `[b, C, g, g]`.
-    fn forward(&self, x: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
-        let x = convolution(&self.conv1, x.permute([0, 3, 1, 2]), precision);
-        let x = channel_norm(&self.layer_norm1, x);
-        channel_norm(&self.layer_norm2, convolution(&self.conv2, x, precision))
+impl<B: EncoderBackend> Neck<B> {
+    /// Tokens `[b * g * g, hidden]` to embeddings `[b, C, g, g]`, in single precision.
+    fn forward(&self, rows: Tensor<B, 2>, images: Grids, format: FloatDType) -> Tensor<B, 4> {
+        let weight = self.conv1.weight.val();
+        let [channels, hidden, _, _] = weight.dims();
+        let rows = rows.cast(format).matmul(weight.reshape([channels, hidden]).transpose());
+        let rows = B::normed(&self.layer_norm1, CHANNEL_NORM_EPS, rows.cast(FloatDType::F32), format);
+        let rows = three_by_three(self.conv2.weight.val(), rows, images).cast(FloatDType::F32);
+        let rows = B::normed(&self.layer_norm2, CHANNEL_NORM_EPS, rows, FloatDType::F32);
+        rows.reshape([images.count, images.side, images.side, channels]).permute([0, 3, 1, 2])
     }
+}
+
+/// A convolution of tokens `[b * g * g, c]` with a kernel `[c', c, 3, 3]`, padded with zeros, to `[b * g * g, c']`: each token's
+/// nine neighbours side by side, and one product. On a GPU products are what is fast.
+fn three_by_three<B: Backend>(kernel: Tensor<B, 4>, rows: Tensor<B, 2>, images: Grids) -> Tensor<B, 2> {
+    let [to, from, _, _] = kernel.dims();
+    let Grids { count, side } = images;
+    let padded = framed(rows.reshape([count, side, side, from]), 1, side + 2);
+    let shifted = (0..9).map(|place| {
+        let (y, x) = (place / 3, place % 3);
+        padded.clone().slice([0..count, y..y + side, x..x + side, 0..from])
+    });
+    let neighbours = Tensor::cat(shifted.collect(), 3).reshape([count * side * side, 9 * from]);
+    neighbours.matmul(kernel.permute([2, 3, 1, 0]).reshape([9 * from, to]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Cpu;
+    use burn::tensor::Int;
+    use burn_nn::PaddingConfig2d;
+
+    /// 1, 2, 3 and so on.
+    fn counted<const D: usize>(shape: [usize; D]) -> Tensor<Cpu, D> {
+        let count = shape.iter().product::<usize>() as i64;
+        Tensor::<Cpu, 1, Int>::arange(1..count + 1, &Default::default()).float().reshape(shape)
+    }
 
     #[test]
     fn windows_pad_with_zeros_and_come_apart_again() {
-        let x = Tensor::<Cpu, 1, Int>::arange(1..3 * 5 * 2 + 1, &Default::default())
-            .float()
-            .reshape([1, 3, 5, 2]);
-        let windows = windowed(x.clone(), 2);
-        assert_eq!(windows.dims(), [6, 2, 2, 2]);
-        let corner = windows.clone().slice([5..6, 0..2, 0..2, 0..2]).into_data().to_vec::<f32>().unwrap();
-        assert_eq!(corner, [29.0, 30.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(unwindowed(windows, [3, 5]).into_data(), x.into_data());
+        let images = Grids { count: 2, side: 3 };
+        let x = counted([18, 2]);
+        let windows = windowed(x.clone(), images, 2);
+        assert_eq!(windows.dims(), [2 * 4 * 4, 2]);
+        // The last window has one token of the image.
+        let corner = windows.clone().slice([28..32, 0..2]).into_data().to_vec::<f32>().unwrap();
+        assert_eq!(corner, [35.0, 36.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(unwindowed(windows, images, 2).into_data(), x.into_data());
     }
 
     #[test]
-    fn attention_in_blocks_is_attention() {
-        let device = Default::default();
-        let draw = |shape: [usize; 3], step: f32| {
-            let values: Vec<f32> =
-                (0..shape.iter().product()).map(|i| (i as f32 * step).sin() * 2.0).collect();
-            Tensor::<Cpu, 1>::from_data(values.as_slice(), &device).reshape(shape)
-        };
-        let (q, k, v) = (draw([5, 6, 3], 0.7), draw([5, 3, 6], 1.3), draw([5, 6, 4], 2.9));
-        let attended = |scores| {
-            let attended = attend(q.clone(), k.clone(), v.clone(), scores, Precision::F32);
-            attended.into_data().to_vec::<f32>().unwrap()
-        };
-        let whole = attended(usize::MAX);
-        for scores in [1, 30, 35, 36, 100, 180] {
-            let close = attended(scores).iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-6);
-            assert!(close, "at most {scores} scores");
-        }
-    }
-
-    #[test]
-    fn tables_are_resized_as_by_torch() {
-        // torch.nn.functional.interpolate(torch.tensor([[[0., 1., 4., 9., 16.]]]), size=n, mode="linear")
-        let table = Tensor::<Cpu, 2>::from_data([[0.0], [1.0], [4.0], [9.0], [16.0]], &Default::default());
-        for (length, expected) in [
-            (3, vec![0.333_333_4, 4.0, 13.666_667]),
-            (5, vec![0.0, 1.0, 4.0, 9.0, 16.0]),
-            (7, vec![0.0, 0.571_428_54, 1.857_142_8, 4.0, 7.571_429, 12.0, 16.0]),
-        ] {
-            let found = resized(table.clone(), length).into_data().to_vec::<f32>().unwrap();
-            let close = found.iter().zip(&expected).all(|(a, b): (&f32, &f32)| (a - b).abs() < 1e-5);
-            assert!(close && found.len() == length, "{length}: {found:?}");
-        }
+    fn nine_neighbours_and_a_product_are_a_convolution() {
+        let images = Grids { count: 2, side: 4 };
+        let rows = counted([32, 3]).sin();
+        let mut conv = Conv2dConfig::new([3, 5], [3, 3])
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .with_bias(false)
+            .init::<Cpu>(&Default::default());
+        conv.weight = Param::from_tensor(counted([5, 3, 3, 3]).cos());
+        let expected = conv.forward(rows.clone().reshape([2, 4, 4, 3]).permute([0, 3, 1, 2]));
+        let found = three_by_three(conv.weight.val(), rows, images).reshape([2, 4, 4, 5]);
+        let difference = (found.permute([0, 3, 1, 2]) - expected).abs().max().into_scalar();
+        assert!(difference < 1e-5, "{difference}");
     }
 }

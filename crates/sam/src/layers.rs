@@ -3,7 +3,6 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
-use burn_nn::conv::Conv2d;
 use burn_nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use resect_checkpoint::Activation;
 use resect_params::Precision;
@@ -11,12 +10,12 @@ use resect_params::Precision;
 /// Epsilon of every layer norm over channels, which `transformers` does not take from the configuration.
 pub(crate) const CHANNEL_NORM_EPS: f64 = 1e-6;
 
-/// The format that operands are rounded to; none where they stay as they are.
-fn narrow(precision: Precision) -> Option<FloatDType> {
+/// The format that operands are rounded to.
+pub(crate) fn format_of(precision: Precision) -> FloatDType {
     match precision {
-        Precision::F32 => None,
-        Precision::Bf16 => Some(FloatDType::BF16),
-        Precision::F16 => Some(FloatDType::F16),
+        Precision::F32 => FloatDType::F32,
+        Precision::Bf16 => FloatDType::BF16,
+        Precision::F16 => FloatDType::F16,
     }
 }
 
@@ -30,30 +29,8 @@ pub(crate) fn product<B: Backend, const D: usize>(
     b: Tensor<B, D>,
     precision: Precision,
 ) -> Tensor<B, D> {
-    match narrow(precision) {
-        None => a.matmul(b),
-        Some(format) => a.cast(format).matmul(b.cast(format)).cast(FloatDType::F32),
-    }
-}
-
-/// A convolution whose operands are rounded to `precision`; see [`product`]. Its bias is not.
-pub(crate) fn convolution<B: Backend>(
-    layer: &Conv2d<B>,
-    x: Tensor<B, 4>,
-    precision: Precision,
-) -> Tensor<B, 4> {
-    let Some(format) = narrow(precision) else { return layer.forward(x) };
-    let mut narrow = layer.clone();
-    let bias = narrow.bias.take();
-    narrow.weight = Param::from_tensor(layer.weight.val().cast(format));
-    let y = narrow.forward(x.cast(format)).cast(FloatDType::F32);
-    match bias {
-        Some(bias) => {
-            let channels = y.dims()[1];
-            y + bias.val().reshape([1, channels, 1, 1])
-        }
-        None => y,
-    }
+    let format = format_of(precision);
+    a.cast(format).matmul(b.cast(format)).cast(FloatDType::F32)
 }
 
 /// Applies a linear layer to the last axis as one matrix product, whose operands are rounded to `precision`.
@@ -98,11 +75,6 @@ pub(crate) fn activate<B: Backend, const D: usize>(activation: Activation, x: Te
     }
 }
 
-/// A layer norm over the channels of `[b, c, h, w]`. (`SamLayerNorm`, channels first)
-pub(crate) fn channel_norm<B: Backend>(norm: &LayerNorm<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    norm.forward(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
-}
-
 pub(crate) fn layer_norm<B: Backend>(size: usize, eps: f64, device: &B::Device) -> LayerNorm<B> {
     LayerNormConfig::new(size).with_epsilon(eps).init(device)
 }
@@ -133,7 +105,7 @@ impl<B: Backend> Embedding<B> {
 pub(crate) struct Mlp<B: Backend> {
     pub(crate) lin1: Linear<B>,
     pub(crate) lin2: Linear<B>,
-    activation: Activation,
+    pub(crate) activation: Activation,
 }
 
 impl<B: Backend> Mlp<B> {
@@ -147,16 +119,6 @@ impl<B: Backend> Mlp<B> {
 
     pub(crate) fn forward<const D: usize>(&self, x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
         linear(&self.lin2, activate(self.activation, linear(&self.lin1, x, precision)), precision)
-    }
-
-    /// [`Mlp::forward`] where no gradient is needed: burn's own GELU is exact in this direction, and one pass over memory.
-    pub(crate) fn infer<const D: usize>(&self, x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
-        let x = linear(&self.lin1, x, precision);
-        let x = match self.activation {
-            Activation::Gelu => burn::tensor::activation::gelu(x),
-            Activation::Relu => relu(x),
-        };
-        linear(&self.lin2, x, precision)
     }
 }
 

@@ -19,8 +19,11 @@
 //! The crate computes. It does not read images, know files other than checkpoints, or train: losses and optimisers are elsewhere.
 
 mod cpu_encoder;
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod encoder_backend;
 mod error;
 mod image_encoder;
 mod layers;
@@ -40,6 +43,7 @@ pub use resect_params::Precision;
 pub use cpu_encoder::CpuEncoder;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDevice, open as open_cuda};
+pub use encoder_backend::{EncoderBackend, Squares};
 pub use error::Error;
 pub use image_encoder::ImageEncoder;
 pub use mask_decoder::{MaskDecoder, MaskOutput, is_idle};
@@ -61,7 +65,7 @@ pub struct Sam<B: Backend> {
     pub mask_decoder: MaskDecoder<B>,
 }
 
-impl<B: Backend> Sam<B> {
+impl<B: EncoderBackend> Sam<B> {
     /// Predicts masks for `b` images with `p` prompts each, the prompts of one image next to one another.
     ///
     /// `pixels` is `[b, 3, S, S]`, normalised and padded ([`normalise`]); `prompts` holds `b * p` prompts. With `multimask` the

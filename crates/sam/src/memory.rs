@@ -5,7 +5,7 @@
 
 use resect_checkpoint::{SamConfig, parameter_counts};
 
-use crate::image_encoder::SCORES_AT_ONCE;
+use crate::encoder_backend::SCORES_AT_ONCE;
 
 /// Bytes of a single-precision number.
 const NUMBER: u64 = 4;

@@ -11,7 +11,7 @@ use burn_nn::conv::{Conv2d, Conv2dConfig};
 use resect_checkpoint::{Activation, SamConfig};
 
 use crate::error::Error;
-use crate::layers::{Embedding, activate, channel_norm, layer_norm, unloaded};
+use crate::layers::{Embedding, activate, layer_norm, unloaded};
 
 /// What a point says about the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -335,4 +335,9 @@ impl<B: Backend> MaskEmbedding<B> {
         let x = activate(self.activation, channel_norm(&self.layer_norm2, self.conv2.forward(x)));
         self.conv3.forward(x)
     }
+}
+
+/// A layer norm over the channels of `[b, c, h, w]`. (`SamLayerNorm`, channels first)
+fn channel_norm<B: Backend>(norm: &LayerNorm<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    norm.forward(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
 }

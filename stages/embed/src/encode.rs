@@ -1,10 +1,10 @@
 //! Images through the encoder, and what may not come out of it.
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::Checkpoint;
 use resect_data::embeddings::Dtype;
 use resect_params::Precision;
-use resect_sam::{CpuEncoder, ImageEncoder, normalise};
+use resect_sam::{CpuEncoder, EncoderBackend, ImageEncoder, normalise};
 
 use crate::EmbedError;
 use crate::rows::Row;
@@ -13,7 +13,10 @@ use crate::rows::Row;
 const BEYOND_HALF: f32 = 65520.0;
 
 /// What turns normalised pixels `[b, 3, S, S]` into embeddings `[b, C, g, g]`, on some device.
-pub type Model = Box<dyn Fn(Vec<f32>) -> Vec<f32>>;
+pub type Model = Box<dyn Fn(Vec<f32>) -> Pending>;
+
+/// Embeddings on their way, which waiting for gives. A GPU computes them meanwhile.
+pub type Pending = Box<dyn FnOnce() -> Vec<f32>>;
 
 /// Loads a checkpoint's image encoder, and nothing else of it, for some device.
 pub type Load<'a> = &'a dyn Fn(&Checkpoint, Precision) -> Result<Model, resect_sam::Error>;
@@ -24,14 +27,17 @@ pub type Load<'a> = &'a dyn Fn(&Checkpoint, Precision) -> Result<Model, resect_s
 /// Tensors that cannot be read.
 pub fn on_cpu(checkpoint: &Checkpoint, precision: Precision) -> Result<Model, resect_sam::Error> {
     let encoder = CpuEncoder::load(checkpoint, precision)?;
-    Ok(Box::new(move |pixels| encoder.forward(&pixels)))
+    Ok(Box::new(move |pixels| {
+        let embeddings = encoder.forward(&pixels);
+        Box::new(|| embeddings)
+    }))
 }
 
 /// The encoder on a backend's tensors.
 ///
 /// # Errors
 /// Tensors that cannot be read.
-pub fn on_tensors<B: Backend>(
+pub fn on_tensors<B: EncoderBackend>(
     device: &B::Device,
     checkpoint: &Checkpoint,
     precision: Precision,
@@ -41,7 +47,7 @@ pub fn on_tensors<B: Backend>(
     Ok(Box::new(move |pixels| {
         let shape = [pixels.len() / (3 * side * side), 3, side, side];
         let embeddings = encoder.forward(Tensor::from_data(TensorData::new(pixels, shape), &device));
-        embeddings.into_data().convert::<f32>().iter().collect()
+        Box::new(|| embeddings.into_data().convert::<f32>().iter().collect())
     }))
 }
 
@@ -74,14 +80,29 @@ impl Encoder {
         self.precision
     }
 
+    /// Hands the [`pixels`] of some rows to the device.
+    pub(crate) fn begin(&self, pixels: Vec<f32>) -> Pending {
+        (self.model)(pixels)
+    }
+
     /// The embeddings of some rows, one after the other, from their [`pixels`].
     pub(crate) fn encode(&self, rows: &[Row<'_>], pixels: Vec<f32>) -> Result<Vec<f32>, EmbedError> {
-        let embeddings = (self.model)(pixels);
-        for (row, embedding) in rows.iter().zip(embeddings.chunks(embeddings.len() / rows.len().max(1))) {
-            check(row.image.id, embedding, self.dtype, self.precision)?;
-        }
-        Ok(embeddings)
+        finished(rows, self.begin(pixels), self.dtype, self.precision)
     }
+}
+
+/// The embeddings of some rows, one after the other, when the device has them.
+pub(crate) fn finished(
+    rows: &[Row<'_>],
+    pending: Pending,
+    dtype: Dtype,
+    precision: Precision,
+) -> Result<Vec<f32>, EmbedError> {
+    let embeddings = pending();
+    for (row, embedding) in rows.iter().zip(embeddings.chunks(embeddings.len() / rows.len().max(1))) {
+        check(row.image.id, embedding, dtype, precision)?;
+    }
+    Ok(embeddings)
 }
 
 /// What the encoder takes of some rows, `[rows, 3, side, side]`.

@@ -1,4 +1,5 @@
-//! Three things at a time: while a batch is encoded, the next one is prepared and what was encoded before is written.
+//! Four things at a time: while a batch is encoded, the next one is handed to the device, the one after it prepared, and what was
+//! encoded before written.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -19,15 +20,17 @@ pub(crate) struct Shard<'a> {
     pub(crate) new: Vec<Row<'a>>,
 }
 
-/// Takes all shards, in order, through `prepare` (a batch's rows to pixels), `encode` (rows and pixels to embeddings) and `write` (a
-/// shard and the embeddings of its new rows).
+/// Takes all shards, in order, through `prepare` (a batch's rows to pixels), `begin` (rows and pixels to what the device is
+/// computing), `finish` (that to embeddings) and `write` (a shard and the embeddings of its new rows).
 ///
-/// `encode` runs on the thread that calls. Whatever fails first stops the others; what was written before stays.
-pub(crate) fn run(
+/// Within a shard, a batch is begun before the one before it is waited for, so a device is never without work. Both run on the
+/// thread that calls. Whatever fails first stops the others; what was written before stays.
+pub(crate) fn run<P>(
     shards: &[Shard<'_>],
     batch: usize,
     prepare: impl Fn(&[Row<'_>]) -> Result<Vec<f32>, EmbedError> + Send,
-    mut encode: impl FnMut(&[Row<'_>], Vec<f32>) -> Result<Vec<f32>, EmbedError>,
+    begin: impl FnMut(&[Row<'_>], Vec<f32>) -> Result<P, EmbedError>,
+    finish: impl FnMut(&[Row<'_>], P) -> Result<Vec<f32>, EmbedError>,
     write: impl Fn(&Shard<'_>, Vec<f32>) -> Result<(), EmbedError> + Send,
 ) -> Result<(), EmbedError> {
     thread::scope(|scope| {
@@ -36,7 +39,7 @@ pub(crate) fn run(
         let reader = scope.spawn(move || prepare_all(shards, batch, prepare, &prepared));
         let writer =
             scope.spawn(move || done.iter().try_for_each(|(shard, embeddings)| write(shard, embeddings)));
-        let own = encode_all(shards, batch, &mut encode, batches, encoded);
+        let own = encode_all(shards, batch, begin, finish, batches, encoded);
         // Both have ended or are about to: the ends of their channels that were held here are gone.
         for other in [reader.join(), writer.join()] {
             other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -60,18 +63,25 @@ fn prepare_all(
     Ok(())
 }
 
-fn encode_all<'a, 'b>(
+fn encode_all<'a, 'b, P>(
     shards: &'b [Shard<'a>],
     batch: usize,
-    encode: &mut impl FnMut(&[Row<'_>], Vec<f32>) -> Result<Vec<f32>, EmbedError>,
+    mut begin: impl FnMut(&[Row<'_>], Vec<f32>) -> Result<P, EmbedError>,
+    mut finish: impl FnMut(&[Row<'_>], P) -> Result<Vec<f32>, EmbedError>,
     batches: Receiver<Vec<f32>>,
     encoded: SyncSender<(&'b Shard<'a>, Vec<f32>)>,
 ) -> Result<(), EmbedError> {
     for shard in shards {
-        let mut embeddings = Vec::new();
+        let (mut embeddings, mut ahead) = (Vec::new(), None);
         for rows in shard.new.chunks(batch) {
             let Ok(pixels) = batches.recv() else { return Ok(()) };
-            embeddings.append(&mut encode(rows, pixels)?);
+            let begun = begin(rows, pixels)?;
+            if let Some((rows, begun)) = ahead.replace((rows, begun)) {
+                embeddings.append(&mut finish(rows, begun)?);
+            }
+        }
+        if let Some((rows, begun)) = ahead {
+            embeddings.append(&mut finish(rows, begun)?);
         }
         if encoded.send((shard, embeddings)).is_err() {
             break;
@@ -129,7 +139,11 @@ mod tests {
             |rows| Ok(rows.iter().map(number).collect()),
             |rows, pixels| {
                 assert_eq!(rows.iter().map(number).collect::<Vec<_>>(), pixels);
-                Ok(pixels.iter().map(|x| x * 10.0).collect())
+                Ok(pixels)
+            },
+            |rows, begun| {
+                assert_eq!(rows.iter().map(number).collect::<Vec<_>>(), begun);
+                Ok(begun.iter().map(|x| x * 10.0).collect())
             },
             |shard, embeddings| {
                 written.lock().unwrap().push((shard.index, embeddings));
@@ -172,6 +186,7 @@ mod tests {
                 }
                 Ok(pixels)
             },
+            |_, begun| Ok(begun),
             |shard, _| {
                 // Nobody listens any more when the last ones are written.
                 let _ = wrote.send(shard.index);
@@ -182,11 +197,29 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_the_next_batch_before_it_is_waited_for() {
+        let ids = ids(7);
+        let rows = rows(&ids);
+        let shard = [Shard { index: 0, rows: &rows, new: rows.clone() }];
+        let said = std::cell::RefCell::new(Vec::new());
+        let say =
+            |what: &str, rows: &[Row<'_>]| said.borrow_mut().push(format!("{what} {}", number(&rows[0])));
+        let begin = |rows: &[Row<'_>], _| Ok(say("begin", rows));
+        let finish = |rows: &[Row<'_>], ()| {
+            say("finish", rows);
+            Ok(Vec::new())
+        };
+        run(&shard, 3, |_| Ok(Vec::new()), begin, finish, |_, _| Ok(())).unwrap();
+        let expected = ["begin 0", "begin 3", "finish 0", "begin 6", "finish 3", "finish 6"];
+        assert_eq!(said.into_inner(), expected);
+    }
+
+    #[test]
     fn whatever_fails_stops_the_others_and_is_told() {
         let ids = ids(40);
         let rows = rows(&ids);
         let shards = shards(&rows);
-        for failing in ["prepare", "encode", "write"] {
+        for failing in ["prepare", "begin", "finish", "write"] {
             let fails = |what: &str, row: &Row<'_>| what == failing && number(row) >= 20.0;
             let checked = |what: &str, rows: &[Row<'_>]| match rows.iter().find(|row| fails(what, row)) {
                 Some(row) => Err(broken(row)),
@@ -197,7 +230,8 @@ mod tests {
                 &shards,
                 3,
                 |rows| checked("prepare", rows),
-                |rows, _| checked("encode", rows),
+                |rows, _| checked("begin", rows).map(drop),
+                |rows, ()| checked("finish", rows),
                 |shard, _| {
                     checked("write", shard.rows)?;
                     written.lock().unwrap().push(shard.index);

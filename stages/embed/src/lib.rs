@@ -31,7 +31,7 @@ use resect_geometry::View;
 use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
 use resect_stage::Reporter;
 
-pub use encode::{Load, Model, on_cpu, on_tensors};
+pub use encode::{Load, Model, Pending, on_cpu, on_tensors};
 pub use error::EmbedError;
 
 use flow::Shard;
@@ -143,7 +143,10 @@ pub fn run_with(
                     none.insert(encoder)
                 }
             };
-            let embeddings = encoder.encode(batch, pixels)?;
+            Ok(encoder.begin(pixels))
+        },
+        |batch, pending| {
+            let embeddings = encode::finished(batch, pending, dtype, params.precision)?;
             encoded_rows += batch.len();
             report.progress(
                 "encoding",

@@ -1,0 +1,158 @@
+//! The code for GPUs, without a GPU: the same kernels, compiled for Vulkan, which Mesa's software driver runs on the CPU.
+//!
+//! What CUDA alone has is not seen here: matrix units, bf16, and its compiler.
+
+use burn::module::Param;
+use burn::tensor::backend::Backend;
+use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn_nn::LayerNormConfig;
+use burn_wgpu::WgpuDevice;
+use resect_checkpoint::{Activation, SamConfig};
+use resect_sam::{Cpu, CpuEncoder, EncoderBackend, Precision, Sam, Squares};
+use std::sync::OnceLock;
+
+type Vulkan = burn_wgpu::Vulkan<f32, i32>;
+
+/// A device that Vulkan finds.
+fn device() -> WgpuDevice {
+    static DEVICE: OnceLock<WgpuDevice> = OnceLock::new();
+    DEVICE
+        .get_or_init(|| {
+            let device = WgpuDevice::DefaultDevice;
+            let opened = std::panic::catch_unwind(|| {
+                burn_wgpu::init_setup::<burn_wgpu::graphics::Vulkan>(
+                    &WgpuDevice::DefaultDevice,
+                    Default::default(),
+                )
+            });
+            match opened {
+                Ok(setup) => println!("on {}", setup.adapter.get_info().name),
+                Err(_) => panic!("Vulkan finds no device; install a driver (Debian: mesa-vulkan-drivers)"),
+            }
+            device
+        })
+        .clone()
+}
+
+/// Numbers of no particular kind between -2 and 2.
+fn drawn<B: Backend, const D: usize>(shape: [usize; D], step: f32, device: &B::Device) -> Tensor<B, D> {
+    let values = (0..shape.iter().product()).map(|i| ((i as f32 + 1.0) * step).sin() * 2.0);
+    Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), shape), device)
+}
+
+fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.cast(FloatDType::F32).into_data().to_vec().unwrap()
+}
+
+/// The largest difference, as a share of the largest magnitude that is expected.
+fn difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    assert!(found.iter().all(|x| x.is_finite()));
+    let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0f32, |most, x| most.max(x.abs()));
+    largest(&mut found.iter().zip(expected).map(|(a, b)| a - b)) / largest(&mut expected.iter().copied())
+}
+
+/// What a format may be off where sums are in single precision and the result is rounded once.
+fn rounding(format: FloatDType) -> f32 {
+    if format == FloatDType::F16 { 6e-4 } else { 5e-6 }
+}
+
+/// A layer norm of rows that are far from 0, as they are after some blocks; and what it should be, in double precision.
+fn normed(c: usize, format: FloatDType, device: &WgpuDevice) -> (Vec<f32>, Vec<f32>) {
+    let mut norm = LayerNormConfig::new(c).with_epsilon(1e-6).init::<Vulkan>(device);
+    norm.gamma = Param::from_tensor(drawn([c], 0.3, device));
+    norm.beta = Some(Param::from_tensor(drawn([c], 1.7, device)));
+    let rows = drawn::<Vulkan, 2>([37, c], 0.7, device) + 30.0;
+    let found = values(Vulkan::normed(&norm, 1e-6, rows.clone(), format));
+    let (gamma, beta) = (values(norm.gamma.val()), values(norm.beta.unwrap().val()));
+    let mut expected = Vec::new();
+    for row in values(rows).chunks(c) {
+        let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+        let mean = row.iter().sum::<f64>() / c as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / c as f64;
+        let scaled = row.iter().map(|x| (x - mean) / (variance + 1e-6).sqrt());
+        let placed = scaled.zip(&gamma).zip(&beta).map(|((x, &g), &b)| x * f64::from(g) + f64::from(b));
+        expected.extend(placed.map(|x| x as f32));
+    }
+    (found, expected)
+}
+
+#[test]
+fn each_kernel_computes_what_tensors_do() {
+    fn biased<B: EncoderBackend>(
+        c: usize,
+        activation: Option<Activation>,
+        format: FloatDType,
+        device: &B::Device,
+    ) -> Vec<f32> {
+        values(B::biased(drawn([37, c], 0.7, device).cast(format), drawn([c], 0.3, device), activation))
+    }
+    fn added<B: EncoderBackend>(c: usize, format: FloatDType, device: &B::Device) -> Vec<f32> {
+        let product = drawn([37, c], 0.7, device).cast(format);
+        values(B::added(drawn([37, c], 1.1, device), product, drawn([c], 0.3, device)))
+    }
+    let (gpu, cpu) = (device(), Default::default());
+    // Widths of ViT-B, of no vector, of less than a plane.
+    for c in [768, 100, 7, 3] {
+        for format in [FloatDType::F32, FloatDType::F16] {
+            let compare = |what: &str, found: &[f32], expected: &[f32]| {
+                let difference = difference(found, expected);
+                println!("{what}, {c} channels, {format:?}: {difference:.1e}");
+                assert!(difference < rounding(format), "{what}, {c} channels, {format:?}: {difference:e}");
+            };
+            let (found, expected) = normed(c, format, &gpu);
+            compare("layer norm", &found, &expected);
+            for activation in [None, Some(Activation::Gelu), Some(Activation::Relu)] {
+                let what = format!("bias and {activation:?}");
+                compare(
+                    &what,
+                    &biased::<Vulkan>(c, activation, format, &gpu),
+                    &biased::<Cpu>(c, activation, format, &cpu),
+                );
+            }
+            compare("bias and rows", &added::<Vulkan>(c, format, &gpu), &added::<Cpu>(c, format, &cpu));
+        }
+    }
+}
+
+#[test]
+fn attention_without_scores_is_attention_with_them() {
+    fn attended<B: EncoderBackend>(squares: Squares, format: FloatDType, device: &B::Device) -> Vec<f32> {
+        let Squares { count, side, heads, head } = squares;
+        let qkv = drawn([count * side * side, 3 * heads * head], 0.7, device).cast(format);
+        let tables = [0.3, 1.9].map(|step| drawn([2 * side - 1, head], step, device) * 0.3);
+        values(B::attended(qkv, squares, Some(tables)))
+    }
+    let (gpu, cpu) = (device(), Default::default());
+    for (squares, kind) in [
+        (Squares { count: 2, side: 14, heads: 2, head: 64 }, "windows of ViT-B"),
+        (Squares { count: 1, side: 16, heads: 1, head: 32 }, "a whole image of few tokens"),
+        (Squares { count: 3, side: 5, heads: 2, head: 16 }, "squares that fill no tile"),
+        (Squares { count: 1, side: 6, heads: 1, head: 12 }, "a head that the kernel does not take"),
+    ] {
+        for (format, allowed) in [(FloatDType::F32, 5e-6), (FloatDType::F16, 2e-3)] {
+            let expected = attended::<Cpu>(squares, FloatDType::F32, &cpu);
+            let difference = difference(&attended::<Vulkan>(squares, format, &gpu), &expected);
+            println!("{kind}, {format:?}: {difference:.1e}");
+            assert!(difference < allowed, "{kind}, {format:?}: {difference:e}");
+        }
+    }
+}
+
+#[test]
+fn the_image_encoder_gives_the_embeddings_of_the_cpu() {
+    let mut config = SamConfig::named("tiny").unwrap();
+    config.vision.num_hidden_layers = 3;
+    config.vision.global_attn_indexes = vec![1];
+    let side = config.image_size();
+    let pixels: Vec<f32> = (0..2 * 3 * side * side).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
+    for (precision, allowed) in [(Precision::F32, 1e-5), (Precision::F16, 5e-3)] {
+        let expected = CpuEncoder::random(&config, 9, precision).unwrap().forward(&pixels);
+        let encoder = Sam::<Vulkan>::random(&config, 9, &device()).unwrap().vision_encoder;
+        let pixels = Tensor::from_data(TensorData::new(pixels.clone(), [2, 3, side, side]), &device());
+        let found = values(encoder.with_precision(precision).forward(pixels));
+        let difference = difference(&found, &expected);
+        println!("{precision}: {difference:.1e}");
+        assert!(difference < allowed, "{precision}: {difference:e}");
+    }
+}
