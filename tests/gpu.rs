@@ -5,10 +5,23 @@
 use burn::module::Param;
 use burn::tensor::backend::Backend;
 use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn_autodiff::Autodiff;
 use burn_nn::LayerNormConfig;
 use burn_wgpu::WgpuDevice;
-use resect_checkpoint::{Activation, SamConfig};
+use resect_checkpoint::{Activation, Checkpoint, SamConfig};
+use resect_data::checkpoint::Epoch;
+use resect_data::embeddings::Embeddings;
+use resect_data::images::Images;
+use resect_data::{read_json, table};
+use resect_device::Device;
+use resect_evaluate::Metrics;
+use resect_geometry::View;
+use resect_params::{EmbedParams, EvaluateParams, Runtime, TrainParams};
 use resect_sam::{Cpu, CpuEncoder, EncoderBackend, Precision, Sam, Squares};
+use resect_stage::Reporter;
+use resect_tests::Project;
+use resect_train::TensorTrainer;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 type Vulkan = burn_wgpu::Vulkan<f32, i32>;
@@ -154,5 +167,149 @@ fn the_image_encoder_gives_the_embeddings_of_the_cpu() {
         let difference = difference(&found, &expected);
         println!("{precision}: {difference:.1e}");
         assert!(difference < allowed, "{precision}: {difference:e}");
+    }
+}
+
+/// The stages that compute, on what a run of the small pipeline made before them.
+struct Stages {
+    base: PathBuf,
+    images: PathBuf,
+    targets: PathBuf,
+    embed: EmbedParams,
+    train: TrainParams,
+}
+
+/// Where one pass through [`Stages`] writes.
+struct Out {
+    embeddings: PathBuf,
+    checkpoint: PathBuf,
+    state: PathBuf,
+    evaluation: PathBuf,
+}
+
+impl Out {
+    fn new(dir: &Path) -> Self {
+        let folder = |name| {
+            let path = dir.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let [embeddings, checkpoint, state, evaluation] =
+            ["embeddings", "checkpoint", "state", "evaluation"].map(folder);
+        Self { embeddings, checkpoint, state, evaluation }
+    }
+}
+
+impl Stages {
+    fn new(project: &Project, precision: Precision) -> Self {
+        let run = project.run(&["ingest"]);
+        let [base, images, targets] = ["base", "images", "targets"].map(|kind| project.artifact(&run, kind));
+        let embed = EmbedParams { precision, ..Default::default() };
+        let (learning_rate, min_learning_rate) = (1e-3, 1e-5);
+        let train = TrainParams {
+            epochs: 3,
+            batch_size: 4,
+            learning_rate,
+            min_learning_rate,
+            jitter: 6,
+            precision,
+            ..Default::default()
+        };
+        Self { base, images, targets, embed, train }
+    }
+
+    fn on_cpu(&self, out: &Out) {
+        let (runtime, report) = (Runtime::default(), Reporter::silent());
+        resect_embed::run(Device::Cpu, &self.for_embed(), &self.embed, &runtime, &out.embeddings, &report)
+            .unwrap();
+        let (inputs, checkpoint) = (self.for_train(out), &out.checkpoint);
+        resect_train::run(Device::Cpu, &inputs, &self.train, &runtime, checkpoint, &out.state, &report)
+            .unwrap();
+        let (inputs, params) = (self.for_evaluate(out), EvaluateParams::default());
+        resect_evaluate::run(Device::Cpu, &inputs, &params, &runtime, &out.evaluation, &report).unwrap();
+    }
+
+    /// Each stage compares a first batch with the CPU before it starts.
+    fn on_gpu(&self, out: &Out) {
+        let (runtime, report, gpu) = (Runtime::default(), Reporter::silent(), device());
+        let load = |base: &Checkpoint, precision| resect_embed::on_tensors::<Vulkan>(&gpu, base, precision);
+        resect_embed::run_with(
+            &load,
+            true,
+            &self.for_embed(),
+            &self.embed,
+            &runtime,
+            &out.embeddings,
+            &report,
+        )
+        .unwrap();
+        type Trainer = TensorTrainer<Autodiff<Vulkan>>;
+        let (inputs, checkpoint, state) = (self.for_train(out), &out.checkpoint, &out.state);
+        resect_train::run_with::<Trainer>(&gpu, &inputs, &self.train, &runtime, checkpoint, state, &report)
+            .unwrap();
+        let (inputs, params) = (self.for_evaluate(out), EvaluateParams::default());
+        resect_evaluate::run_with::<Vulkan>(&gpu, &inputs, &params, &runtime, &out.evaluation, &report)
+            .unwrap();
+    }
+
+    fn for_embed(&self) -> resect_embed::Inputs<'_> {
+        resect_embed::Inputs { images: &self.images, base: &self.base, hints: &[] }
+    }
+
+    fn for_train<'a>(&'a self, out: &'a Out) -> resect_train::Inputs<'a> {
+        resect_train::Inputs { embeddings: &out.embeddings, targets: &self.targets, base: &self.base }
+    }
+
+    fn for_evaluate<'a>(&'a self, out: &'a Out) -> resect_evaluate::Inputs<'a> {
+        resect_evaluate::Inputs {
+            checkpoint: &out.checkpoint,
+            images: &self.images,
+            embeddings: &out.embeddings,
+            targets: &self.targets,
+            base: &self.base,
+        }
+    }
+
+    /// All embeddings, in the order of images.
+    fn embeddings(&self, out: &Out) -> Vec<f32> {
+        let embeddings = Embeddings::open(&out.embeddings).unwrap();
+        let mut values = Vec::new();
+        for image in Images::open(&self.images).unwrap().iter() {
+            embeddings.append_to(image.pixel_hash, View::Identity, &mut values);
+        }
+        values
+    }
+
+    /// The loss of every epoch, and its Dice on the validation part.
+    fn curve(&self, out: &Out) -> Vec<f32> {
+        let rows: Vec<Epoch> = table::read(&out.checkpoint.join("epochs.parquet")).unwrap();
+        let numbers = rows.into_iter().flat_map(|row| [row.train_loss, row.validation_dice]);
+        numbers.flatten().map(|x| x as f32).collect()
+    }
+
+    /// The mean Dice of each method on the test part.
+    fn dice(&self, out: &Out) -> Vec<f32> {
+        let metrics: Metrics = read_json(&out.evaluation.join("metrics.json")).unwrap();
+        metrics.methods.iter().map(|method| method.all.dice.unwrap() as f32).collect()
+    }
+}
+
+#[test]
+fn the_stages_give_what_they_give_on_the_cpu() {
+    let project = Project::micro();
+    for (precision, allowed) in [(Precision::F32, 1e-3), (Precision::F16, 2e-2)] {
+        let (dir, stages) = (tempfile::tempdir().unwrap(), Stages::new(&project, precision));
+        let (cpu, gpu) = (Out::new(&dir.path().join("cpu")), Out::new(&dir.path().join("gpu")));
+        stages.on_cpu(&cpu);
+        stages.on_gpu(&gpu);
+        for (what, numbers) in [
+            ("embeddings", Stages::embeddings as fn(&Stages, &Out) -> Vec<f32>),
+            ("losses and validation Dice", Stages::curve),
+            ("Dice of the test part", Stages::dice),
+        ] {
+            let difference = difference(&numbers(&stages, &gpu), &numbers(&stages, &cpu));
+            println!("{what}, {precision}: {difference:.1e}");
+            assert!(difference < allowed, "{what}, {precision}: {difference:e}");
+        }
     }
 }

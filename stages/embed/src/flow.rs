@@ -204,7 +204,10 @@ mod tests {
         let said = std::cell::RefCell::new(Vec::new());
         let say =
             |what: &str, rows: &[Row<'_>]| said.borrow_mut().push(format!("{what} {}", number(&rows[0])));
-        let begin = |rows: &[Row<'_>], _| Ok(say("begin", rows));
+        let begin = |rows: &[Row<'_>], _| {
+            say("begin", rows);
+            Ok(())
+        };
         let finish = |rows: &[Row<'_>], ()| {
             say("finish", rows);
             Ok(Vec::new())
