@@ -4,23 +4,26 @@
 //! fail later; what does not pass would.
 
 use resect_checkpoint::{SamConfig, parameter_counts};
+use resect_params::Precision;
 
 use crate::encoder_backend::SCORES_AT_ONCE;
 
 /// Bytes of a single-precision number.
 const NUMBER: u64 = 4;
 
-/// Encoding so many images that are handed over together. They run one after the other, so only pixels and embeddings add up.
-pub fn encoding(config: &SamConfig, images: usize) -> u64 {
+/// Encoding so many images together, while those that come next are on their way.
+pub fn encoding(config: &SamConfig, precision: Precision, images: usize) -> u64 {
     let v = &config.vision;
     let tokens = config.grid().pow(2);
-    // At the widest place of a block: tokens in and out, their norm, the MLP's hidden layer twice; less than queries, keys with
-    // positions, values and what is attended take together.
-    let attention = tokens * (6 * v.hidden_size + 4 * v.num_attention_heads * config.grid());
-    let block = tokens * (3 * v.hidden_size + 2 * v.mlp_dim);
-    let scores = 2 * SCORES_AT_ONCE;
-    let image = v.num_channels * config.image_size().pow(2) + config.embedding_channels() * tokens;
-    bytes(parameter_counts(config).vision_encoder + attention.max(block) + scores + images * image)
+    let operand = if precision == Precision::F32 { 4 } else { 2 };
+    // At the widest place of a block, of global attention: what queries, keys and values come from, queries and keys with their
+    // positions, values, and what is attended. Or of the MLP: its hidden layer twice.
+    let attention = 5 * v.hidden_size + 2 * (v.hidden_size + 2 * v.num_attention_heads * config.grid());
+    let mlp = v.hidden_size + 2 * v.mlp_dim;
+    let block = tokens as u64 * (operand * attention.max(mlp) as u64 + NUMBER * v.hidden_size as u64);
+    let ends = 2 * v.num_channels * config.image_size().pow(2) + config.embedding_channels() * tokens;
+    let scores = if precision == Precision::F32 { 2 * SCORES_AT_ONCE } else { 0 };
+    bytes(parameter_counts(config).vision_encoder + scores) + images as u64 * (block + bytes(ends))
 }
 
 /// Decoding so many prompts together, with two decoders loaded.
@@ -54,11 +57,15 @@ mod tests {
         let of = |name: &str| SamConfig::named(name).unwrap();
         let gigabytes = |bytes: u64| bytes as f64 / 1e9;
         // The weights alone are 0.36, 1.2 and 2.5 GB.
-        let needs = ["vit-b", "vit-l", "vit-h"].map(|name| gigabytes(encoding(&of(name), 2)));
-        assert!(needs[0] > 0.45 && needs[0] < 0.8, "{needs:?}");
-        assert!(needs[1] > 1.3 && needs[1] < 1.8, "{needs:?}");
-        assert!(needs[2] > 2.6 && needs[2] < 3.2, "{needs:?}");
-        for need in [encoding, decoding, training] {
+        let needs =
+            |precision| ["vit-b", "vit-l", "vit-h"].map(|name| gigabytes(encoding(&of(name), precision, 2)));
+        let (single, half) = (needs(Precision::F32), needs(Precision::Bf16));
+        for (i, (least, most)) in [(0.5, 1.1), (1.4, 2.1), (2.7, 3.6)].into_iter().enumerate() {
+            assert!(single[i] > least && single[i] < most, "{single:?}");
+            assert!(half[i] > least && half[i] < single[i], "{half:?}");
+        }
+        let embedding = |config: &SamConfig, images| encoding(config, Precision::Bf16, images);
+        for need in [embedding, decoding, training] {
             assert!(need(&of("vit-b"), 9) > need(&of("vit-b"), 8));
         }
         assert!(training(&of("vit-b"), 2) > 5 * 4 * 4_058_340);

@@ -70,7 +70,7 @@ pub fn run(
         Device::Cuda(index) => {
             let (device, gpu) = resect_sam::open_cuda(index)?;
             let checkpoint = open(inputs.base)?;
-            let needed = |images| resect_sam::memory::encoding(checkpoint.config(), images);
+            let needed = |images| resect_sam::memory::encoding(checkpoint.config(), params.precision, images);
             resect_device::check_memory(index, needed, runtime.embed_batch.max(1), "runtime.embed_batch")?;
             report.note(format!("computes on {gpu}"));
             let load = |checkpoint: &Checkpoint, precision| {
