@@ -20,7 +20,7 @@ use resect_params::{EmbedParams, EvaluateParams, Runtime, TrainParams};
 use resect_sam::{Cpu, CpuEncoder, EncoderBackend, Precision, Sam, Squares};
 use resect_stage::Reporter;
 use resect_tests::Project;
-use resect_train::TensorTrainer;
+use resect_train::{OnDevice, TensorTrainer};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -245,7 +245,8 @@ impl Stages {
         .unwrap();
         type Trainer = TensorTrainer<Autodiff<Vulkan>>;
         let (inputs, checkpoint, state) = (self.for_train(out), &out.checkpoint, &out.state);
-        resect_train::run_with::<Trainer>(&gpu, &inputs, &self.train, &runtime, checkpoint, state, &report)
+        let place = OnDevice::new(gpu.clone(), usize::MAX, u64::MAX);
+        resect_train::run_with::<Trainer>(&place, &inputs, &self.train, &runtime, checkpoint, state, &report)
             .unwrap();
         let (inputs, params) = (self.for_evaluate(out), EvaluateParams::default());
         resect_evaluate::run_with::<Vulkan>(&gpu, &inputs, &params, &runtime, &out.evaluation, &report)

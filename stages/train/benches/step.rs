@@ -76,19 +76,19 @@ fn times<T: Trainer>(
     let mask: Vec<u8> = (0..low_res * low_res).map(|i| u8::from(i % low_res > i / low_res)).collect();
     let image = Size::square(low_res as u32);
     let embedding = Embedding::F32(&embedding);
-    let sample = Sample { name: "", embedding, tokens: &tokens, mask: &mask, image };
+    let sample = Sample { name: "", embedding, row: 0, tokens: &tokens, mask: &mask, image };
     let samples = vec![sample; batch];
 
     let mut times = Vec::new();
     for step in 0..steps + 2 {
         let start = Instant::now();
-        let loss = trainer.learn(&samples).total();
-        trainer.step(1e-4);
+        trainer.learn(&samples, batch, 1e-4);
+        let outcomes = trainer.outcomes();
         // The first steps find their memory.
         if step >= 2 {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        if !loss.is_finite() {
+        if !outcomes.iter().flat_map(|outcome| &outcome.losses).all(|loss| loss.total().is_finite()) {
             return Err("the loss is no number".into());
         }
     }

@@ -3,7 +3,7 @@
 use crate::TrainError;
 use crate::batch::Sample;
 use crate::tape_trainer::TapeTrainer;
-use crate::trainer::{Stepped, Trainer};
+use crate::trainer::{Outcome, Stepped, Trainer};
 use resect_checkpoint::SamConfig;
 use resect_device::{DeviceError, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare};
 use resect_params::{Precision, TrainParams};
@@ -47,13 +47,17 @@ fn first_step(mut trainer: impl Trainer, batch: &[Sample<'_>]) -> Vec<(String, V
     let logits = trainer.logits(batch).into_iter().zip(batch);
     let mut found: Vec<(String, Vec<f32>)> =
         logits.map(|(logits, sample)| (format!("the mask of target {}", sample.name), logits)).collect();
-    found.push(("the loss of the first batch".into(), vec![trainer.learn(batch).total() as f32]));
-    // In f16 the first scale of the loss may be too large for the gradient: where one side skips the step, both must.
-    let norm = match trainer.step(0.0) {
-        Stepped::Taken { gradient_norm } => gradient_norm as f32,
-        Stepped::Skipped { .. } => 0.0,
-    };
-    found.push(("the gradient's norm on the first batch".into(), vec![norm]));
+    trainer.learn(batch, batch.len(), 0.0);
+    for Outcome { losses, stepped } in trainer.outcomes() {
+        let losses = losses.iter().map(|loss| loss.total() as f32).collect();
+        found.push(("the loss of the first batch".into(), losses));
+        // In f16 the first scale of the loss may be too large for the gradient: where one side skips the step, both must.
+        let norm = match stepped {
+            Stepped::Taken { gradient_norm } => gradient_norm as f32,
+            Stepped::Skipped { .. } => 0.0,
+        };
+        found.push(("the gradient's norm on the first batch".into(), vec![norm]));
+    }
     found
 }
 
@@ -81,6 +85,8 @@ mod tests {
     impl<const WHAT: usize> Trainer for Wrong<WHAT> {
         type Device = <Tensors as Trainer>::Device;
 
+        const GROUPS_AHEAD: usize = Tensors::GROUPS_AHEAD;
+
         const IS_REFERENCE: bool = false;
 
         fn new(
@@ -93,14 +99,21 @@ mod tests {
             Tensors::new(config, tensors, prompts, params, device).map(Self)
         }
 
-        fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
-            let values = self.0.learn(batch);
-            if WHAT == LOSS { Values::default() } else { values }
+        fn learn(&mut self, group: &[Sample<'_>], batch_size: usize, learning_rate: f64) {
+            self.0.learn(group, batch_size, learning_rate);
         }
 
-        fn step(&mut self, learning_rate: f64) -> Stepped {
-            let stepped = self.0.step(learning_rate);
-            if WHAT == GRADIENT { Stepped::Taken { gradient_norm: f64::NAN } } else { stepped }
+        fn outcomes(&mut self) -> Vec<Outcome> {
+            let mut outcomes = self.0.outcomes();
+            for Outcome { losses, stepped } in &mut outcomes {
+                if WHAT == LOSS {
+                    losses.fill(Values::default());
+                }
+                if WHAT == GRADIENT {
+                    *stepped = Stepped::Taken { gradient_norm: f64::NAN };
+                }
+            }
+            outcomes
         }
 
         fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -116,12 +129,21 @@ mod tests {
             self.0.tensors()
         }
 
+        fn average(&self) -> Option<Vec<NamedTensor>> {
+            self.0.average()
+        }
+
         fn save(&self, dir: &Path) -> Result<(), TrainError> {
             self.0.save(dir)
         }
 
-        fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError> {
-            self.0.restore(dir, steps)
+        fn restore(
+            &mut self,
+            dir: &Path,
+            steps: u32,
+            average: Option<Vec<NamedTensor>>,
+        ) -> Result<(), TrainError> {
+            self.0.restore(dir, steps, average)
         }
     }
 
@@ -142,6 +164,7 @@ mod tests {
         let sample = |name| Sample {
             name,
             embedding: Embedding::F32(&embedding),
+            row: 0,
             tokens: &tokens,
             mask: &mask,
             image,

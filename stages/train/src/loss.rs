@@ -4,7 +4,7 @@
 
 use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::backend::Backend;
-use burn::tensor::{ElementConversion, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use resect_geometry::Size;
 use resect_params::{Loss, Padding, TrainParams};
 use std::iter::Sum;
@@ -145,20 +145,17 @@ impl Objective {
         Terms { dice: dice.reshape([n]), pixelwise: pixelwise.reshape([n]) }
     }
 
-    /// The weighted terms, summed over the samples, `[1]`.
-    pub fn sum<B: Backend>(self, terms: &Terms<B>) -> Tensor<B, 1> {
+    /// The loss of each sample times its share, summed, `[1]`. `shares` is `[n]`.
+    pub fn sum<B: Backend>(self, terms: &Terms<B>, shares: Tensor<B, 1>) -> Tensor<B, 1> {
         let [dice, pixelwise] = self.weights;
-        (terms.dice.clone() * dice + terms.pixelwise.clone() * pixelwise).sum()
-    }
-
-    /// The sums over the samples as numbers.
-    pub(crate) fn sums<B: Backend>(self, terms: &Terms<B>) -> Values {
-        let number = |term: &Tensor<B, 1>| term.clone().sum().into_scalar().elem::<f64>();
-        self.values(number(&terms.dice), number(&terms.pixelwise))
+        ((terms.dice.clone() * dice + terms.pixelwise.clone() * pixelwise) * shares).sum()
     }
 
     /// 1 for each cell that counts, 0 for the others, `[n, s * s]`.
     fn counted<B: Backend>(self, images: &[Size], side: usize, device: &B::Device) -> Tensor<B, 2> {
+        if self.padding == Padding::Counted {
+            return Tensor::ones([images.len(), side * side], device);
+        }
         let mut cells = vec![0f32; images.len() * side * side];
         for (cells, &image) in cells.chunks_mut(side * side).zip(images) {
             self.runs(image, side).for_each(|run| cells[run].fill(1.0));
@@ -244,10 +241,15 @@ mod tests {
                 let masks = tensor(case.masks.iter().map(|&m| f32::from(m)).collect());
                 let objective = expected.objective();
                 let terms = objective.terms(logits.clone(), masks, &case.images());
-                let n = case.shape[0] as f64;
-                let gradients = objective.sum(&terms).div_scalar(n).backward();
+                let n = case.shape[0];
+                let shares = Tensor::full([n], 1.0 / n as f64, &device);
+                let gradients = objective.sum(&terms, shares).backward();
                 let gradient: Vec<f32> = logits.grad(&gradients).unwrap().into_data().to_vec().unwrap();
-                expected.compare(&case, objective.sums(&terms) / n, &gradient);
+                let [dice, pixelwise] = [terms.dice, terms.pixelwise].map(|term| {
+                    let each = term.into_data().to_vec::<f32>().unwrap();
+                    each.into_iter().map(f64::from).sum::<f64>() / n as f64
+                });
+                expected.compare(&case, objective.values(dice, pixelwise), &gradient);
             }
         }
     }

@@ -16,7 +16,7 @@ const FILE: &str = "loss-scale.json";
 /// The first scale, as PyTorch's.
 const START: f64 = 65536.0;
 /// Good steps in a row after which the scale is doubled.
-const GROWTH_INTERVAL: u32 = 2000;
+pub(crate) const GROWTH_INTERVAL: u32 = 2000;
 /// A smaller scale helps nothing any more: gradients that are still not finite have another cause.
 const LEAST: f64 = 1.0 / 16384.0;
 
@@ -32,6 +32,16 @@ impl LossScale {
     /// The scale before the first step; none in a precision that needs none.
     pub(crate) fn new(precision: Precision) -> Option<Self> {
         (precision == Precision::F16).then_some(Self { scale: START, good_steps: 0 })
+    }
+
+    /// A scale that so many good steps have been taken with.
+    pub(crate) fn of(scale: f64, good_steps: u32) -> Self {
+        Self { scale, good_steps }
+    }
+
+    /// Good steps since the scale last changed.
+    pub(crate) fn good_steps(&self) -> u32 {
+        self.good_steps
     }
 
     /// What the loss is multiplied by, and gradients are divided by.

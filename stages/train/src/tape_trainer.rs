@@ -2,12 +2,13 @@
 
 use crate::TrainError;
 use crate::adamw::AdamW;
+use crate::average::Average;
 use crate::batch::Sample;
 use crate::loss::{Objective, Values};
 use crate::loss_scale::LossScale;
 use crate::resume::failed;
 use crate::sample_loss::SampleLoss;
-use crate::trainer::{Stepped, Trainer};
+use crate::trainer::{Outcome, Stepped, Trainer};
 use rayon::prelude::*;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_kernels::on_lanes;
@@ -31,6 +32,9 @@ pub struct TapeTrainer {
     precision: Precision,
     loss_scale: Option<LossScale>,
     objective: Objective,
+    ema: f64,
+    average: Option<Average>,
+    outcomes: Vec<Outcome>,
 }
 
 /// One of the samples that are under way together, with the memory it needs.
@@ -58,35 +62,9 @@ impl TapeTrainer {
         };
         named("first", first).chain(named("second", second)).collect()
     }
-}
 
-impl Trainer for TapeTrainer {
-    /// The CPU.
-    type Device = ();
-
-    const IS_REFERENCE: bool = true;
-
-    fn new(
-        config: &SamConfig,
-        tensors: Vec<NamedTensor>,
-        prompts: &PromptEncoder<Cpu>,
-        params: &TrainParams,
-        (): &(),
-    ) -> Result<Self, TrainError> {
-        let decoder = TapeDecoder::from_tensors(config, tensors, prompts)?;
-        Ok(Self {
-            optimizer: AdamW::new(params, [decoder.zeros(), decoder.zeros()]),
-            gradients: decoder.zeros(),
-            lanes: Vec::new(),
-            accumulation: params.accumulation,
-            precision: params.precision,
-            loss_scale: LossScale::new(params.precision),
-            objective: Objective::new(params),
-            decoder,
-        })
-    }
-
-    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
+    /// The loss of a batch, whose gradient is added to those before.
+    fn batch(&mut self, batch: &[Sample<'_>]) -> Values {
         let n = batch.len();
         let scale = self.loss_scale.map_or(1.0, |scale| scale.scale());
         let share = scale / (n as f64 * f64::from(self.accumulation));
@@ -106,6 +84,7 @@ impl Trainer for TapeTrainer {
         losses.into_iter().sum::<Values>() / n as f64
     }
 
+    /// Takes a step with the gradients, or skips it.
     fn step(&mut self, learning_rate: f64) -> Stepped {
         if let Some(scale) = &mut self.loss_scale {
             if !unscale(&mut self.gradients, scale.scale()) {
@@ -123,6 +102,56 @@ impl Trainer for TapeTrainer {
         }
         Stepped::Taken { gradient_norm }
     }
+}
+
+impl Trainer for TapeTrainer {
+    /// The CPU.
+    type Device = ();
+
+    const GROUPS_AHEAD: usize = 1;
+
+    const IS_REFERENCE: bool = true;
+
+    fn new(
+        config: &SamConfig,
+        tensors: Vec<NamedTensor>,
+        prompts: &PromptEncoder<Cpu>,
+        params: &TrainParams,
+        (): &(),
+    ) -> Result<Self, TrainError> {
+        let decoder = TapeDecoder::from_tensors(config, tensors, prompts)?;
+        Ok(Self {
+            optimizer: AdamW::new(params, [decoder.zeros(), decoder.zeros()]),
+            gradients: decoder.zeros(),
+            lanes: Vec::new(),
+            accumulation: params.accumulation,
+            precision: params.precision,
+            loss_scale: LossScale::new(params.precision),
+            objective: Objective::new(params),
+            ema: params.ema,
+            average: None,
+            outcomes: Vec::new(),
+            decoder,
+        })
+    }
+
+    fn learn(&mut self, group: &[Sample<'_>], batch_size: usize, learning_rate: f64) {
+        let losses = group.chunks(batch_size).map(|batch| self.batch(batch)).collect();
+        let stepped = self.step(learning_rate);
+        if self.ema > 0.0 && matches!(stepped, Stepped::Taken { gradient_norm } if gradient_norm.is_finite())
+        {
+            let weights = self.decoder.tensors();
+            match &mut self.average {
+                Some(average) => average.update(weights),
+                none => *none = Some(Average::new(self.ema, weights)),
+            }
+        }
+        self.outcomes.push(Outcome { losses, stepped });
+    }
+
+    fn outcomes(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.outcomes)
+    }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
         let decoder = &self.decoder;
@@ -137,12 +166,21 @@ impl Trainer for TapeTrainer {
         self.decoder.tensors()
     }
 
+    fn average(&self) -> Option<Vec<NamedTensor>> {
+        Some(self.average.as_ref()?.tensors().to_vec())
+    }
+
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
         LossScale::save(self.loss_scale.as_ref(), dir)?;
         Ok(write_safetensors(&dir.join(MOMENTS), self.moments(), None)?)
     }
 
-    fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError> {
+    fn restore(
+        &mut self,
+        dir: &Path,
+        steps: u32,
+        average: Option<Vec<NamedTensor>>,
+    ) -> Result<(), TrainError> {
         let path = dir.join(MOMENTS);
         let saved = TensorFile::open(&path)?.read_all()?;
         let mut saved: HashMap<String, NamedTensor> =
@@ -154,6 +192,7 @@ impl Trainer for TapeTrainer {
         };
         let moments = [taken("first")?, taken("second")?];
         self.optimizer.restore(moments, steps);
+        self.average = average.map(|tensors| Average::new(self.ema, tensors));
         LossScale::restore(self.loss_scale.as_mut(), dir)
     }
 }

@@ -1,7 +1,6 @@
 //! The loop: epochs of optimiser steps, each epoch scored, the state saved in between.
 
 use crate::augment::{self, Seen};
-use crate::average::Average;
 use crate::batch::{self, Samples};
 use crate::clock::{Clock, timed};
 use crate::loss::Values;
@@ -9,7 +8,7 @@ use crate::loss_scale;
 use crate::prompt;
 use crate::resume::{self, Progress, Saver};
 use crate::schedule::LearningRate;
-use crate::trainer::{Stepped, Trainer};
+use crate::trainer::{Outcome, Stepped, Trainer};
 use crate::validate::{Score, Validation};
 use crate::{NotFinite, TrainError};
 use resect_checkpoint::SamConfig;
@@ -62,8 +61,18 @@ pub struct Tuning<'a, T: Trainer> {
     setting: Setting<'a, T>,
     trainer: T,
     progress: Progress,
+    /// Groups that were learnt from and whose outcome is still to be asked for.
+    waiting: Vec<Waiting>,
     clock: Clock,
     saver: Saver,
+}
+
+/// A group of batches on its way to be learnt from.
+struct Waiting {
+    epoch: u32,
+    step: u32,
+    learning_rate: f64,
+    samples: Vec<Seen>,
 }
 
 impl<'a, T: Trainer> Tuning<'a, T> {
@@ -87,7 +96,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
                 (trainer, progress)
             }
         };
-        Ok(Self { setting, trainer, progress, clock, saver: Saver::default() })
+        Ok(Self { setting, trainer, progress, waiting: Vec::new(), clock, saver: Saver::default() })
     }
 
     /// Trains to the end.
@@ -119,10 +128,14 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             if let Some((next, _)) = groups.get(i + 1) {
                 samples.fetch(next);
             }
-            self.step(epoch, group, tokens)?;
+            let step = self.learn(epoch, group, tokens);
             samples.release(group);
+            let is_last = i + 1 == groups.len();
+            if is_last || is_due(step) || self.waiting.len() >= T::GROUPS_AHEAD {
+                self.settle()?;
+            }
             // After the last step the epoch is ended first.
-            if is_due(self.progress.step()) && self.progress.groups < self.setting.steps() {
+            if is_due(step) && !is_last {
                 self.sound_weights(epoch, group)?;
                 self.save()?;
             }
@@ -136,32 +149,49 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         Ok(())
     }
 
-    /// Takes an optimiser step with the gradients of a group of batches.
-    fn step(&mut self, epoch: u32, group: &[Seen], tokens: &[Vec<f32>]) -> Result<(), TrainError> {
+    /// Learns from a group of batches, in a step whose number is told.
+    fn learn(&mut self, epoch: u32, group: &[Seen], tokens: &[Vec<f32>]) -> u32 {
         let began = Instant::now();
         let Setting { params, samples, .. } = self.setting;
         let masks = samples.masks(group);
-        let learnt = samples.with(group, tokens, &masks);
-        let batches = learnt.chunks(params.batch_size as usize);
-        let step = self.progress.step() + 1;
+        let step = self.progress.step() + self.waiting.len() as u32 + 1;
         let learning_rate = self.setting.rate.of(epoch, step);
-        let mut sum = Values::default();
-        let count = batches.len() as f64;
-        for batch in batches {
-            // Divided by the full count even in an incomplete last group, as the published loop does.
-            let values = self.trainer.learn(batch);
-            if !values.total().is_finite() {
-                return Err(self.not_finite("the loss", values.total(), epoch, step, group));
-            }
-            self.progress.loss += values.total();
-            sum += values;
+        let learnt = samples.with(group, tokens, &masks);
+        self.trainer.learn(&learnt, params.batch_size as usize, learning_rate);
+        self.waiting.push(Waiting { epoch, step, learning_rate, samples: group.to_vec() });
+        self.clock.steps += 1;
+        self.clock.samples += group.len() as u64;
+        self.clock.learning += began.elapsed().as_secs_f64();
+        step
+    }
+
+    /// Asks what came of the groups that were learnt from.
+    fn settle(&mut self) -> Result<(), TrainError> {
+        let outcomes = timed(&mut self.clock.learning, || self.trainer.outcomes());
+        let waiting = std::mem::take(&mut self.waiting);
+        for (group, outcome) in waiting.iter().zip(&outcomes) {
+            self.note(group, outcome)?;
         }
-        let mean = sum / count;
-        let stepped = self.trainer.step(learning_rate);
-        let taken = matches!(stepped, Stepped::Taken { .. });
-        let gradient_norm = loss_scale::gradient_norm(stepped, epoch, step)?;
+        self.tell(Plain::Never);
+        Ok(())
+    }
+
+    /// Takes a step into the history.
+    fn note(&mut self, group: &Waiting, outcome: &Outcome) -> Result<(), TrainError> {
+        let Waiting { epoch, step, learning_rate, ref samples } = *group;
+        let mut sum = Values::default();
+        for loss in &outcome.losses {
+            if !loss.total().is_finite() {
+                return Err(self.not_finite("the loss", loss.total(), epoch, step, samples));
+            }
+            self.progress.loss += loss.total();
+            sum += *loss;
+        }
+        let mean = sum / outcome.losses.len() as f64;
+        let taken = matches!(outcome.stepped, Stepped::Taken { .. });
+        let gradient_norm = loss_scale::gradient_norm(outcome.stepped, epoch, step)?;
         if taken && !gradient_norm.is_finite() {
-            return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, group));
+            return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, samples));
         }
         let row = Step {
             epoch,
@@ -175,35 +205,19 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         self.setting.report.row("steps", table::cells(&row));
         self.progress.steps.push(row);
         self.progress.groups += 1;
-        if taken && params.ema > 0.0 {
-            self.average();
-        }
-        self.clock.steps += 1;
-        self.clock.samples += group.len() as u64;
-        self.clock.learning += began.elapsed().as_secs_f64();
-        self.tell(Plain::Never);
         Ok(())
-    }
-
-    /// Takes the weights into their average.
-    fn average(&mut self) {
-        let weights = self.trainer.tensors();
-        match &mut self.progress.average {
-            Some(average) => average.update(weights),
-            none => *none = Some(Average::new(self.setting.params.ema, weights)),
-        }
     }
 
     /// Scores the epoch's weights, or their average, and keeps them if they are to be kept. `last` is the last step's group.
     fn end_epoch(&mut self, epoch: u32, last: &[Seen]) -> Result<(), TrainError> {
         let weights = self.sound_weights(epoch, last)?;
         let Self { setting, trainer, progress, clock, .. } = self;
-        let score = timed(&mut clock.validation, || match &progress.average {
+        let average = trainer.average();
+        let score = timed(&mut clock.validation, || match &average {
             None => Ok::<_, TrainError>(setting.score(trainer)),
             Some(average) => {
-                let tensors = average.tensors().to_vec();
                 let Setting { config, prompts, params, device, .. } = setting;
-                let mut averaged = T::new(config, tensors, prompts, params, device)?;
+                let mut averaged = T::new(config, average.clone(), prompts, params, device)?;
                 Ok(setting.score(&mut averaged))
             }
         })?;
@@ -218,12 +232,12 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         setting.report.row("epochs", table::cells(&row));
-        progress.end_epoch(row, setting.params.keep, || weights);
+        progress.end_epoch(row, setting.params.keep, || average.unwrap_or(weights));
         Ok(())
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
-        let Self { setting, trainer, progress, clock, saver } = self;
+        let Self { setting, trainer, progress, clock, saver, .. } = self;
         timed(&mut clock.saving, || saver.save(setting.state, trainer, progress))
     }
 

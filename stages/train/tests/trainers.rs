@@ -6,10 +6,10 @@ use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_params::{Loss, Padding, Precision, TrainParams};
 use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
-use resect_train::{Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
+use resect_train::{OnDevice, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer, Values};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
-struct Outcome {
+struct Trained {
     losses: Vec<f64>,
     norms: Vec<f64>,
     logits: Vec<Vec<f32>>,
@@ -60,9 +60,11 @@ impl Case {
         tokens
             .zip(self.embeddings.iter().zip(&self.masks))
             .zip(images)
-            .map(|((tokens, (embedding, mask)), image)| Sample {
+            .enumerate()
+            .map(|(row, ((tokens, (embedding, mask)), image))| Sample {
                 name: "",
                 embedding: Embedding::F32(embedding),
+                row,
                 tokens,
                 mask,
                 image,
@@ -75,23 +77,32 @@ impl Case {
     }
 }
 
+/// Learns from a group and says at once what came of it.
+fn learn(trainer: &mut impl Trainer, group: &[Sample<'_>], batch_size: usize, learning_rate: f64) -> Outcome {
+    trainer.learn(group, batch_size, learning_rate);
+    let mut outcomes = trainer.outcomes();
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
+}
+
 /// Trains on three samples, in batches of two and one, for two steps.
-fn train<T: Trainer>(params: &TrainParams) -> Outcome {
+fn train<T: Trainer>(params: &TrainParams) -> Trained {
     let case = Case::new();
     let mut trainer: T = case.trainer(params);
     let samples = case.samples();
 
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        losses.extend(samples.chunks(2).map(|batch| trainer.learn(batch).total()));
-        match trainer.step(params.learning_rate) {
+        let outcome = learn(&mut trainer, &samples, 2, params.learning_rate);
+        losses.extend(outcome.losses.into_iter().map(Values::total));
+        match outcome.stepped {
             Stepped::Taken { gradient_norm } => norms.push(gradient_norm),
             skipped => panic!("{skipped:?}"),
         }
     }
     let mut tensors = trainer.tensors();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Outcome { losses, norms, logits: trainer.logits(&samples), tensors }
+    Trained { losses, norms, logits: trainer.logits(&samples), tensors }
 }
 
 fn published() -> TrainParams {
@@ -162,8 +173,9 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
     let before = trainer.tensors();
     let mut skipped = 0;
     let gradient_norm = loop {
-        assert!(trainer.learn(&samples).total().is_finite());
-        match trainer.step(1e-3) {
+        let Outcome { losses, stepped } = learn(&mut trainer, &samples, 3, 1e-3);
+        assert!(losses[0].total().is_finite());
+        match stepped {
             Stepped::Taken { gradient_norm } => break gradient_norm,
             Stepped::Skipped { loss_scale } => {
                 skipped += 1;
@@ -176,8 +188,9 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
     assert!((2..20).contains(&skipped), "{skipped} steps were skipped");
     assert!(trainer.tensors() != before);
     let mut single: T = case.trainer(&params(Precision::F32));
-    single.learn(&samples);
-    let Stepped::Taken { gradient_norm: expected } = single.step(1e-3) else { panic!("nothing to skip") };
+    let Stepped::Taken { gradient_norm: expected } = learn(&mut single, &samples, 3, 1e-3).stepped else {
+        panic!("nothing to skip")
+    };
     assert!((gradient_norm - expected).abs() < 0.02 * expected, "{gradient_norm} {expected}");
 
     // A restart has the scale, and a step of its optimiser is one that was taken.
@@ -185,12 +198,10 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
     trainer.save(dir.path()).unwrap();
     case.decoder = trainer.tensors();
     let mut restarted: T = case.trainer(&params(Precision::F16));
-    restarted.restore(dir.path(), 1).unwrap();
+    restarted.restore(dir.path(), 1, None).unwrap();
     let samples = case.samples();
-    let steps = [&mut trainer, &mut restarted].map(|trainer| {
-        trainer.learn(&samples);
-        (trainer.step(1e-3), trainer.tensors())
-    });
+    let steps = [&mut trainer, &mut restarted]
+        .map(|trainer| (learn(trainer, &samples, 3, 1e-3).stepped, trainer.tensors()));
     assert!(matches!(steps[0].0, Stepped::Taken { .. }) && steps[0] == steps[1]);
 }
 
@@ -208,12 +219,105 @@ fn small_gradients_come_through_half_precision_by_the_scale_of_the_loss() {
     let params = |precision| TrainParams { accumulation: 1 << 20, precision, ..Default::default() };
     let of = |precision| {
         let mut trainer: TapeTrainer = case.trainer(&params(precision));
-        trainer.learn(&samples);
-        match trainer.step(1e-3) {
+        match learn(&mut trainer, &samples, 3, 1e-3).stepped {
             Stepped::Taken { gradient_norm } => gradient_norm,
             skipped => panic!("{skipped:?}"),
         }
     };
     let (single, half) = (of(Precision::F32), of(Precision::F16));
     assert!((half - single).abs() < 0.02 * single, "{half} {single}");
+}
+
+type Tensors = TensorTrainer<Autodiff<Cpu>>;
+
+#[test]
+fn what_came_of_steps_may_be_asked_for_late() {
+    for precision in [Precision::F32, Precision::F16] {
+        let params = TrainParams { precision, ema: 0.5, clip_norm: 1.0, ..published() };
+        let case = Case::new();
+        let samples = case.samples();
+        let (mut at_once, mut late): (Tensors, Tensors) = (case.trainer(&params), case.trainer(&params));
+        let mut outcomes = Vec::new();
+        for rate in [1e-3, 3e-3, 2e-3] {
+            outcomes.push(learn(&mut at_once, &samples, 2, rate));
+            late.learn(&samples, 2, rate);
+        }
+        assert_eq!(late.outcomes(), outcomes);
+        assert_eq!(outcomes[2].losses.len(), 2);
+        assert!(late.tensors() == at_once.tensors() && late.average() == at_once.average());
+        assert!(late.average().is_some() && late.outcomes().is_empty());
+    }
+}
+
+#[test]
+fn after_a_number_that_is_none_nothing_changes() {
+    for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+        let params = TrainParams { precision, ema: 0.5, ..published() };
+        let case = Case::new();
+        let samples = case.samples();
+        let mut trainer: Tensors = case.trainer(&params);
+        let good = learn(&mut trainer, &samples, 2, 1e-3);
+        let (weights, average) = (trainer.tensors(), trainer.average());
+        let spoilt = vec![f32::NAN; case.embeddings[0].len()];
+        let mut bad = samples.clone();
+        (bad[1].embedding, bad[1].row) = (Embedding::F32(&spoilt), 9);
+        trainer.learn(&bad, 2, 1e-3);
+        trainer.learn(&samples, 2, 1e-3);
+        let outcomes = trainer.outcomes();
+        assert!(good.losses.iter().all(|loss| loss.total().is_finite()));
+        assert!(outcomes[0].losses[0].total().is_nan() && outcomes[0].losses[1].total().is_finite());
+        assert!(trainer.tensors() == weights && trainer.average() == average, "{precision}");
+    }
+}
+
+#[test]
+fn neither_room_nor_company_changes_what_is_learnt() {
+    let case = Case::new();
+    let samples = case.samples();
+    let params = published();
+    let train = |together: usize, room: u64| {
+        let place = OnDevice::new(Default::default(), together, room);
+        let mut trainer =
+            Tensors::new(&case.config, case.decoder.clone(), &case.prompts, &params, &place).unwrap();
+        let outcomes = [0, 1].map(|_| learn(&mut trainer, &samples, 2, 1e-3));
+        (outcomes, trainer.tensors(), place.resident())
+    };
+    let embedding = (4 * case.embeddings[0].len()) as u64;
+    let whole = train(usize::MAX, u64::MAX);
+    assert_eq!(whole.2, 3);
+    for (room, resident) in [(0, 0), (2 * embedding, 2), (3 * embedding - 1, 2)] {
+        let found = train(usize::MAX, room);
+        assert!(found.0 == whole.0 && found.1 == whole.1);
+        assert_eq!(found.2, resident);
+    }
+    // One sample at a time: sums of gradients in another order.
+    let single = train(1, u64::MAX);
+    for (single, whole) in single.0.iter().zip(&whole.0) {
+        for (a, b) in single.losses.iter().zip(&whole.losses) {
+            assert!((a.total() - b.total()).abs() < 1e-6 * b.total());
+        }
+    }
+}
+
+#[test]
+fn averages_are_those_of_the_host() {
+    let params = TrainParams { ema: 0.6, ..published() };
+    let case = Case::new();
+    let samples = case.samples();
+    let (mut tensors, mut tapes): (Tensors, TapeTrainer) = (case.trainer(&params), case.trainer(&params));
+    assert!(tensors.average().is_none() && tapes.average().is_none());
+    for _ in 0..3 {
+        learn(&mut tensors, &samples, 2, 1e-3);
+        learn(&mut tapes, &samples, 2, 1e-3);
+    }
+    let sorted = |mut tensors: Vec<NamedTensor>| {
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        tensors
+    };
+    let (tensors, tapes) = (sorted(tensors.average().unwrap()), sorted(tapes.average().unwrap()));
+    for (a, b) in tensors.iter().zip(&tapes) {
+        let mean = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.data.len() as f32;
+        let allowed = if a.name.contains("k_proj.bias") { 4e-3 } else { 1e-5 };
+        assert!(a.name == b.name && mean <= allowed, "{}: {mean}", a.name);
+    }
 }

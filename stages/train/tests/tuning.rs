@@ -12,7 +12,7 @@ use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
 use resect_train::{
-    Inputs, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
+    Inputs, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -175,10 +175,12 @@ thread_local! {
 }
 
 /// A trainer that is watched, and disturbed: by a save that breaks off half-way, by a gradient that overflows.
-struct Watched<T>(T);
+struct Watched<T>(T, Vec<Outcome>);
 
 impl<T: Trainer> Trainer for Watched<T> {
     type Device = T::Device;
+
+    const GROUPS_AHEAD: usize = T::GROUPS_AHEAD;
 
     /// Otherwise the comparison with the CPU would be watched, too.
     const IS_REFERENCE: bool = true;
@@ -190,21 +192,22 @@ impl<T: Trainer> Trainer for Watched<T> {
         params: &TrainParams,
         device: &T::Device,
     ) -> Result<Self, TrainError> {
-        Ok(Self(T::new(config, tensors, prompts, params, device)?))
+        Ok(Self(T::new(config, tensors, prompts, params, device)?, Vec::new()))
     }
 
-    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
-        self.0.learn(batch)
-    }
-
-    fn step(&mut self, learning_rate: f64) -> Stepped {
+    fn learn(&mut self, group: &[Sample<'_>], batch_size: usize, learning_rate: f64) {
         let steps = WEIGHTS.with_borrow(Vec::len);
         if steps + 1 == BAD_STEP.get() {
-            return Stepped::Taken { gradient_norm: f64::INFINITY };
+            let stepped = Stepped::Taken { gradient_norm: f64::INFINITY };
+            return self.1.push(Outcome { losses: vec![Values::default()], stepped });
         }
-        let stepped = self.0.step(learning_rate);
+        self.0.learn(group, batch_size, learning_rate);
+        self.1.append(&mut self.0.outcomes());
         WEIGHTS.with_borrow_mut(|all| all.push(self.0.tensors()));
-        stepped
+    }
+
+    fn outcomes(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.1)
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -213,6 +216,10 @@ impl<T: Trainer> Trainer for Watched<T> {
 
     fn tensors(&self) -> Vec<NamedTensor> {
         self.0.tensors()
+    }
+
+    fn average(&self) -> Option<Vec<NamedTensor>> {
+        self.0.average()
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
@@ -228,8 +235,13 @@ impl<T: Trainer> Trainer for Watched<T> {
         }
     }
 
-    fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError> {
-        self.0.restore(dir, steps)
+    fn restore(
+        &mut self,
+        dir: &Path,
+        steps: u32,
+        average: Option<Vec<NamedTensor>>,
+    ) -> Result<(), TrainError> {
+        self.0.restore(dir, steps, average)
     }
 }
 
