@@ -3,6 +3,7 @@
 //! Where a driver is needed, a stand-in for its library is (`crates/device/tests/stand_in/driver.rs`): it has GPUs to tell of, and
 //! nothing computes on them.
 
+use image::{Rgb, RgbImage};
 use resect_device::DeviceError;
 use resect_tests::{Project, stderr, workspace};
 use std::fs;
@@ -62,6 +63,41 @@ fn artifacts(store: &Path) -> Vec<PathBuf> {
     entries.filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.')).collect()
 }
 
+/// A folder with a picture, and what `predict` needs to be told to work on it with the model of the fixtures.
+struct Picture(TempDir);
+
+impl Picture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        RgbImage::from_fn(80, 60, |x, y| Rgb([(3 * x) as u8, (4 * y) as u8, 90]))
+            .save(dir.path().join("a.png"))
+            .unwrap();
+        Self(dir)
+    }
+
+    /// The arguments, with results in `out`.
+    fn args(&self, out: &str, further: &[&str]) -> Vec<String> {
+        let path = |name: &str| self.0.path().join(name).to_str().unwrap().to_owned();
+        let checkpoint = workspace().join("tests/fixtures/sam-tiny").to_str().unwrap().to_owned();
+        let own = ["--image", &path("a.png"), "--box", "9,9,50,40", "--logits", "--checkpoint", &checkpoint];
+        own.into_iter()
+            .chain(["--out", &path(out)])
+            .chain(further.iter().copied())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn output(&self, project: &Project, out: &str, further: &[&str]) -> Output {
+        let args = self.args(out, further);
+        project.output("predict", &args.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// A result, where there is one.
+    fn file(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.0.path().join(name)).ok()
+    }
+}
+
 #[test]
 fn a_name_that_no_device_has_is_a_usage_error() {
     let project = Project::micro();
@@ -70,6 +106,9 @@ fn a_name_that_no_device_has_is_a_usage_error() {
         assert_eq!(output.status.code(), Some(2));
         assert_has(&stderr(&output), &["there is no device \"gpu\"; there are cpu, cuda, cuda:N and auto"]);
     }
+    let output = Picture::new().output(&project, "out", &["--device", "gpu"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_has(&stderr(&output), &["there is no device \"gpu\"; there are cpu, cuda, cuda:N and auto"]);
 }
 
 #[test]
@@ -87,6 +126,19 @@ fn without_a_driver_nothing_starts_and_auto_is_the_cpu() {
     let output = project.output("status", &["--device", "auto"]);
     assert_has(&stderr(&output), &["device auto is cpu: there is no NVIDIA driver"]);
     assert_has(&stdout(&output), &["ingest    may run"]);
+
+    let picture = Picture::new();
+    let said = refusal(&picture.output(&project, "none", &["--device", "cuda"]));
+    assert_has(&said, &["error: there is no NVIDIA driver: ", "--device cpu"]);
+    assert_eq!(picture.file("none/a.png"), None);
+    let output = picture.output(&project, "auto", &["--device", "auto", "--json"]);
+    assert_has(&stderr(&output), &["device auto is cpu: there is no NVIDIA driver"]);
+    assert_has(&stdout(&output), &["\"device\": \"cpu\"", "\"gpu\": null"]);
+    stdout(&picture.output(&project, "cpu", &[]));
+    for file in ["a.png", "a.safetensors"] {
+        let [auto, cpu] = ["auto", "cpu"].map(|out| picture.file(&format!("{out}/{file}")).unwrap());
+        assert!(auto == cpu, "{file}");
+    }
 }
 
 #[test]
@@ -134,6 +186,20 @@ fn the_kind_of_gpu_is_in_the_key_and_its_name_is_not() {
         &["this program was built without CUDA and cannot compute on cuda:1", "--features resect-embed/cuda"],
     );
     assert_eq!(fs::read_dir(project.store().join("embeddings")).unwrap().count(), 1);
+    let picture = Picture::new();
+    let args = picture.args("out", &on_gpu[1..]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    assert_has(
+        &refusal(&driver.output(&project, "predict", &args)),
+        &["this program was built without CUDA and cannot compute on cuda:1", "resect-predict/cuda"],
+    );
+    assert_eq!(picture.file("out/a.png"), None);
+    let none = picture.args("out", &["--device", "cuda:7"]);
+    let none: Vec<&str> = none.iter().map(String::as_str).collect();
+    assert_has(
+        &refusal(&driver.output(&project, "predict", &none)),
+        &["there is no cuda:7; there are\n  cuda:0  Stand-in 0"],
+    );
 
     // What the CPU gave is taken for the GPU's, when a person says so.
     let accepted =
