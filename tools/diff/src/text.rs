@@ -1,0 +1,147 @@
+//! What a person reads.
+
+use std::fmt;
+
+use crate::{Field, Numbers, Place, Report, Rows, State, Texts};
+
+/// Lines of one list; the rest is counted.
+const LINES: usize = 20;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "a  {}", self.a.display())?;
+        writeln!(f, "b  {}", self.b.display())?;
+        let differing: Vec<_> = self.files.iter().filter(|file| file.state != State::Equal).collect();
+        if self.equal {
+            return writeln!(f, "equal in every byte, {}", counted(self.files.len(), "file"));
+        }
+        writeln!(f, "{} of {} differ", differing.len(), counted(self.files.len(), "file"))?;
+        let width = differing.iter().take(LINES).map(|file| file.path.len()).max().unwrap_or_default();
+        list(f, &differing, |f, file| {
+            let state = match file.state {
+                State::Equal | State::Differs => "differs",
+                State::OnlyA => "only a has it",
+                State::OnlyB => "only b has it",
+            };
+            writeln!(f, "  {:<width$}  {state}", file.path)
+        })?;
+        section(f, "metadata", &self.metadata, |f, field| writeln!(f, "  {field}"))?;
+        section(f, "rows", &self.rows, |f, rows| writeln!(f, "  {rows}"))?;
+        section(f, "text", &self.texts, |f, texts| writeln!(f, "  {texts}"))?;
+        self.numbers(f)?;
+        section(f, "not compared", &self.notes, |f, note| writeln!(f, "  {note}"))
+    }
+}
+
+impl Report {
+    /// The tensors and columns that differ, those with the largest relative difference first.
+    fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut differing: Vec<&Numbers> = self.numbers.iter().filter(|numbers| numbers.differ()).collect();
+        differing.sort_by(|a, b| b.max_relative.total_cmp(&a.max_relative));
+        if self.numbers.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\nnumbers: {} of {} differ",
+            differing.len(),
+            counted(self.numbers.len(), "tensor or column")
+        )?;
+        list(f, &differing, |f, numbers| writeln!(f, "  {numbers}"))
+    }
+}
+
+fn section<T>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    items: &[T],
+    line: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    if items.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n{title}")?;
+    list(f, items, line)
+}
+
+fn list<T>(
+    f: &mut fmt::Formatter<'_>,
+    items: &[T],
+    line: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    items.iter().take(LINES).try_for_each(|item| line(f, item))?;
+    match items.len().saturating_sub(LINES) {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more (--json has all)"),
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match (count, noun) {
+        (1, noun) => format!("1 {noun}"),
+        (count, "tensor or column") => format!("{count} tensors and columns"),
+        (count, noun) => format!("{count} {noun}s"),
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |value: &Option<serde_json::Value>| match value {
+            Some(value) => value.to_string(),
+            None => "not there".into(),
+        };
+        write!(f, "{}  {}: {} → {}", self.file, self.field, said(&self.a), said(&self.b))
+    }
+}
+
+impl fmt::Display for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {} in both", self.file, self.both)?;
+        for (side, count, first) in
+            [("a", self.only_a, &self.first_only_a), ("b", self.only_b, &self.first_only_b)]
+        {
+            if count > 0 {
+                let more = if count > first.len() { ", ..." } else { "" };
+                write!(f, "; {count} only in {side}: {}{more}", first.join(", "))?;
+            }
+        }
+        if self.reordered { write!(f, "; in another order") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, name, rows, differing, first, a, b } = self;
+        let said =
+            |text: &Option<String>| text.as_ref().map_or("nothing".to_owned(), |text| format!("\"{text}\""));
+        write!(f, "{file}  {name}: {differing} of {rows} differ, first at {first}: {} → {}", said(a), said(b))
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, name, elements, differing, max_abs, max_relative, mean_abs, at, not_finite } = self;
+        write!(f, "{file}  {name}: {differing} of {elements} differ")?;
+        if let Some(at) = at {
+            write!(
+                f,
+                ", at most by {max_abs:.2e}, {max_relative:.1e} of the largest, on average by {mean_abs:.2e}"
+            )?;
+            write!(f, "; most {at}")?;
+        }
+        if not_finite.a + not_finite.b > 0 {
+            let crate::NotFinite { a, b, differing } = not_finite;
+            write!(f, "; not finite: {a} in a, {b} in b, {differing} of them differ")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = self.row.iter().cloned();
+        let index = Some(format!("{:?}", self.index)).filter(|_| !self.index.is_empty());
+        let place: Vec<String> = row.chain(index).collect();
+        write!(f, "at {}: {} → {}", place.join(" "), self.a, self.b)
+    }
+}
