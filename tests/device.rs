@@ -5,7 +5,7 @@
 
 use image::{Rgb, RgbImage};
 use resect_device::DeviceError;
-use resect_tests::{Project, stderr, workspace};
+use resect_tests::{Project, Run, stderr, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -206,4 +206,86 @@ fn the_kind_of_gpu_is_in_the_key_and_its_name_is_not() {
         stdout(&driver.output(&project, "run", &[&on_gpu[..], &["--accept-device", "embed"]].concat()));
     let embeddings = first.artifact("embeddings");
     assert_has(&accepted, &["reused, accepted: made on flex-f32-", &embeddings[..12]]);
+}
+
+/// Programs of this build, but for `embed`: a stand-in that hands over the embeddings it finds, on whatever device it is told.
+#[cfg(unix)]
+fn stand_in_for_embed(embeddings: &Path) -> TempDir {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let built = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    for stage in ["ingest", "train", "evaluate"] {
+        let name = format!("resect-{stage}");
+        symlink(built.join(&name), dir.path().join(name)).unwrap();
+    }
+    let script = format!(
+        "#!/bin/sh\n\
+         if [ \"$1\" = --identity ]; then printf '%064d\\n' 7; exit; fi\n\
+         out=\"$(dirname \"$2\")/out/embeddings\"\n\
+         mkdir -p \"$out\" && cp {}/embedding* {}/index.parquet \"$out\" && chmod u+w \"$out\"/* || exit 1\n\
+         echo '{{\"note\":\"computes on a stand-in\"}}'\n\
+         echo '{{\"done\":{{\"peak_memory\":null}}}}'\n",
+        embeddings.display(),
+        embeddings.display()
+    );
+    let path = dir.path().join("resect-embed");
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stage_on_a_gpu_says_that_its_bytes_are_not_promised() {
+    let (project, driver) = (Project::micro(), Driver::new(1, 0));
+    let half = project.run(&["embed"]);
+    let single = project.run(&["embed", "--set", "embed.dtype=f32"]);
+    let given = tempfile::tempdir().unwrap();
+    let hand_over = |run: &Run| {
+        for entry in fs::read_dir(project.artifact(run, "embeddings")).unwrap() {
+            let entry = entry.unwrap();
+            let to = given.path().join(entry.file_name());
+            let _ = fs::remove_file(&to);
+            fs::copy(entry.path(), to).unwrap();
+        }
+    };
+    let programs = stand_in_for_embed(given.path());
+    let on_gpu = ["embed", "--device", "cuda", "--bin-dir", programs.path().to_str().unwrap()];
+    let run = |further: &[&str]| driver.output(&project, "run", &[&on_gpu[..], further].concat());
+    let caveat = "on a GPU a second run may give other bytes: docs/cuda.md says which, and why";
+
+    hand_over(&half);
+    let output = run(&["--json"]);
+    assert_has(&stderr(&output), &[caveat, "computes on a stand-in"]);
+    let first = Run::of(&output).unwrap_or_else(|| panic!("{}", stderr(&output)));
+    assert_eq!(first.notes("embed"), [caveat, "computes on a stand-in"]);
+    let provenance = &first.stage("embed")["provenance"];
+    assert_eq!((&provenance["device"], &provenance["deterministic"]), (&"cuda:0".into(), &false.into()));
+    // Of the CPU nothing of the kind is said, nor of what was reused.
+    assert!(half.notes("embed").iter().all(|note| !note.contains("GPU")));
+    assert!(first.stage("ingest")["provenance"].is_null());
+
+    // The same key gives other bytes: it is said how to look at them, and the record has both.
+    hand_over(&single);
+    let said = stdout(&run(&["--force", "embed"]));
+    let ids = [&half, &single].map(|run| run.artifact("embeddings"));
+    assert_has(
+        &said,
+        &[
+            "other bytes than the same key gave before, as may be on a GPU; both are kept",
+            &format!("by how much: cargo xtask diff {} {}", &ids[0][..12], &ids[1][..12]),
+        ],
+    );
+    let output = resect_tests::xtask()
+        .args(["diff", &ids[0][..12], &ids[1][..12], "--store"])
+        .arg(project.store())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let records = project.store().join(".resect/actions/embed");
+    let both = fs::read_dir(records).unwrap().filter(|entry| {
+        let text = fs::read_to_string(entry.as_ref().unwrap().path()).unwrap();
+        text.contains("cuda-sm90") && ids.iter().all(|id| text.contains(id))
+    });
+    assert_eq!(both.count(), 1);
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask run`: what changed runs, the rest is reused.
 
+use crate::device::Place;
 use crate::log::{Log, LogFormat};
 use crate::plan::{Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
@@ -339,7 +340,9 @@ impl Runner<'_> {
         let (step, started) = (task.step, Instant::now());
         let mut working = self.screen.begin(step.name(), &task.says(reason));
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
-        let mut notes = Vec::new();
+        let place = self.plan.places().of(step);
+        let mut notes: Vec<String> = place.caveat().into_iter().map(str::to_owned).collect();
+        notes.iter().for_each(|note| working.message(&Message::Note(note.clone())));
         let (mut peak_memory, mut timing) = (None, None);
         let mut log = Log::new(self.log, self.plan.store.run_dir(self.run).join(task.folder()));
         match self.plan.sources.of(step) {
@@ -368,7 +371,7 @@ impl Runner<'_> {
                     },
                     |line| shared.borrow().log(line),
                 )?;
-                notes = finished.notes;
+                notes.extend(finished.notes);
                 (peak_memory, timing) = (finished.peak_memory, finished.timing);
             }
         }
@@ -384,7 +387,7 @@ impl Runner<'_> {
         if let Some(before) = before.filter(|before| before.accepted.is_none()) {
             other_outputs = before.other_outputs;
             if before.outputs != outputs {
-                reason.push_str("\nNOT DETERMINISTIC: the same key gave other bytes before; both are kept");
+                reason.push_str(&other_bytes(&before.outputs, &outputs, place));
                 if !other_outputs.contains(&before.outputs) {
                     other_outputs.push(before.outputs);
                 }
@@ -440,6 +443,22 @@ impl Runner<'_> {
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// What is said of a step that gave other bytes than before, for the same key.
+fn other_bytes(before: &Outputs, now: &Outputs, place: &Place) -> String {
+    let mut said = match place.gpu {
+        None => "\nNOT DETERMINISTIC: the same key gave other bytes before; both are kept".to_owned(),
+        Some(_) => {
+            "\nother bytes than the same key gave before, as may be on a GPU; both are kept".to_owned()
+        }
+    };
+    for (kind, id) in now {
+        if let Some(other) = before.get(kind).filter(|other| *other != id) {
+            said += &format!("\nby how much: cargo xtask diff {} {}", other.short(), id.short());
+        }
+    }
+    said
 }
 
 fn empty_dir(dir: &Path) -> anyhow::Result<()> {

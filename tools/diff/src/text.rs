@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Field, Numbers, Place, Report, Rows, State, Texts};
+use crate::{Field, NotFinite, Numbers, Place, Report, Rows, State, Texts};
 
 /// Lines of one list; the rest is counted.
 const LINES: usize = 20;
@@ -34,20 +34,17 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// The tensors and columns that differ, those with the largest relative difference first.
+    /// The tensors and columns that differ, file by file, those with the largest relative difference first.
     fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut differing: Vec<&Numbers> = self.numbers.iter().filter(|numbers| numbers.differ()).collect();
-        differing.sort_by(|a, b| b.max_relative.total_cmp(&a.max_relative));
-        if self.numbers.is_empty() {
-            return Ok(());
+        for of_file in self.numbers.chunk_by(|a, b| a.file == b.file) {
+            let mut differing: Vec<&Numbers> = of_file.iter().filter(|numbers| numbers.differ()).collect();
+            differing.sort_by(|a, b| b.max_relative.total_cmp(&a.max_relative));
+            writeln!(f, "\n{}: {} of {} differ in numbers", of_file[0].file, differing.len(), of_file.len())?;
+            let width =
+                differing.iter().take(LINES).map(|numbers| numbers.name.len()).max().unwrap_or_default();
+            list(f, &differing, |f, numbers| writeln!(f, "  {:<width$}  {numbers}", numbers.name))?;
         }
-        writeln!(
-            f,
-            "\nnumbers: {} of {} differ",
-            differing.len(),
-            counted(self.numbers.len(), "tensor or column")
-        )?;
-        list(f, &differing, |f, numbers| writeln!(f, "  {numbers}"))
+        Ok(())
     }
 }
 
@@ -77,11 +74,13 @@ fn list<T>(
 }
 
 fn counted(count: usize, noun: &str) -> String {
-    match (count, noun) {
-        (1, noun) => format!("1 {noun}"),
-        (count, "tensor or column") => format!("{count} tensors and columns"),
-        (count, noun) => format!("{count} {noun}s"),
-    }
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A number in as few digits as tell it from others of its precision.
+fn short(number: f64) -> String {
+    let single = number as f32;
+    if f64::from(single) == number { single.to_string() } else { number.to_string() }
 }
 
 impl fmt::Display for Field {
@@ -120,17 +119,16 @@ impl fmt::Display for Texts {
 
 impl fmt::Display for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, name, elements, differing, max_abs, max_relative, mean_abs, at, not_finite } = self;
-        write!(f, "{file}  {name}: {differing} of {elements} differ")?;
+        let Self { elements, differing, max_abs, max_relative, mean_abs, at, not_finite, .. } = self;
+        write!(f, "{differing} of {elements}")?;
         if let Some(at) = at {
             write!(
                 f,
-                ", at most by {max_abs:.2e}, {max_relative:.1e} of the largest, on average by {mean_abs:.2e}"
+                ", max {max_abs:.2e} ({max_relative:.1e} of the largest), mean {mean_abs:.1e}, max {at}"
             )?;
-            write!(f, "; most {at}")?;
         }
         if not_finite.a + not_finite.b > 0 {
-            let crate::NotFinite { a, b, differing } = not_finite;
+            let NotFinite { a, b, differing } = not_finite;
             write!(f, "; not finite: {a} in a, {b} in b, {differing} of them differ")?;
         }
         Ok(())
@@ -139,9 +137,8 @@ impl fmt::Display for Numbers {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = self.row.iter().cloned();
         let index = Some(format!("{:?}", self.index)).filter(|_| !self.index.is_empty());
-        let place: Vec<String> = row.chain(index).collect();
-        write!(f, "at {}: {} → {}", place.join(" "), self.a, self.b)
+        let place: Vec<String> = self.row.iter().cloned().chain(index).collect();
+        write!(f, "at {}: {} → {}", place.join(" "), short(self.a), short(self.b))
     }
 }
