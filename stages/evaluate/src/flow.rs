@@ -142,8 +142,11 @@ mod tests {
     fn a_panic_on_either_side_reaches_the_caller() {
         for failing in ["gather", "consume"] {
             let panics = |what: &str| assert!(what != failing, "lost in {what}");
-            let run =
-                || run(&[1, 2, 3], 1, |_| panics("gather"), |_, ()| Ok(()), |_, ()| Ok(panics("consume")));
+            let consume = |_: &[i32], ()| {
+                panics("consume");
+                Ok(())
+            };
+            let run = || run(&[1, 2, 3], 1, |_| panics("gather"), |_, ()| Ok(()), consume);
             let panic = std::panic::catch_unwind(run).unwrap_err();
             assert_eq!(panic.downcast_ref::<String>().unwrap(), &format!("lost in {failing}"));
         }
