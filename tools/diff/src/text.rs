@@ -6,6 +6,8 @@ use crate::{Field, NotFinite, Numbers, Place, Report, Rows, State, Texts};
 
 /// Lines of one list; the rest is counted.
 const LINES: usize = 20;
+/// Of the list of files, whose shards say little.
+const FILES: usize = 8;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,8 +18,8 @@ impl fmt::Display for Report {
             return writeln!(f, "equal in every byte, {}", counted(self.files.len(), "file"));
         }
         writeln!(f, "{} of {} differ", differing.len(), counted(self.files.len(), "file"))?;
-        let width = differing.iter().take(LINES).map(|file| file.path.len()).max().unwrap_or_default();
-        list(f, &differing, |f, file| {
+        let width = differing.iter().take(FILES).map(|file| file.path.len()).max().unwrap_or_default();
+        list(f, &differing, FILES, |f, file| {
             let state = match file.state {
                 State::Equal | State::Differs => "differs",
                 State::OnlyA => "only a has it",
@@ -42,7 +44,7 @@ impl Report {
             writeln!(f, "\n{}: {} of {} differ in numbers", of_file[0].file, differing.len(), of_file.len())?;
             let width =
                 differing.iter().take(LINES).map(|numbers| numbers.name.len()).max().unwrap_or_default();
-            list(f, &differing, |f, numbers| writeln!(f, "  {:<width$}  {numbers}", numbers.name))?;
+            list(f, &differing, LINES, |f, numbers| writeln!(f, "  {:<width$}  {numbers}", numbers.name))?;
         }
         Ok(())
     }
@@ -58,16 +60,17 @@ fn section<T>(
         return Ok(());
     }
     writeln!(f, "\n{title}")?;
-    list(f, items, line)
+    list(f, items, LINES, line)
 }
 
 fn list<T>(
     f: &mut fmt::Formatter<'_>,
     items: &[T],
+    most: usize,
     line: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
 ) -> fmt::Result {
-    items.iter().take(LINES).try_for_each(|item| line(f, item))?;
-    match items.len().saturating_sub(LINES) {
+    items.iter().take(most).try_for_each(|item| line(f, item))?;
+    match items.len().saturating_sub(most) {
         0 => Ok(()),
         more => writeln!(f, "  and {more} more (--json has all)"),
     }
@@ -124,7 +127,7 @@ impl fmt::Display for Numbers {
         if let Some(at) = at {
             write!(
                 f,
-                ", max {max_abs:.2e} ({max_relative:.1e} of the largest), mean {mean_abs:.1e}, max {at}"
+                ", max {max_abs:.2e} ({max_relative:.1e} of the largest), mean {mean_abs:.1e}; largest {at}"
             )?;
         }
         if not_finite.a + not_finite.b > 0 {
