@@ -79,9 +79,10 @@ impl Picture {
     fn args(&self, out: &str, further: &[&str]) -> Vec<String> {
         let path = |name: &str| self.0.path().join(name).to_str().unwrap().to_owned();
         let checkpoint = workspace().join("tests/fixtures/sam-tiny").to_str().unwrap().to_owned();
-        let own = ["--image", &path("a.png"), "--box", "9,9,50,40", "--logits", "--checkpoint", &checkpoint];
-        own.into_iter()
-            .chain(["--out", &path(out)])
+        let prompts = ["--box", "9,9,50,40", "--box", "20,5,60,50", "--logits"];
+        prompts
+            .into_iter()
+            .chain(["--image", &path("a.png"), "--checkpoint", &checkpoint, "--out", &path(out)])
             .chain(further.iter().copied())
             .map(str::to_owned)
             .collect()
@@ -134,8 +135,9 @@ fn without_a_driver_nothing_starts_and_auto_is_the_cpu() {
     let output = picture.output(&project, "auto", &["--device", "auto", "--json"]);
     assert_has(&stderr(&output), &["device auto is cpu: there is no NVIDIA driver"]);
     assert_has(&stdout(&output), &["\"device\": \"cpu\"", "\"gpu\": null"]);
-    stdout(&picture.output(&project, "cpu", &[]));
-    for file in ["a.png", "a.safetensors"] {
+    // However many prompts pass the decoder together.
+    stdout(&picture.output(&project, "cpu", &["--decode-batch", "1"]));
+    for file in ["a.png", "a-1.png", "a.safetensors"] {
         let [auto, cpu] = ["auto", "cpu"].map(|out| picture.file(&format!("{out}/{file}")).unwrap());
         assert!(auto == cpu, "{file}");
     }

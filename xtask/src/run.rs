@@ -172,7 +172,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let stages: Vec<Outcome> = stages.into_iter().map(|(_, outcome)| outcome).collect();
     let spread = Spread::of(&stages, &plan.store)?;
     let record = Record {
-        format: "resect-run/1.2",
+        format: "resect-run/1.3",
         run: &run,
         pipeline: plan.pipeline.path.clone(),
         settings: &plan.pipeline,

@@ -120,10 +120,9 @@ impl Column {
             DataType::Dictionary(_, values) if matches!(**values, DataType::Utf8 | DataType::LargeUtf8) => {
                 Self::Texts(Vec::new())
             }
-            DataType::Boolean | DataType::Float16 => Self::Numbers(Vec::new()),
-            number if number.is_numeric() && number.primitive_width().is_some_and(|width| width <= 8) => {
-                Self::Numbers(Vec::new())
-            }
+            DataType::Boolean => Self::Numbers(Vec::new()),
+            // Whole numbers, and the three formats of floating ones; decimals are numeric, too, and are not read.
+            kind if kind.is_integer() || kind.is_floating() => Self::Numbers(Vec::new()),
             other => Self::Unread(other.clone()),
         }
     }
@@ -189,6 +188,10 @@ fn texts_of(array: &dyn Array, into: &mut Vec<Option<String>>) {
             let dictionary = array.as_any_dictionary();
             let mut values = Vec::new();
             texts_of(dictionary.values().as_ref(), &mut values);
+            if values.is_empty() {
+                // Keys into nothing, all of them missing.
+                return into.extend(vec![None; array.len()]);
+            }
             let keys = dictionary.normalized_keys().into_iter().enumerate();
             into.extend(keys.map(|(row, key)| match array.is_null(row) {
                 true => None,

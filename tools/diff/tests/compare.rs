@@ -1,7 +1,14 @@
 //! Comparisons of artifacts that differ in known ways.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    ArrayRef, BinaryArray, Decimal64Array, DictionaryArray, Int64Array, RecordBatch, UInt8Array,
+};
+use parquet::arrow::ArrowWriter;
 use resect_checkpoint::{NamedTensor, write_safetensors};
 use resect_data::checkpoint::Epoch;
 use resect_data::embeddings::{self, Dtype};
@@ -193,6 +200,49 @@ fn tables_are_matched_by_the_columns_that_name_their_rows() {
     let report = compare(&other(&a), &other(&b)).unwrap();
     assert_eq!(report.metadata.len(), 4 + 5);
     assert_eq!((report.rows[0].both, report.rows[0].only_a), (1, 2));
+}
+
+#[test]
+fn columns_of_any_type_are_read_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let path = dir.path().join(name);
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, of)| (name, of, true)));
+        let batch = batch.unwrap();
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        path
+    };
+    let table = |name: &str, number: i64, key: Option<&str>, empty: bool| {
+        let none: DictionaryArray<Int32Type> = vec![None::<&str>, None].into_iter().collect();
+        let keys: DictionaryArray<Int32Type> = vec![key, Some("b")].into_iter().collect();
+        write(
+            name,
+            vec![
+                ("whole", Arc::new(Int64Array::from(vec![number, 7])) as ArrayRef),
+                ("small", Arc::new(UInt8Array::from(vec![Some(3), None]))),
+                ("text", Arc::new(if empty { none } else { keys })),
+                ("money", Arc::new(Decimal64Array::from(vec![number, 2]))),
+                ("bytes", Arc::new(BinaryArray::from_vec(vec![b"x", b"y"]))),
+            ],
+        )
+    };
+    let a = table("a.parquet", 1, Some("a"), false);
+    let report = compare(&a, &table("b.parquet", 5, None, false)).unwrap();
+    assert_eq!(numbers(&report, "whole").max_abs, 4.0);
+    assert_eq!(numbers(&report, "small").not_finite, NotFinite { a: 1, b: 1, differing: 0 });
+    assert_eq!((report.texts[0].a.as_deref(), report.texts[0].b.as_deref()), (Some("a"), None));
+    let notes = report.notes.join("\n");
+    assert!(
+        notes.contains("column money of type Decimal64") && notes.contains("column bytes of type Binary"),
+        "{notes}"
+    );
+    let report = compare(&a, &table("c.parquet", 1, None, true)).unwrap();
+    assert_eq!((report.texts[0].differing, report.texts[0].b.as_deref()), (2, None));
+    std::fs::write(dir.path().join("d.parquet"), "PAR1").unwrap();
+    assert_eq!(compare(&a, &dir.path().join("d.parquet")).unwrap().notes.len(), 1);
 }
 
 #[test]
