@@ -35,12 +35,20 @@ impl Place {
         }
     }
 
-    /// What a run's record says of it: nothing of the CPU.
+    /// What a stage's notes say where nobody promises that a second run gives the same bytes: nothing of the CPU.
+    pub fn caveat(&self) -> Option<&'static str> {
+        self.gpu
+            .as_ref()
+            .map(|_| "on a GPU a second run may give other bytes: docs/cuda.md says which, and why")
+    }
+
+    /// What a run's record says of it: nothing of the CPU. `deterministic` is false, see [`Place::caveat`].
     pub fn provenance(&self) -> Option<Value> {
         let gpu = self.gpu.as_ref()?;
         let known = gpu.provenance().into_iter().map(|(field, value)| (field.to_owned(), value.into()));
         let device = ("device".to_owned(), self.device.to_string().into());
-        Some(Value::Object(std::iter::once(device).chain(known).collect()))
+        let promise = ("deterministic".to_owned(), false.into());
+        Some(Value::Object([device, promise].into_iter().chain(known).collect()))
     }
 }
 

@@ -8,6 +8,7 @@
 mod card;
 mod code;
 mod device;
+mod diff;
 mod export;
 mod hub;
 mod interrupt;
@@ -56,6 +57,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Predict masks for images from boxes, points or masks.
     Predict(predict::PredictArgs),
+    /// Say what differs between two artifacts, and by how much: exit code 0 equal, 1 different, 2 not comparable.
+    Diff(diff::DiffArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
     Test(test::TestArgs),
 }
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Command::Why(args) => why::main(&args),
         Command::Export(args) => export::main(&args),
         Command::Predict(args) => predict::main(&args),
+        Command::Diff(args) => diff::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match done {

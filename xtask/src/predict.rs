@@ -4,6 +4,7 @@
 //! program `resect-predict` does the rest; `tools/predict` says what it writes.
 
 use crate::code::Codes;
+use crate::device::Place;
 use crate::plan::Step;
 use crate::program::{self, Interrupted};
 use crate::show::{self, Screen};
@@ -14,7 +15,9 @@ use clap::Args;
 use resect_artifact::Store;
 use resect_checkpoint::Checkpoint;
 use resect_prompts::file::{self, ImagePrompts};
-use resect_prompts::job::{EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Line};
+use resect_prompts::job::{
+    DECODE_BATCH, EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Line,
+};
 use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, Prompt, arrange};
 use resect_stage::{Message, Plain, Progress};
 use serde_json::{Value, json};
@@ -62,6 +65,12 @@ pub struct PredictArgs {
     /// What the objects are, in the COCO files.
     #[arg(long, value_name = "NAME", default_value = "object")]
     category: String,
+    /// Where to compute: cpu, cuda, cuda:N, or auto, which is cuda:0 if there is one, else cpu.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: resect_device::Choice,
+    /// Prompts of one image that pass the decoder together; bounds memory, and on the CPU changes no byte.
+    #[arg(long, value_name = "N", default_value_t = DECODE_BATCH)]
+    decode_batch: usize,
     /// Worker threads; they change no byte of any file [default: all cores].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -86,6 +95,7 @@ pub struct Usage(String);
 
 pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let images = images(args)?;
+    let place = Place::find(args.device)?;
     let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
     let store = Store::open(&std::path::absolute(root)?)?;
     let subject = Subject::find(args.checkpoint.as_deref(), &store, args.pipeline.as_deref())?;
@@ -98,14 +108,16 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let screen = Screen::new(args.json);
-    let program = program::tool("predict", args.bin_dir.as_deref())?;
+    let program = program::tool("predict", args.bin_dir.as_deref(), place.gpu.is_some())?;
     let embeddings = if args.encode || subject.base_id.is_none() {
         Vec::new()
     } else {
-        subject.embeddings(&store, &Codes::new(args.bin_dir.as_deref())?.of_stage(Step::Embed)?)
+        subject.embeddings(&store, &Codes::new(args.bin_dir.as_deref())?.of_stage(Step::Embed)?, &place)
     };
     let job = Job {
         format: FORMAT.into(),
+        device: place.device,
+        decode_batch: args.decode_batch,
         base: subject.base.clone(),
         tuned: subject.tuned.as_ref().map(|tuned| tuned.dir.clone()),
         heads_trained,
@@ -119,7 +131,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     };
     interrupt::watch()?;
     match run(&program, &job, args.threads, &screen) {
-        Ok(results) => results.conclude(&job, &model(&subject), &screen),
+        Ok(results) => results.conclude(&job, &model(&subject), &place, &screen),
         Err(error) if error.downcast_ref::<Interrupted>().is_some() => {
             eprintln!("interrupted; the files that are there are whole");
             Ok(ExitCode::from(130))
@@ -337,7 +349,7 @@ impl Results {
     }
 
     /// Prints the rest, and decides how the command ends.
-    fn conclude(&self, job: &Job, model: &Value, screen: &Screen) -> anyhow::Result<ExitCode> {
+    fn conclude(&self, job: &Job, model: &Value, place: &Place, screen: &Screen) -> anyhow::Result<ExitCode> {
         let stored = self.predicted.len() - self.encoded();
         if stored > 0 {
             let with = |source: EmbeddingSource| self.predicted.iter().any(|image| image.embedding == source);
@@ -352,8 +364,10 @@ impl Results {
         }
         if screen.is_json() {
             let object = json!({
-                "format": "resect-predict/1.0",
+                "format": "resect-predict/1.1",
                 "model": model,
+                "device": job.device,
+                "gpu": place.provenance(),
                 "out": job.out,
                 "iou_head_trained": job.heads_trained,
                 "encoded": self.encoded(),

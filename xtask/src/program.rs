@@ -24,11 +24,12 @@ pub fn build(needs_cuda: bool) -> anyhow::Result<BTreeMap<Step, PathBuf>> {
     Step::STAGES.into_iter().map(one).collect()
 }
 
-/// The program of a tool: that in a folder, built elsewhere, or else built with cargo.
-pub fn tool(name: &str, bin_dir: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// The program of a tool: that in a folder, built elsewhere, or else built with cargo, with its backend for GPUs where it
+/// `needs_cuda`.
+pub fn tool(name: &str, bin_dir: Option<&Path>, needs_cuda: bool) -> anyhow::Result<PathBuf> {
     match bin_dir {
         Some(dir) => Ok(std::path::absolute(dir)?.join(file_name(name))),
-        None => take(&mut build_all(false)?, name),
+        None => take(&mut build_all(needs_cuda)?, name),
     }
 }
 

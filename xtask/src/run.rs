@@ -1,5 +1,6 @@
 //! `cargo xtask run`: what changed runs, the rest is reused.
 
+use crate::device::Place;
 use crate::log::{Log, LogFormat};
 use crate::plan::{Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
@@ -171,7 +172,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let stages: Vec<Outcome> = stages.into_iter().map(|(_, outcome)| outcome).collect();
     let spread = Spread::of(&stages, &plan.store)?;
     let record = Record {
-        format: "resect-run/1.2",
+        format: "resect-run/1.3",
         run: &run,
         pipeline: plan.pipeline.path.clone(),
         settings: &plan.pipeline,
@@ -339,7 +340,9 @@ impl Runner<'_> {
         let (step, started) = (task.step, Instant::now());
         let mut working = self.screen.begin(step.name(), &task.says(reason));
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
-        let mut notes = Vec::new();
+        let place = self.plan.places().of(step);
+        let mut notes: Vec<String> = place.caveat().into_iter().map(str::to_owned).collect();
+        notes.iter().for_each(|note| working.message(&Message::Note(note.clone())));
         let (mut peak_memory, mut timing) = (None, None);
         let mut log = Log::new(self.log, self.plan.store.run_dir(self.run).join(task.folder()));
         match self.plan.sources.of(step) {
@@ -368,7 +371,7 @@ impl Runner<'_> {
                     },
                     |line| shared.borrow().log(line),
                 )?;
-                notes = finished.notes;
+                notes.extend(finished.notes);
                 (peak_memory, timing) = (finished.peak_memory, finished.timing);
             }
         }
@@ -384,7 +387,7 @@ impl Runner<'_> {
         if let Some(before) = before.filter(|before| before.accepted.is_none()) {
             other_outputs = before.other_outputs;
             if before.outputs != outputs {
-                reason.push_str("\nNOT DETERMINISTIC: the same key gave other bytes before; both are kept");
+                reason.push_str(&other_bytes(&before.outputs, &outputs, place));
                 if !other_outputs.contains(&before.outputs) {
                     other_outputs.push(before.outputs);
                 }
@@ -442,9 +445,52 @@ impl Runner<'_> {
     }
 }
 
+/// What is said of a step that gave other bytes than before, for the same key.
+fn other_bytes(before: &Outputs, now: &Outputs, place: &Place) -> String {
+    let mut said = match place.gpu {
+        None => "\nNOT DETERMINISTIC: the same key gave other bytes before; both are kept".to_owned(),
+        Some(_) => {
+            "\nother bytes than the same key gave before, as may be on a GPU; both are kept".to_owned()
+        }
+    };
+    for (kind, id) in now {
+        if let Some(other) = before.get(kind).filter(|other| *other != id) {
+            said += &format!("\nby how much: cargo xtask diff {} {}", other.short(), id.short());
+        }
+    }
+    said
+}
+
 fn empty_dir(dir: &Path) -> anyhow::Result<()> {
     if dir.exists() {
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
     }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resect_artifact::Hash;
+    use resect_device::{Device, Gpu};
+
+    #[test]
+    fn other_bytes_are_a_fault_on_the_cpu_alone_and_can_be_looked_at_anywhere() {
+        let outputs = |ids: [&str; 2]| -> Outputs {
+            ["images", "targets"]
+                .into_iter()
+                .map(str::to_owned)
+                .zip(ids.map(|id| Hash::of(id.as_bytes())))
+                .collect()
+        };
+        let (before, now) = (outputs(["a", "same"]), outputs(["b", "same"]));
+        let gpu = Gpu { index: 0, name: "x".into(), capability: (9, 0), memory: 1, cuda: "12.8".into() };
+        let on_gpu = Place { device: Device::Cuda(0), gpu: Some(gpu) };
+        let [cpu, gpu] = [Place::default(), on_gpu].map(|place| other_bytes(&before, &now, &place));
+        assert!(cpu.contains("NOT DETERMINISTIC") && !gpu.contains("NOT DETERMINISTIC"), "{cpu}{gpu}");
+        let command = format!("cargo xtask diff {} {}", before["images"].short(), now["images"].short());
+        for said in [cpu, gpu] {
+            assert!(said.contains(&command) && said.matches("cargo xtask diff").count() == 1, "{said}");
+        }
+    }
 }

@@ -127,11 +127,11 @@ impl Subject {
     }
 
     /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first: those which `embed` would
-    /// give again now on the CPU, where `predict` computes, with its code at hand (`code`), in single precision, in which `predict`
+    /// give again now where `predict` computes (`place`), with its code at hand (`code`), in single precision, in which `predict`
     /// encodes.
-    pub fn embeddings(&self, store: &Store, code: &str) -> Vec<PathBuf> {
+    pub fn embeddings(&self, store: &Store, code: &str, place: &Place) -> Vec<PathBuf> {
         let Some(base) = &self.base_id else { return Vec::new() };
-        let numeric = numeric_class(Step::Embed, &Place::default());
+        let numeric = numeric_class(Step::Embed, place);
         let actions = store.actions("embed").into_iter().filter(|action| {
             let says = |field: &str, value: &str| action.document[field].as_str() == Some(value);
             action.accepted.is_none()

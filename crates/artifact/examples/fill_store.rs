@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for i in 0..runs {
         let record =
-            json!({ "format": "resect-run/1.2", "run": run_name(i), "stages": vec!["a filler"; 100] });
+            json!({ "format": "resect-run/1.3", "run": run_name(i), "stages": vec!["a filler"; 100] });
         store.record_run(&run_name(i), &record)?;
     }
     println!("{root}: {artifacts} artifacts and action records, {runs} records of runs");

@@ -117,6 +117,11 @@ impl TensorFile {
         self.entries.get(name).map(|e| e.shape.as_slice())
     }
 
+    /// The number format of a tensor, such as `F32`, if the file holds it.
+    pub fn dtype(&self, name: &str) -> Option<String> {
+        self.entries.get(name).map(|e| format!("{:?}", e.dtype))
+    }
+
     /// Reads a tensor as f32.
     ///
     /// # Errors

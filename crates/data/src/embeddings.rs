@@ -235,6 +235,15 @@ impl Embeddings {
         self.len() == 0
     }
 
+    /// Pixel hash and view of all embeddings, shard after shard.
+    pub fn rows(&self) -> Vec<(&str, View)> {
+        let views = self.by_view.iter();
+        let rows = views.flat_map(|(view, rows)| rows.iter().map(move |(hash, place)| (place, hash, view)));
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_unstable_by_key(|(place, ..)| *place);
+        rows.into_iter().map(|(_, hash, view)| (hash.as_str(), *view)).collect()
+    }
+
     /// Whether an image has an embedding under a view.
     pub fn contains(&self, pixel_hash: &str, view: View) -> bool {
         self.place(pixel_hash, view).is_some()

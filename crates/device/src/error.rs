@@ -66,8 +66,9 @@ pub enum DeviceError {
     },
     /// The GPU's memory does not suffice.
     #[error(
-        "{device} has {} free, and {setting} = {batch} takes about {}: {}\nhint: {}, {OR_CPU}",
+        "{device} has {} free, and {} takes about {}: {}\nhint: {}, {OR_CPU}",
         gigabytes(*free),
+        assigned(setting, *batch),
         gigabytes(*needed),
         would_fit(*fitting),
         less(setting, *fitting)
@@ -83,7 +84,7 @@ pub enum DeviceError {
         batch: usize,
         /// The largest value that would fit.
         fitting: Option<usize>,
-        /// The setting's name.
+        /// The setting's name in a pipeline file, or the flag.
         setting: &'static str,
     },
     /// It computes something else than the CPU.
@@ -96,7 +97,8 @@ pub enum DeviceError {
 }
 
 /// The features that give each program its backend for GPUs.
-pub const CUDA_FEATURES: [&str; 3] = ["resect-embed/cuda", "resect-train/cuda", "resect-evaluate/cuda"];
+pub const CUDA_FEATURES: [&str; 4] =
+    ["resect-embed/cuda", "resect-train/cuda", "resect-evaluate/cuda", "resect-predict/cuda"];
 
 fn listed(gpus: &[Gpu]) -> String {
     gpus.iter().map(|gpu| format!("  {gpu}\n")).collect()
@@ -113,8 +115,18 @@ fn would_fit(fitting: Option<usize>) -> String {
     }
 }
 
+/// A setting, or a flag of the command line, with its value.
+fn assigned(setting: &str, value: usize) -> String {
+    if is_flag(setting) { format!("{setting} {value}") } else { format!("{setting} = {value}") }
+}
+
+fn is_flag(setting: &str) -> bool {
+    setting.starts_with("--")
+}
+
 fn less(setting: &str, fitting: Option<usize>) -> String {
     match fitting {
+        Some(batch) if is_flag(setting) => assigned(setting, batch),
         Some(batch) => format!("--set {setting}={batch}"),
         None => "end what else uses the GPU, take a larger one".into(),
     }

@@ -19,7 +19,7 @@ pub use name::{Choice, Device, Settings, UnknownDevice};
 /// Checks that a GPU has the memory for some work before it is given any.
 ///
 /// `needed` estimates the bytes for so many units that pass together (images, prompts, samples); `setting` is the setting that
-/// says how many, now `batch`.
+/// says how many, now `batch`: its name in a pipeline file, or a flag.
 ///
 /// # Errors
 /// [`DeviceError::Memory`], with the largest batch that would fit; what the driver refuses.
@@ -62,5 +62,8 @@ mod tests {
         }
         let error = check(2, 8).unwrap_err().to_string();
         assert!(error.contains("not even 1"), "{error}");
+        let error = fits(&Device::Cuda(0), 6 << 30, needed, 8, "--decode-batch").unwrap_err().to_string();
+        assert!(error.contains("--decode-batch 8 takes about"), "{error}");
+        assert!(error.contains("hint: --decode-batch 4, "), "{error}");
     }
 }

@@ -4,18 +4,26 @@
 
 use std::path::PathBuf;
 
+use resect_device::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::Prompt;
 
 /// Format of a [`Job`].
-pub const FORMAT: &str = "resect-predict-job/1.0";
+pub const FORMAT: &str = "resect-predict-job/2.0";
+
+/// Prompts of one image that pass the decoder together, where nobody says otherwise.
+pub const DECODE_BATCH: usize = 8;
 
 /// What to predict, with what, and what to write.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     /// [`FORMAT`].
     pub format: String,
+    /// Where to compute.
+    pub device: Device,
+    /// Prompts of one image that pass the decoder together; at least one. It bounds memory, and on the CPU changes no byte.
+    pub decode_batch: usize,
     /// The checkpoint folder of the whole model.
     pub base: PathBuf,
     /// The folder of a `checkpoint` artifact whose decoder takes the place of the base's.
@@ -36,6 +44,27 @@ pub struct Job {
     pub overlays: bool,
     /// The category's name in the COCO files.
     pub category: String,
+}
+
+impl Job {
+    /// A job on the CPU, with no image yet, that writes masks and overlays.
+    pub fn new(base: PathBuf, out: PathBuf) -> Self {
+        Self {
+            format: FORMAT.into(),
+            device: Device::Cpu,
+            decode_batch: DECODE_BATCH,
+            base,
+            tuned: None,
+            heads_trained: true,
+            images: Vec::new(),
+            embeddings: Vec::new(),
+            out,
+            multimask: false,
+            logits: false,
+            overlays: true,
+            category: "object".into(),
+        }
+    }
 }
 
 /// One image of a [`Job`].

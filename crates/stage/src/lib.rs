@@ -18,6 +18,7 @@ mod panics;
 mod program;
 mod report;
 
+pub use panics::guarded;
 pub use program::{lock_work, main};
 pub use report::{Message, Plain, Progress, Reporter, Row};
 

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::anyhow;
 
 /// Does the work; a panic of any thread meanwhile is an error, even if the work ended well.
-pub(crate) fn guarded(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The work's own, or the first panic, with its place and thread.
+pub fn guarded<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let first: Arc<Mutex<Option<String>>> = Arc::default();
     let before = take_hook();
     let noted = Arc::clone(&first);

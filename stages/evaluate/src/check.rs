@@ -1,5 +1,6 @@
 //! Whether a GPU decodes as the CPU does.
 
+use resect_data::embeddings::Embeddings;
 use resect_device::{DeviceError, SINGLE_TOLERANCE, compare};
 
 use crate::decode::{Decode, Logits};
@@ -7,12 +8,14 @@ use crate::samples::Sample;
 use crate::{EvaluateError, Method};
 
 /// Decodes a batch on the CPU, too. The largest difference, as a share of the largest logit.
-pub(crate) fn agree(
-    decoders: &mut impl Decode,
-    reference: &mut impl Decode,
+pub(crate) fn agree<D: Decode, R: Decode>(
+    decoders: &mut D,
+    reference: &mut R,
+    embeddings: &Embeddings,
     batch: &[Sample<'_>],
 ) -> Result<f32, EvaluateError> {
-    let (found, expected) = (decoders.decode(batch)?, reference.decode(batch)?);
+    let found = decoders.decode(batch, D::gather(embeddings, batch))?;
+    let expected = reference.decode(batch, R::gather(embeddings, batch))?;
     let mut largest = 0f32;
     for ((sample, found), expected) in batch.iter().zip(&found).zip(&expected) {
         largest = largest.max(same(&sample.target.id, found, expected)?);

@@ -11,7 +11,7 @@ use resect_kernels::on_lanes;
 use resect_sam::{Cpu, MaskDecoder, PromptEmbeddings, PromptEncoder, Prompts, Run, TapeDecoder};
 
 use crate::samples::Sample;
-use crate::{EvaluateError, Method};
+use crate::{EvaluateError, Method, flow};
 
 /// Mask logits of one target on the low-res grid.
 pub(crate) struct Logits {
@@ -21,8 +21,30 @@ pub(crate) struct Logits {
 
 /// What turns a box on an image into masks: once as the base checkpoint does it, once as the tuned decoder does.
 pub(crate) trait Decode {
+    /// What is read of a batch before it is decoded.
+    type Gathered: Send;
+
+    /// Reads it, on any thread.
+    fn gather(embeddings: &Embeddings, samples: &[Sample<'_>]) -> Self::Gathered;
+
     /// The logits of each target, prompted with its tight box.
-    fn decode(&mut self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError>;
+    fn decode(
+        &mut self,
+        samples: &[Sample<'_>],
+        gathered: Self::Gathered,
+    ) -> Result<Vec<Logits>, EvaluateError>;
+}
+
+/// Decodes all targets, `batch` at a time, and hands the logits of each batch to `consume` while the next one is decoded.
+pub(crate) fn each_batch<D: Decode>(
+    samples: &[Sample<'_>],
+    batch: usize,
+    decoders: &mut D,
+    embeddings: &Embeddings,
+    consume: impl FnMut(&[Sample<'_>], Vec<Logits>) -> Result<(), EvaluateError> + Send,
+) -> Result<(), EvaluateError> {
+    let gather = |samples: &[Sample<'_>]| D::gather(embeddings, samples);
+    flow::run(samples, batch, gather, |samples, gathered| decoders.decode(samples, gathered), consume)
 }
 
 /// Decodes on the CPU, each target on any thread.
@@ -54,7 +76,12 @@ impl<'a> OnTapes<'a> {
 }
 
 impl Decode for OnTapes<'_> {
-    fn decode(&mut self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError> {
+    /// Nothing: each thread reads the embedding of its target.
+    type Gathered = ();
+
+    fn gather(_: &Embeddings, _: &[Sample<'_>]) {}
+
+    fn decode(&mut self, samples: &[Sample<'_>], (): ()) -> Result<Vec<Logits>, EvaluateError> {
         let Self { embeddings, prompts, untuned, tuned, lanes } = self;
         let tokens = embed_boxes(prompts, samples, &Default::default())?.tokens();
         let length = tokens.len() / samples.len().max(1);
@@ -75,8 +102,7 @@ impl Decode for OnTapes<'_> {
 }
 
 /// Decodes on the device of a backend, all targets together.
-pub(crate) struct OnTensors<'a, B: Backend> {
-    embeddings: &'a Embeddings,
+pub(crate) struct OnTensors<B: Backend> {
     prompts: PromptEncoder<B>,
     /// The encoding of every place of the grid, `[1, C, g, g]`.
     position: Tensor<B, 4>,
@@ -85,53 +111,49 @@ pub(crate) struct OnTensors<'a, B: Backend> {
     device: B::Device,
 }
 
-impl<'a, B: Backend> OnTensors<'a, B> {
+impl<B: Backend> OnTensors<B> {
     /// As [`OnTapes::load`].
-    pub(crate) fn load(
-        base: &Checkpoint,
-        tuned: &Path,
-        embeddings: &'a Embeddings,
-        device: &B::Device,
-    ) -> Result<Self, EvaluateError> {
+    pub(crate) fn load(base: &Checkpoint, tuned: &Path, device: &B::Device) -> Result<Self, EvaluateError> {
         let (path, tensors) = tuned_tensors(tuned)?;
         let tuned = MaskDecoder::from_tensors(base.config(), tensors, device)
             .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
         let untuned = MaskDecoder::load(base, device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
         let prompts = prompt_encoder(base, device)?;
         let position = prompts.image_positional_encoding();
-        Ok(Self { embeddings, prompts, position, untuned, tuned, device: device.clone() })
-    }
-
-    fn logits(
-        &self,
-        decoder: &MaskDecoder<B>,
-        embeddings: Tensor<B, 4>,
-        prompts: &PromptEmbeddings<B>,
-        samples: &[Sample<'_>],
-        method: Method,
-    ) -> Result<Vec<Vec<f32>>, EvaluateError> {
-        let logits = decoder.forward_single_mask(embeddings, self.position.clone(), prompts);
-        let [_, _, height, width] = logits.dims();
-        let all: Vec<f32> = logits.into_data().convert::<f32>().iter().collect();
-        let rows = samples.iter().zip(all.chunks(height * width));
-        rows.map(|(sample, logits)| finite(logits, sample, method)).collect()
+        Ok(Self { prompts, position, untuned, tuned, device: device.clone() })
     }
 }
 
-impl<B: Backend> Decode for OnTensors<'_, B> {
-    fn decode(&mut self, samples: &[Sample<'_>]) -> Result<Vec<Logits>, EvaluateError> {
-        let [channels, height, width] = self.embeddings.shape();
+impl<B: Backend> Decode for OnTensors<B> {
+    /// The embeddings of a batch, `[n, C, g, g]`.
+    type Gathered = TensorData;
+
+    fn gather(embeddings: &Embeddings, samples: &[Sample<'_>]) -> TensorData {
+        let [channels, height, width] = embeddings.shape();
         let mut values = Vec::with_capacity(samples.len() * channels * height * width);
         for Sample { target, .. } in samples {
-            self.embeddings.append_to(&target.pixel_hash, View::Identity, &mut values);
+            embeddings.append_to(&target.pixel_hash, View::Identity, &mut values);
         }
-        let embeddings = TensorData::new(values, [samples.len(), channels, height, width]);
-        let embeddings = Tensor::from_data(embeddings, &self.device);
-        let prompts = embed_boxes(&self.prompts, samples, &self.device)?;
+        TensorData::new(values, [samples.len(), channels, height, width])
+    }
 
-        let untuned = self.logits(&self.untuned, embeddings.clone(), &prompts, samples, Method::Untuned)?;
-        let tuned = self.logits(&self.tuned, embeddings, &prompts, samples, Method::Tuned)?;
-        Ok(untuned.into_iter().zip(tuned).map(|(untuned, tuned)| Logits { untuned, tuned }).collect())
+    fn decode(&mut self, samples: &[Sample<'_>], gathered: TensorData) -> Result<Vec<Logits>, EvaluateError> {
+        let embeddings = Tensor::from_data(gathered, &self.device);
+        let prompts = embed_boxes(&self.prompts, samples, &self.device)?;
+        let logits = |decoder: &MaskDecoder<B>| {
+            decoder.forward_single_mask(embeddings.clone(), self.position.clone(), &prompts)
+        };
+        // One way back from the device for both.
+        let logits = Tensor::cat(vec![logits(&self.untuned), logits(&self.tuned)], 0);
+        let [_, _, height, width] = logits.dims();
+        let logits: Vec<f32> = logits.into_data().convert::<f32>().iter().collect();
+        let (untuned, tuned) = logits.split_at(samples.len() * height * width);
+        let rows = untuned.chunks(height * width).zip(tuned.chunks(height * width));
+        let rows = samples.iter().zip(rows).map(|(sample, (untuned, tuned))| {
+            let untuned = finite(untuned, sample, Method::Untuned)?;
+            Ok(Logits { untuned, tuned: finite(tuned, sample, Method::Tuned)? })
+        });
+        rows.collect()
     }
 }
 

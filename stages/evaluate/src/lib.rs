@@ -19,6 +19,7 @@ mod check;
 mod decode;
 mod error;
 mod evaluation;
+mod flow;
 mod metrics;
 mod notes;
 mod overlay;
@@ -64,7 +65,7 @@ pub struct Inputs<'a> {
 }
 
 /// Scores the test split and writes the artifact into the folder `out`. On a GPU, the first batch is decoded on the CPU, too, and
-/// both must agree ([`resect_device::compare`]).
+/// both must agree ([`resect_device::compare`]). While a batch is decoded, the next one is gathered and the last one scored.
 ///
 /// # Errors
 /// A device that cannot be used or that computes something else than the CPU, inputs that cannot be read, that lack something or
@@ -111,11 +112,11 @@ pub fn run_with<B: Backend>(
 ) -> Result<(), EvaluateError> {
     let opened = Opened::open(inputs)?;
     let Opened { base, embeddings, .. } = &opened;
-    let mut decoders = OnTensors::<B>::load(base, inputs.checkpoint, embeddings, device)?;
+    let mut decoders = OnTensors::<B>::load(base, inputs.checkpoint, device)?;
     let mut reference = OnTapes::load(base, inputs.checkpoint, embeddings)?;
     let samples = opened.samples()?;
     let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
-    let difference = check::agree(&mut decoders, &mut reference, first)?;
+    let difference = check::agree(&mut decoders, &mut reference, embeddings, first)?;
     report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
     opened.evaluate(&samples, &mut decoders, params, runtime, out, report)
 }
@@ -155,21 +156,22 @@ impl Opened {
         report: &Reporter,
     ) -> Result<(), EvaluateError> {
         let grids = Grids { low_res: self.targets.low_res_size(), input: self.images.longest_side() };
+        let batch = runtime.decode_batch.max(1);
         let mut scores = Vec::with_capacity(samples.len());
-        for batch in samples.chunks(runtime.decode_batch.max(1)) {
-            let logits = decoders.decode(batch)?;
+        decode::each_batch(samples, batch, decoders, &self.embeddings, |batch, logits| {
             let scored = batch.par_iter().zip(&logits).map(|(sample, logits)| score(sample, logits, grids));
             scores.append(&mut scored.collect());
             samples::release(batch, &self.images, &self.embeddings, &self.targets);
             report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
-        }
+            Ok(())
+        })?;
 
         let metrics = Metrics::of(samples, &scores, &self.summary, params.size_bounds);
         resect_data::write_json(&out.join("metrics.json"), &metrics)?;
         let rows = evaluation::sample_rows(samples, &scores, params.size_bounds);
         resect_data::table::write(&out.join("samples.parquet"), &rows)?;
         let worst = worst::select(samples, &scores, params.overlays as usize);
-        worst::draw(&worst, decoders, runtime, grids, &out.join("overlays"), report)?;
+        worst::draw(&worst, decoders, &self.embeddings, batch, grids, &out.join("overlays"), report)?;
         notes::notes(&metrics).into_iter().for_each(|line| report.note(line));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rayon::prelude::*;
-use resect_params::Runtime;
+use resect_data::embeddings::Embeddings;
 use resect_stage::Reporter;
 
 use crate::decode::{self, Decode, Logits};
@@ -30,7 +30,8 @@ pub(crate) fn select<'a>(
 pub(crate) fn draw(
     worst: &[(Sample<'_>, Scores)],
     decoders: &mut impl Decode,
-    runtime: &Runtime,
+    embeddings: &Embeddings,
+    batch: usize,
     grids: Grids,
     dir: &Path,
     report: &Reporter,
@@ -42,11 +43,11 @@ pub(crate) fn draw(
     if !worst.is_empty() {
         std::fs::create_dir_all(dir).map_err(failed(dir))?;
     }
+    let samples: Vec<Sample<'_>> = worst.iter().map(|(sample, _)| *sample).collect();
     let mut done = 0;
-    for batch in worst.chunks(runtime.decode_batch.max(1)) {
-        let samples: Vec<Sample<'_>> = batch.iter().map(|(sample, _)| *sample).collect();
-        let logits = decoders.decode(&samples)?;
-        batch.par_iter().zip(&logits).enumerate().try_for_each(|(index, ((sample, scores), logits))| {
+    decode::each_batch(&samples, batch, decoders, embeddings, |batch, logits| {
+        let drawn = worst[done..].par_iter().zip(&logits).enumerate();
+        drawn.try_for_each(|(index, ((sample, scores), logits))| {
             let path = dir.join(overlay::file_name(done + index + 1, &sample.target.id));
             let [untuned, tuned] = predictions(sample, scores, logits, grids);
             let drawn = resect_overlay::png(&overlay::draw(sample, &untuned, &tuned));
@@ -54,8 +55,8 @@ pub(crate) fn draw(
         })?;
         done += batch.len();
         report.progress("drawing", done as u64, worst.len() as u64, "overlays");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// What the untuned and the tuned decoder made of a target.

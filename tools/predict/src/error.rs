@@ -5,6 +5,9 @@ use std::path::PathBuf;
 /// Nothing, or not everything, could be predicted.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
+    /// The device cannot be used, or computes something else.
+    #[error(transparent)]
+    Device(#[from] resect_device::DeviceError),
     /// The checkpoint cannot be read.
     #[error("the checkpoint cannot be used")]
     Checkpoint(#[source] Box<resect_checkpoint::Error>),

@@ -6,10 +6,11 @@ use resect_data::images::pixel_hash;
 use resect_geometry::{Mask, Size, upscale_logits};
 use resect_prompts::job::{EmbeddingSource, ImageReport, Job, Line, PromptReport};
 
+use crate::check;
 use crate::coco::{Annotation, Coco};
 use crate::draw::{self, Outlined};
 use crate::mask_prompt::{self, highest};
-use crate::model::{Decoded, Model, ModelPrompt, to_model};
+use crate::model::{Decoded, Load, Model, ModelPrompt, to_model};
 use crate::plan::Planned;
 use crate::stored::Stored;
 use crate::{MAX_PIXELS, PredictError, names, write};
@@ -37,18 +38,23 @@ pub(crate) struct Predictor<'a, B: Backend> {
     job: &'a Job,
     model: Model<B>,
     stored: Stored,
+    /// What this device computes has still to be compared with what the CPU does.
+    unproven: bool,
 }
 
 impl<'a, B: Backend> Predictor<'a, B> {
     pub(crate) fn new(
         job: &'a Job,
         checkpoint: Checkpoint,
+        device: &B::Device,
+        load: Load<B>,
+        compared: bool,
         say: &mut impl FnMut(Line),
     ) -> Result<Self, PredictError> {
-        let model = Model::load(checkpoint, job.tuned.as_deref())?;
+        let model = Model::load(checkpoint, job.tuned.as_deref(), job.decode_batch, device, load)?;
         let (channels, grid) = (model.config().embedding_channels(), model.config().grid());
         let stored = Stored::open(&job.embeddings, [channels, grid, grid], |line| say(Line::Note(line)));
-        Ok(Self { job, model, stored })
+        Ok(Self { job, model, stored, unproven: compared })
     }
 
     /// Predicts an image and writes its files.
@@ -56,6 +62,7 @@ impl<'a, B: Backend> Predictor<'a, B> {
         &mut self,
         planned: &Planned<'_>,
         coco: &mut Coco,
+        say: &mut impl FnMut(Line),
     ) -> Result<ImageReport, ImageError> {
         let size = planned.size.clone().map_err(ImageError::Unusable)?;
         let path = &planned.image.path;
@@ -67,11 +74,16 @@ impl<'a, B: Backend> Predictor<'a, B> {
         drop(bytes);
         let resized = size.with_longest_side(self.model.config().image_size() as u32);
         let pixels = resect_pixels::resized(&picture, resized);
+        let prompts = self.prompts(planned, size, resized)?;
+        if let Some(first) = prompts.first().filter(|_| self.unproven) {
+            let agreement = check::agree(&mut self.model, self.job, path, (&pixels, resized), first)?;
+            say(Line::Note(agreement));
+            self.unproven = false;
+        }
         let (embedding, source) = match self.stored.find(&pixel_hash(resized, &pixels)) {
             Some((values, source)) => (self.model.embedding(values), source),
             None => (self.model.encode(&pixels, resized)?, EmbeddingSource::Encoded),
         };
-        let prompts = self.prompts(planned, size, resized)?;
         let decoded = self.model.decode(&embedding, &prompts, self.job.multimask)?;
         check_finite(&decoded)?;
 

@@ -23,7 +23,8 @@ fn main() -> ExitCode {
     };
     let done = read_job().and_then(|job| {
         end_with_the_runner();
-        Ok(resect_predict::run::<resect_sam::Cpu>(&job, say, || STOPPED.load(Ordering::SeqCst))?)
+        let stopped = || STOPPED.load(Ordering::SeqCst);
+        resect_stage::guarded(|| Ok(resect_predict::run(&job, say, stopped)?))
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,

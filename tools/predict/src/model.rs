@@ -2,20 +2,61 @@
 
 use std::path::Path;
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::backend::{Backend, BackendTypes};
+use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::DECODER_FILE;
 use resect_geometry::{Size, box_to_model, point_to_model};
 use resect_prompts::{Label, PointPrompt, Prompt};
 use resect_sam::{
-    CpuEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, normalise,
+    CpuEncoder, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, normalise,
     repeat_per_prompt,
 };
 
 use crate::PredictError;
 
-/// Prompts that pass the decoder together; it bounds memory and changes no number.
-const BATCH: usize = 8;
+/// What turns normalised pixels `[1, 3, S, S]` into an embedding `[1, C, g, g]`.
+pub type Encode<B> = Box<dyn Fn(Vec<f32>) -> Tensor<B, 4>>;
+
+/// Loads a checkpoint's image encoder for a device.
+pub type Load<B> = fn(&Checkpoint, &<B as BackendTypes>::Device) -> Result<Encode<B>, resect_sam::Error>;
+
+/// The CPU's own encoder.
+///
+/// # Errors
+/// Tensors that cannot be read.
+pub fn on_slices<B: Backend>(
+    checkpoint: &Checkpoint,
+    device: &B::Device,
+) -> Result<Encode<B>, resect_sam::Error> {
+    let encoder = CpuEncoder::load(checkpoint, Precision::F32)?;
+    let (shape, device) = (embedding_shape(checkpoint.config()), device.clone());
+    Ok(Box::new(move |pixels| Tensor::from_data(TensorData::new(encoder.forward(&pixels), shape), &device)))
+}
+
+/// The encoder on a backend's tensors.
+///
+/// # Errors
+/// Tensors that cannot be read.
+pub fn on_tensors<B: Backend>(
+    checkpoint: &Checkpoint,
+    device: &B::Device,
+) -> Result<Encode<B>, resect_sam::Error> {
+    let encoder = ImageEncoder::<B>::load(checkpoint, device)?;
+    let (side, device) = (checkpoint.config().image_size(), device.clone());
+    Ok(Box::new(move |pixels| {
+        encoder.forward(Tensor::from_data(TensorData::new(pixels, [1, 3, side, side]), &device))
+    }))
+}
+
+fn embedding_shape(config: &SamConfig) -> [usize; 4] {
+    [1, config.embedding_channels(), config.grid(), config.grid()]
+}
+
+/// The numbers of a tensor, wherever it lies.
+pub(crate) fn numbers<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().iter().collect()
+}
 
 /// A prompt in the model's frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,33 +109,42 @@ pub(crate) fn to_model(
 /// A SAM whose image encoder is loaded when it is first needed.
 pub(crate) struct Model<B: Backend> {
     checkpoint: Checkpoint,
-    encoder: Option<CpuEncoder>,
+    load: Load<B>,
+    encoder: Option<Encode<B>>,
     prompts: PromptEncoder<B>,
     /// The encoding of every place of the grid, `[1, C, g, g]`.
     position: Tensor<B, 4>,
     decoder: MaskDecoder<B>,
+    /// Prompts that pass the decoder together; it bounds memory.
+    batch: usize,
     device: B::Device,
 }
 
 impl<B: Backend> Model<B> {
-    /// Loads prompt encoder and decoder, the latter from a `checkpoint` artifact where one is given.
-    pub(crate) fn load(checkpoint: Checkpoint, tuned: Option<&Path>) -> Result<Self, PredictError> {
-        let device = B::Device::default();
+    /// Loads prompt encoder and decoder, the latter from a `checkpoint` artifact where one is given. `load` gives the image encoder.
+    pub(crate) fn load(
+        checkpoint: Checkpoint,
+        tuned: Option<&Path>,
+        batch: usize,
+        device: &B::Device,
+        load: Load<B>,
+    ) -> Result<Self, PredictError> {
         let failed = |error: resect_sam::Error| PredictError::Model(error.into());
         let decoder = match tuned {
-            None => MaskDecoder::load(&checkpoint, &device).map_err(failed)?,
+            None => MaskDecoder::load(&checkpoint, device).map_err(failed)?,
             Some(dir) => {
                 let path = dir.join(DECODER_FILE);
                 let tensors = TensorFile::open(&path)
                     .and_then(|file| file.read_all())
                     .map_err(|error| PredictError::Tuned(error.into()))?;
-                MaskDecoder::from_tensors(checkpoint.config(), tensors, &device)
+                MaskDecoder::from_tensors(checkpoint.config(), tensors, device)
                     .map_err(|error| PredictError::TunedModel { path, source: error.into() })?
             }
         };
-        let prompts = PromptEncoder::load(&checkpoint, &device).map_err(failed)?;
+        let prompts = PromptEncoder::load(&checkpoint, device).map_err(failed)?;
         let position = prompts.image_positional_encoding();
-        Ok(Self { checkpoint, encoder: None, prompts, position, decoder, device })
+        let (batch, device) = (batch.max(1), device.clone());
+        Ok(Self { checkpoint, load, encoder: None, prompts, position, decoder, batch, device })
     }
 
     /// The model's sizes.
@@ -109,16 +159,14 @@ impl<B: Backend> Model<B> {
         let pixels = normalise(pixels, size.height as usize, size.width as usize, side).map_err(failed)?;
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
-            none => none.insert(CpuEncoder::load(&self.checkpoint, Precision::F32).map_err(failed)?),
+            none => none.insert((self.load)(&self.checkpoint, &self.device).map_err(failed)?),
         };
-        let embedding = encoder.forward(&pixels);
-        Ok(self.embedding(embedding))
+        Ok(encoder(pixels))
     }
 
     /// An embedding from its numbers, `C * g * g`.
     pub(crate) fn embedding(&self, values: Vec<f32>) -> Tensor<B, 4> {
-        let (channels, grid) = (self.config().embedding_channels(), self.config().grid());
-        Tensor::from_data(TensorData::new(values, [1, channels, grid, grid]), &self.device)
+        Tensor::from_data(TensorData::new(values, embedding_shape(self.config())), &self.device)
     }
 
     /// Decodes prompts on one image's embedding.
@@ -137,7 +185,7 @@ impl<B: Backend> Model<B> {
         order.sort_by_key(|index| form(&prompts[*index]));
         let mut decoded: Vec<Option<Decoded>> = vec![None; prompts.len()];
         for alike in order.chunk_by(|a, b| form(&prompts[*a]) == form(&prompts[*b])) {
-            for batch in alike.chunks(BATCH) {
+            for batch in alike.chunks(self.batch) {
                 let chosen: Vec<&ModelPrompt> = batch.iter().map(|index| &prompts[*index]).collect();
                 let results = self.decode_alike(embedding, &chosen, multimask)?;
                 batch.iter().zip(results).for_each(|(index, result)| decoded[*index] = Some(result));
@@ -156,10 +204,9 @@ impl<B: Backend> Model<B> {
         let embeddings = repeat_per_prompt(embedding.clone(), prompts.len());
         let tokens = self.prompts.forward(&tokens);
         let output = self.decoder.forward(embeddings, self.position.clone(), &tokens, multimask);
-        let numbers = |data: TensorData| -> Vec<f32> { data.convert::<f32>().iter().collect() };
         let [_, masks, height, width] = output.low_res_logits.dims();
-        let logits = numbers(output.low_res_logits.into_data());
-        let scores = numbers(output.iou_scores.into_data());
+        let logits = numbers(output.low_res_logits);
+        let scores = numbers(output.iou_scores);
         let per_prompt = logits.chunks_exact(masks * height * width).zip(scores.chunks_exact(masks));
         Ok(per_prompt.map(|(l, s)| Decoded { logits: l.to_vec(), iou_scores: s.to_vec() }).collect())
     }
@@ -192,7 +239,8 @@ mod tests {
     fn what_a_prompt_gives_does_not_depend_on_its_neighbours() {
         let dir = tempfile::tempdir().unwrap();
         resect_checkpoint::write_random(dir.path(), &SamConfig::named("tiny").unwrap(), 5).unwrap();
-        let mut model = Model::<Cpu>::load(open(dir.path()).unwrap(), None).unwrap();
+        let mut model =
+            Model::<Cpu>::load(open(dir.path()).unwrap(), None, 8, &Default::default(), on_slices).unwrap();
         let size = Size::new(200, 256);
         let pixels: Vec<u8> = (0..3 * size.pixels()).map(|i| (i * 7919 % 251) as u8).collect();
         let embedding = model.encode(&pixels, size).unwrap();

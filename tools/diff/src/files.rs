@@ -1,0 +1,137 @@
+//! Which files there are, and whether their bytes are equal.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use walkdir::WalkDir;
+
+use crate::DiffError;
+
+/// Says of an artifact's files what they themselves say: it is left out.
+const MANIFEST: &str = "manifest.json";
+
+/// A file of either side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileState {
+    /// Its path below the folder, `/` between its parts.
+    pub path: String,
+    /// How it compares.
+    pub state: State,
+}
+
+/// How the two files of one path compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Every byte is equal.
+    Equal,
+    /// Some are not.
+    Differs,
+    /// Only the first has it.
+    OnlyA,
+    /// Only the second has it.
+    OnlyB,
+}
+
+/// Compares the files below two folders, sorted by path.
+pub(crate) fn compare(a: &Path, b: &Path) -> Result<Vec<FileState>, DiffError> {
+    let (of_a, mut of_b) = (below(a)?, below(b)?);
+    let mut states = BTreeMap::new();
+    for (name, path) in of_a {
+        let state = match of_b.remove(&name) {
+            Some(other) => state(&path, &other)?,
+            None => State::OnlyA,
+        };
+        states.insert(name, state);
+    }
+    states.extend(of_b.into_keys().map(|name| (name, State::OnlyB)));
+    Ok(states.into_iter().map(|(path, state)| FileState { path, state }).collect())
+}
+
+fn below(dir: &Path) -> Result<BTreeMap<String, PathBuf>, DiffError> {
+    let mut files = BTreeMap::new();
+    for entry in WalkDir::new(dir).follow_links(true) {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(dir).to_owned();
+            DiffError::Read { path, source: error.into() }
+        })?;
+        let name =
+            entry.path().strip_prefix(dir).unwrap_or(entry.path()).to_string_lossy().replace('\\', "/");
+        if entry.file_type().is_file() && name != MANIFEST {
+            files.insert(name, entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
+/// Whether two files are equal in every byte, read a piece at a time.
+pub(crate) fn state(a: &Path, b: &Path) -> Result<State, DiffError> {
+    const PIECE: usize = 1 << 20;
+    let open = |path: &Path| {
+        let failed = |source| DiffError::Read { path: path.into(), source };
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Ok((file, length))
+    };
+    let ((mut file_a, length), (mut file_b, other)) = (open(a)?, open(b)?);
+    if length != other {
+        return Ok(State::Differs);
+    }
+    let (mut piece_a, mut piece_b) = (vec![0; PIECE], vec![0; PIECE]);
+    loop {
+        let read = file_a.read(&mut piece_a).map_err(|source| DiffError::Read { path: a.into(), source })?;
+        if read == 0 {
+            return Ok(State::Equal);
+        }
+        let (piece_a, piece_b) = (&piece_a[..read], &mut piece_b[..read]);
+        file_b.read_exact(piece_b).map_err(|source| DiffError::Read { path: b.into(), source })?;
+        if piece_a != piece_b {
+            return Ok(State::Differs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_either_side_has_a_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        // Longer than a piece, and another one from its last byte on.
+        let mut long = vec![7; (1 << 20) + 9];
+        write("a/long", &long);
+        *long.last_mut().unwrap() = 8;
+        write("b/long", &long);
+        for (path, bytes) in [
+            ("a/deep/same", "x"),
+            ("b/deep/same", "x"),
+            ("a/shorter", "x"),
+            ("b/shorter", "xy"),
+            ("a/old", ""),
+            ("b/new", ""),
+            ("a/manifest.json", "1"),
+            ("b/manifest.json", "2"),
+        ] {
+            write(path, bytes.as_bytes());
+        }
+        let found = compare(&dir.path().join("a"), &dir.path().join("b")).unwrap();
+        let found: Vec<_> = found.iter().map(|file| (file.path.as_str(), file.state)).collect();
+        let expected = [
+            ("deep/same", State::Equal),
+            ("long", State::Differs),
+            ("new", State::OnlyB),
+            ("old", State::OnlyA),
+            ("shorter", State::Differs),
+        ];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,80 @@
+//! Whether a GPU encodes and decodes as the CPU does.
+
+use std::path::Path;
+
+use burn::tensor::backend::Backend;
+use resect_device::{DeviceError, SINGLE_TOLERANCE, compare};
+use resect_geometry::Size;
+use resect_prompts::job::Job;
+use resect_sam::Cpu;
+
+use crate::PredictError;
+use crate::model::{Model, ModelPrompt, numbers, on_slices, open};
+
+/// Encodes an image and decodes one of its prompts on the CPU, too. In words, the largest differences, as shares of the largest
+/// magnitudes. Both devices decode the CPU's embedding, so that what differs then is the decoder's.
+pub(crate) fn agree<B: Backend>(
+    model: &mut Model<B>,
+    job: &Job,
+    image: &Path,
+    (pixels, size): (&[u8], Size),
+    prompt: &ModelPrompt,
+) -> Result<String, PredictError> {
+    let mut cpu =
+        Model::<Cpu>::load(open(&job.base)?, job.tuned.as_deref(), 1, &Default::default(), on_slices)?;
+    let embedding = cpu.encode(pixels, size)?;
+    let expected = numbers(embedding.clone());
+    let found = numbers(model.encode(pixels, size)?);
+    let image = image.display();
+    let of_embedding = same(&format!("the embedding of {image}"), &found, &expected)?;
+
+    let prompt = std::slice::from_ref(prompt);
+    let found = model.decode(&model.embedding(expected), prompt, job.multimask)?;
+    let expected = cpu.decode(&embedding, prompt, job.multimask)?;
+    let mut of_logits = 0f32;
+    for (found, expected) in found.iter().zip(&expected) {
+        let what = format!("what the first prompt of {image} gives");
+        of_logits = of_logits.max(same(&what, &found.logits, &expected.logits)?);
+    }
+    Ok(format!(
+        "agrees with the CPU on the first image: the embedding to {of_embedding:.1e}, the first prompt's logits to \
+         {of_logits:.1e}"
+    ))
+}
+
+fn same(what: &str, found: &[f32], expected: &[f32]) -> Result<f32, DeviceError> {
+    compare(what, found, expected, SINGLE_TOLERANCE).map_err(DeviceError::Disagrees)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::on_tensors;
+    use resect_checkpoint::{SamConfig, write_random};
+
+    #[test]
+    fn a_device_of_other_weights_is_told_from_one_that_agrees() {
+        let dir = tempfile::tempdir().unwrap();
+        let bases = [1, 2].map(|seed| {
+            let path = dir.path().join(seed.to_string());
+            write_random(&path, &SamConfig::named("tiny").unwrap(), seed).unwrap();
+            path
+        });
+        let size = Size::new(200, 256);
+        let pixels: Vec<u8> = (0..3 * size.pixels()).map(|i| (i * 7919 % 251) as u8).collect();
+        let prompt = ModelPrompt { bounds: Some([20.0, 10.0, 90.0, 80.0]), points: Vec::new(), mask: None };
+        let job = Job::new(bases[0].clone(), dir.path().join("out"));
+        // The CPU backend's tensors stand for a GPU; a model of other weights for one that computes something else.
+        let agrees = |base: &Path| {
+            let mut model =
+                Model::<Cpu>::load(open(base).unwrap(), None, 8, &Default::default(), on_tensors).unwrap();
+            agree(&mut model, &job, Path::new("polyp.jpg"), (&pixels, size), &prompt)
+        };
+        let said = agrees(&bases[0]).unwrap();
+        assert!(said.starts_with("agrees with the CPU on the first image: the embedding to "), "{said}");
+        let error = agrees(&bases[1]).unwrap_err().to_string();
+        for part in ["the embedding of polyp.jpg differs by", "is allowed", "--device cpu"] {
+            assert!(error.contains(part), "{part} is not in\n{error}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask diff A B`: what differs between two artifacts, and by how much.
+//!
+//! Which artifacts are meant is said here; the program `resect-diff` compares and prints. `tools/diff` says how.
+
+use crate::plan::Step;
+use crate::{program, workspace};
+use anyhow::{Context, bail};
+use clap::Args;
+use resect_artifact::Store;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+#[derive(Args)]
+pub struct DiffArgs {
+    /// An artifact: the first digits of its id, or its folder. Or any folder or file.
+    a: String,
+    /// Another one of the same kind.
+    b: String,
+    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
+    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
+    store: Option<PathBuf>,
+    /// Run the programs in this folder instead of building them.
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Print one JSON object on standard output instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What cannot be compared: exit code 2, because 1 says that the two differ.
+const TROUBLE: u8 = 2;
+
+pub fn main(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    Ok(compare(args).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(TROUBLE)
+    }))
+}
+
+fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
+    let store = Store::open(&std::path::absolute(root)?)?;
+    let (a, b) = (find(&args.a, &store)?, find(&args.b, &store)?);
+    let program = program::tool("diff", args.bin_dir.as_deref(), false)?;
+    let json = args.json.then_some("--json");
+    let status = Command::new(&program).arg(a).arg(b).args(json).status();
+    let status = status.with_context(|| format!("cannot start {}", program.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let code = code.with_context(|| format!("{} was ended ({status})", workspace::display(&program)))?;
+    Ok(ExitCode::from(code))
+}
+
+/// The folder or file that a name means.
+fn find(name: &str, store: &Store) -> anyhow::Result<PathBuf> {
+    let path = Path::new(name);
+    if path.exists() {
+        return Ok(path.into());
+    }
+    let kinds = Step::ALL.into_iter().flat_map(Step::outputs);
+    let found: Vec<_> =
+        kinds.flat_map(|kind| store.ids(kind, name).into_iter().map(move |id| (kind, id))).collect();
+    match found.as_slice() {
+        [(kind, id)] => {
+            store.check(kind, id).map_err(anyhow::Error::msg)?;
+            Ok(store.path(kind, id))
+        }
+        [] => bail!(
+            "there is no file, folder or artifact {name}; expected a path, or the first digits of an artifact's id as \
+             `cargo xtask run` prints it"
+        ),
+        several => {
+            let names: Vec<_> = several.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
+            bail!("{name} can be any of {}; give more digits", names.join(", "))
+        }
+    }
+}
