@@ -9,8 +9,8 @@ use resect_data::checkpoint::DECODER_FILE;
 use resect_geometry::{Size, box_to_model, point_to_model};
 use resect_prompts::{Label, PointPrompt, Prompt};
 use resect_sam::{
-    CpuEncoder, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, normalise,
-    repeat_per_prompt,
+    CpuEncoder, EncoderBackend, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder,
+    Prompts, normalise, repeat_per_prompt,
 };
 
 use crate::PredictError;
@@ -38,7 +38,7 @@ pub fn on_slices<B: Backend>(
 ///
 /// # Errors
 /// Tensors that cannot be read.
-pub fn on_tensors<B: Backend>(
+pub fn on_tensors<B: EncoderBackend>(
     checkpoint: &Checkpoint,
     device: &B::Device,
 ) -> Result<Encode<B>, resect_sam::Error> {
