@@ -17,8 +17,9 @@ import os
 import pathlib
 import platform
 import shutil
-import subprocess
 import tempfile
+
+import pipeline
 
 HERE = pathlib.Path(__file__).resolve().parent
 STAGES = ["ingest", "embed", "train", "evaluate"]
@@ -55,25 +56,10 @@ def disc_images(folder, images, prompts):
 
 def run(args, sections):
     """Runs a pipeline in a new store; seconds and bytes of each stage."""
-    with tempfile.TemporaryDirectory(prefix="resect-scaling-") as folder:
-        pipeline, store = pathlib.Path(folder) / "pipeline.toml", pathlib.Path(folder) / "store"
-        # Strings and numbers are written in TOML as in JSON.
-        lines = [
-            line
-            for section, settings in sections.items()
-            for line in [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in settings.items())]
-        ]
-        pipeline.write_text("\n".join(lines) + "\n")
-        command = [*args.xtask, "run", "--json", "--pipeline", pipeline, "--store", store]
-        if args.bin_dir:
-            command += ["--bin-dir", args.bin_dir]
-        done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            raise SystemExit(f"{done.stderr}\nthe pipeline failed:\n" + "\n".join(lines))
-        found = {}
-        for stage in json.loads(done.stdout)["stages"]:
-            name, key = stage["name"], stage["key"]
-            action = json.loads((store / ".resect" / "actions" / name / f"{key}.json").read_text())
+    with tempfile.TemporaryDirectory(prefix="resect-scaling-") as store:
+        store, found = pathlib.Path(store), {}
+        for name, stage in pipeline.run(args, sections, store).items():
+            action = json.loads((store / ".resect" / "actions" / name / f"{stage['key']}.json").read_text())
             found[name] = {"seconds": stage["seconds"], "peak_bytes": action["peak_memory"]}
         return found
 
@@ -211,8 +197,7 @@ def main():
     parser.add_argument("--threads", type=int, nargs="*", default=[*powers, os.cpu_count()])
     parser.add_argument("--size", default="tiny", help="of the random model: tiny, small, vit-b, ...")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--xtask", nargs="+", default=["cargo", "xtask"], help="how the runner is called")
-    parser.add_argument("--bin-dir", help="stage programs that are built already")
+    pipeline.add_arguments(parser)
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "docs")
     parser.add_argument("--draw", action="store_true", help="measure nothing: table and plot from the JSON that is there")
     args = parser.parse_args()

@@ -2,7 +2,7 @@
 
 use resect_checkpoint::{Checkpoint, SamConfig, write_random};
 use resect_tests::hub_server::{Content, HubServer};
-use resect_tests::{Project, Run, real_data, stderr, workspace, xtask};
+use resect_tests::{Project, Run, as_from_a_shell, real_data, stderr, workspace, xtask};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,7 +14,9 @@ use std::sync::OnceLock;
 fn python<A: AsRef<OsStr>>(script: &str, args: &[A]) -> String {
     let python = std::env::var_os("RESECT_PYTHON").expect("cargo xtask test --interop sets RESECT_PYTHON");
     let script = workspace().join("tests/reference").join(script);
-    let output = Command::new(python).arg(&script).args(args).output().expect("Python starts");
+    let mut command = Command::new(python);
+    as_from_a_shell(&mut command);
+    let output = command.arg(&script).args(args).output().expect("Python starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
@@ -351,6 +353,23 @@ fn copy(from: &Path, to: &Path) {
 
 /// The client that defines what a Hub is, and the cache's layout: it takes the server of the tests for one, and either finds
 /// what the other fetched.
+/// Nothing of it needs a GPU but the GPU.
+#[test]
+fn the_benchmark_of_a_gpu_runs_on_the_cpu() {
+    let said =
+        python("../../benches/gpu.py", &["--device", "cpu", "--size", "tiny", "--quick", "--rounds", "1"]);
+    for row in [
+        "| embeddings in bf16 against the CPU | 0.0e+00 |",
+        "| losses of 50 training steps in f16 against the CPU | 0.0e+00 |",
+        "| images a second, bf16 | ",
+        "| share of the rate of a bf16 product | ",
+        "| training steps a second, bf16, 2 + 2 samples | ",
+        "| recipe: train, s | ",
+    ] {
+        assert!(said.contains(row), "{row}\nis not in\n{said}");
+    }
+}
+
 #[test]
 fn huggingface_hub_shares_server_and_cache() {
     const FILES: [&str; 3] = ["config.json", "preprocessor_config.json", "model.safetensors"];

@@ -97,8 +97,14 @@ impl Project {
 pub fn xtask() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).arg("xtask").stdin(Stdio::null());
+    as_from_a_shell(&mut cargo);
+    cargo
+}
+
+/// Keeps from a command what the tests' surroundings say, as it may call the runner.
+pub fn as_from_a_shell(command: &mut Command) {
     // Settings of the person who runs the tests must not reach the runner under test.
-    cargo.env_remove("RESECT_STORE");
+    command.env_remove("RESECT_STORE");
     // Nor what cargo says of the package of the tests: build scripts watch it, and would make the runner be built again.
     let foreign = |name: &str| {
         let proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&name.to_uppercase().as_str());
@@ -107,9 +113,8 @@ pub fn xtask() -> Command {
     };
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in names.filter(|name| foreign(name)) {
-        cargo.env_remove(name);
+        command.env_remove(name);
     }
-    cargo
 }
 
 /// Standard error as text.
