@@ -8,7 +8,8 @@ use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_nn::LayerNormConfig;
 use burn_wgpu::WgpuDevice;
-use resect_checkpoint::{Activation, Checkpoint, SamConfig};
+use image::{Rgb, RgbImage};
+use resect_checkpoint::{Activation, Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::Epoch;
 use resect_data::embeddings::Embeddings;
 use resect_data::images::Images;
@@ -17,6 +18,8 @@ use resect_device::Device;
 use resect_evaluate::Metrics;
 use resect_geometry::View;
 use resect_params::{EmbedParams, EvaluateParams, Runtime, TrainParams};
+use resect_prompts::Prompt;
+use resect_prompts::job::{ImageJob, Job};
 use resect_sam::{Cpu, CpuEncoder, EncoderBackend, Precision, Sam, Squares};
 use resect_stage::Reporter;
 use resect_tests::Project;
@@ -313,4 +316,38 @@ fn the_stages_give_what_they_give_on_the_cpu() {
             assert!(difference < allowed, "{what}, {precision}: {difference:e}");
         }
     }
+}
+
+#[test]
+fn predict_gives_what_it_gives_on_the_cpu() {
+    let project = Project::micro();
+    let base = project.artifact(&project.run(&["ingest"]), "base");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("polyp.png");
+    RgbImage::from_fn(120, 90, |x, y| Rgb([(x * y % 251) as u8, (2 * x) as u8, (y * y % 256) as u8]))
+        .save(&path)
+        .unwrap();
+    let prompt = |bounds: &str, points: &[&str]| Prompt {
+        bounds: Some(bounds.parse().unwrap()),
+        points: points.iter().map(|point| point.parse().unwrap()).collect(),
+        mask: None,
+        from: "a test".into(),
+    };
+    let prompts = vec![prompt("10,10,60,50", &[]), prompt("40,30,110,80", &["60,50,1"])];
+    let [cpu, gpu] = ["cpu", "gpu"].map(|name| {
+        let mut job = Job::new(base.clone(), dir.path().join(name));
+        job.images = vec![ImageJob { path: path.clone(), prompts: prompts.clone() }];
+        job.logits = true;
+        job
+    });
+    assert!(resect_predict::run(&cpu, drop, || false).unwrap());
+    let on_tensors = resect_predict::on_tensors::<Vulkan>;
+    assert!(resect_predict::run_with::<Vulkan>(&device(), on_tensors, true, &gpu, drop, || false).unwrap());
+    let [expected, found] = [cpu, gpu].map(|job| {
+        let file = TensorFile::open(&job.out.join("polyp.safetensors")).unwrap();
+        file.tensor("logits").unwrap().data
+    });
+    let difference = difference(&found, &expected);
+    println!("logits: {difference:.1e}");
+    assert!(difference < 1e-4, "{difference:e}");
 }
