@@ -11,8 +11,9 @@ use resect_params::Precision;
 /// Epsilon of every layer norm over channels, which `transformers` does not take from the configuration.
 pub(crate) const CHANNEL_NORM_EPS: f64 = 1e-6;
 
-/// The format that operands are rounded to; none where they stay as they are.
-fn narrow(precision: Precision) -> Option<FloatDType> {
+/// The format that operands of products are rounded to; none where they stay as they are. An operand that is in this format
+/// already is taken as it is.
+pub fn narrow(precision: Precision) -> Option<FloatDType> {
     match precision {
         Precision::F32 => None,
         Precision::Bf16 => Some(FloatDType::BF16),

@@ -178,6 +178,15 @@ pub fn is_idle(name: &str) -> bool {
     network.is_some_and(|network| !network.starts_with("0."))
 }
 
+/// Whether a parameter, by its Hugging Face name, is an operand of a product: the weights of linear layers and transposed
+/// convolutions, but no bias, norm or token.
+pub fn is_operand(name: &str) -> bool {
+    let name = name.rsplit_once('.').and_then(|(layer, kind)| (kind == "weight").then_some(layer));
+    name.is_some_and(|layer| {
+        !layer.contains("layer_norm") && !layer.ends_with("_token") && !layer.ends_with("_tokens")
+    })
+}
+
 /// A transposed convolution of kernel and stride 2, over rows of channels: `[rows, c]` to `[rows * 4, c']`, where a row's four
 /// are those of its quad, line by line.
 fn upscaled<B: Backend>(conv: &ConvTranspose2d<B>, x: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {

@@ -3,7 +3,7 @@
 use crate::TrainError;
 use crate::batch::Sample;
 use crate::tape_trainer::TapeTrainer;
-use crate::trainer::{Stepped, Trainer};
+use crate::trainer::{Outcome, Stepped, Trainer};
 use resect_checkpoint::SamConfig;
 use resect_device::{DeviceError, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare};
 use resect_params::{Precision, TrainParams};
@@ -47,13 +47,17 @@ fn first_step(mut trainer: impl Trainer, batch: &[Sample<'_>]) -> Vec<(String, V
     let logits = trainer.logits(batch).into_iter().zip(batch);
     let mut found: Vec<(String, Vec<f32>)> =
         logits.map(|(logits, sample)| (format!("the mask of target {}", sample.name), logits)).collect();
-    found.push(("the loss of the first batch".into(), vec![trainer.learn(batch).total() as f32]));
-    // In f16 the first scale of the loss may be too large for the gradient: where one side skips the step, both must.
-    let norm = match trainer.step(0.0) {
-        Stepped::Taken { gradient_norm } => gradient_norm as f32,
-        Stepped::Skipped { .. } => 0.0,
-    };
-    found.push(("the gradient's norm on the first batch".into(), vec![norm]));
+    trainer.step(batch, 0.0);
+    for Outcome { losses, stepped } in trainer.outcomes() {
+        let losses = losses.iter().map(|loss| loss.total() as f32).collect();
+        found.push(("the loss of the first batch".into(), losses));
+        // In f16 the first scale of the loss may be too large for the gradient: where one side skips the step, both must.
+        let norm = match stepped {
+            Stepped::Taken { gradient_norm } => gradient_norm as f32,
+            Stepped::Skipped { .. } => 0.0,
+        };
+        found.push(("the gradient's norm on the first batch".into(), vec![norm]));
+    }
     found
 }
 
@@ -83,6 +87,8 @@ mod tests {
 
         const IS_REFERENCE: bool = false;
 
+        const STEPS_AT_ONCE: usize = Tensors::STEPS_AT_ONCE;
+
         fn new(
             config: &SamConfig,
             tensors: Vec<NamedTensor>,
@@ -93,14 +99,18 @@ mod tests {
             Tensors::new(config, tensors, prompts, params, device).map(Self)
         }
 
-        fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
-            let values = self.0.learn(batch);
-            if WHAT == LOSS { Values::default() } else { values }
+        fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
+            self.0.step(group, learning_rate);
         }
 
-        fn step(&mut self, learning_rate: f64) -> Stepped {
-            let stepped = self.0.step(learning_rate);
-            if WHAT == GRADIENT { Stepped::Taken { gradient_norm: f64::NAN } } else { stepped }
+        fn outcomes(&mut self) -> Vec<Outcome> {
+            let mut outcomes = self.0.outcomes();
+            match WHAT {
+                LOSS => outcomes[0].losses = vec![Values::default()],
+                GRADIENT => outcomes[0].stepped = Stepped::Taken { gradient_norm: f64::NAN },
+                _ => {}
+            }
+            outcomes
         }
 
         fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -116,12 +126,21 @@ mod tests {
             self.0.tensors()
         }
 
+        fn average(&self) -> Option<Vec<NamedTensor>> {
+            self.0.average()
+        }
+
         fn save(&self, dir: &Path) -> Result<(), TrainError> {
             self.0.save(dir)
         }
 
-        fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError> {
-            self.0.restore(dir, steps)
+        fn restore(
+            &mut self,
+            dir: &Path,
+            steps: u32,
+            average: Option<Vec<NamedTensor>>,
+        ) -> Result<(), TrainError> {
+            self.0.restore(dir, steps, average)
         }
     }
 

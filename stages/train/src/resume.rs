@@ -17,7 +17,6 @@
 //! a state is on its way to the disk.
 
 use crate::TrainError;
-use crate::average::Average;
 use crate::trainer::Trainer;
 use crate::validate::Score;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
@@ -44,8 +43,6 @@ pub struct Progress {
     /// The epoch whose weights are kept so far; 0 before the first ends.
     pub kept: u32,
     pub kept_tensors: Vec<NamedTensor>,
-    /// The moving average of the weights, where one is taken and a step was.
-    pub average: Option<Average>,
     /// Groups of batches learnt from in the epoch that has begun; each made a step.
     pub groups: usize,
     /// Sum of the losses of their batches.
@@ -70,15 +67,7 @@ impl Progress {
             validation_dice: untuned.map(|s| s.dice),
             learning_rate: None,
         };
-        Self {
-            steps: Vec::new(),
-            epochs: vec![row],
-            kept: 0,
-            kept_tensors: Vec::new(),
-            average: None,
-            groups: 0,
-            loss: 0.0,
-        }
+        Self { steps: Vec::new(), epochs: vec![row], kept: 0, kept_tensors: Vec::new(), groups: 0, loss: 0.0 }
     }
 
     /// Number of the epoch to train next, or that has begun, from 1.
@@ -118,10 +107,7 @@ impl Progress {
         (self.groups, self.loss) = (0, 0.0);
         if keep == Keep::Last || self.best().is_none_or(|(best, _)| best == epoch) {
             self.kept = epoch;
-            self.kept_tensors = match &self.average {
-                Some(average) => average.tensors().to_vec(),
-                None => weights(),
-            };
+            self.kept_tensors = weights();
         }
     }
 
@@ -199,8 +185,8 @@ fn write(
     remove(aside)?;
     std::fs::create_dir_all(aside).map_err(|e| failed("write", aside, e))?;
     write_safetensors(&aside.join(WEIGHTS), trainer.tensors(), None)?;
-    if let Some(average) = &progress.average {
-        write_safetensors(&aside.join(AVERAGE), average.tensors().to_vec(), None)?;
+    if let Some(average) = trainer.average() {
+        write_safetensors(&aside.join(AVERAGE), average, None)?;
     }
     let older = all(state)?;
     if progress.kept > 0 && !same_kept(older.last(), progress.kept, aside) {
@@ -248,12 +234,11 @@ pub fn load<T: Trainer>(
         epochs: table::read(&dir.join(EPOCHS))?,
         kept,
         kept_tensors: if kept > 0 { tensors(KEPT)? } else { Vec::new() },
-        average: average.map(|tensors| Average::new(params.ema, tensors)),
         groups,
         loss,
     };
     let mut trainer = T::new(config, tensors(WEIGHTS)?, prompts, params, device)?;
-    trainer.restore(&dir, progress.step() - progress.skipped())?;
+    trainer.restore(&dir, progress.step() - progress.skipped(), average)?;
     Ok(Some((trainer, progress)))
 }
 

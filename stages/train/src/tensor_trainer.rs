@@ -1,98 +1,264 @@
 //! Training with graphs of tensors, on any backend.
+//!
+//! On a GPU a step is some hundred kernels, each started by the host, and the host is what takes time. So a group passes the decoder at
+//! once, all parameters are one vector ([`Layout`]), and nothing waits for a number of a step before [`Trainer::outcomes`] asks for
+//! those of many.
 
 use crate::TrainError;
-use crate::adamw::clip_factor;
 use crate::batch::{Sample, by_token_count};
+use crate::layout::{Layout, learns};
 use crate::loss::{Objective, Values};
-use crate::loss_scale::LossScale;
+use crate::loss_scale::{LossScale, TensorLossScale};
 use crate::resume::failed;
-use crate::trainer::{Stepped, Trainer};
-use burn::module::{AutodiffModule, Module, ModuleVisitor, Param, ParamId};
-use burn::record::{BinFileRecorder, FullPrecisionSettings, Recorder};
+use crate::tape_trainer::MOMENTS;
+use crate::tensor_adamw::{TensorAdamW, TensorAverage, is_finite, norm};
+use crate::trainer::{Outcome, Stepped, Trainer};
+use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{ElementConversion, Tensor, TensorData};
-use burn_optim::{
-    AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer, adaptor::OptimizerAdaptor,
-};
-use resect_checkpoint::SamConfig;
-use resect_data::{read_json, write_json};
-use resect_geometry::Size;
+use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorData, f16};
+use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
+use resect_data::embeddings::Embedding;
 use resect_params::{Precision, TrainParams};
-use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, is_idle};
-use std::collections::HashMap;
+use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, narrow};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// File of burn's optimiser, without the ending that burn gives it.
-const OPTIMIZER: &str = "optimizer";
-/// File of the name behind each identity in the former.
-const NAMES: &str = "optimizer.json";
-
-type Adam<B> = OptimizerAdaptor<AdamW, MaskDecoder<B>, B>;
-
-/// Trains a [`MaskDecoder`] with burn's own graph and optimiser.
+/// Trains a [`MaskDecoder`] with burn's graph.
 pub struct TensorTrainer<B: AutodiffBackend> {
-    decoder: MaskDecoder<B>,
-    optimizer: Adam<B>,
-    accumulator: GradientsAccumulator<MaskDecoder<B>>,
+    config: SamConfig,
+    batch_size: usize,
     accumulation: u32,
-    clip_norm: f64,
-    loss_scale: Option<LossScale>,
+    /// How many samples may pass the decoder together.
+    together: usize,
     objective: Objective,
+    /// The format that operands of products are rounded to.
+    narrow: Option<FloatDType>,
+    layout: Layout,
+    /// The decoder as it came, on the CPU; it names parameters, and has those that never change.
+    came: MaskDecoder<Cpu>,
+    /// What learns, with the present weights.
+    decoder: MaskDecoder<B>,
+    /// What predicts in single precision; its weights are set when it is to.
+    predictor: MaskDecoder<B::InnerBackend>,
+    /// `[length]` of the layout.
+    weights: Tensor<B::InnerBackend, 1>,
+    optimizer: TensorAdamW<B::InnerBackend>,
+    average: Option<TensorAverage<B::InnerBackend>>,
+    loss_scale: Option<TensorLossScale<B::InnerBackend>>,
+    /// Whether no loss and no norm was other than finite, `[1]`.
+    sound: Tensor<B::InnerBackend, 1, Bool>,
+    /// Steps whose numbers are on the device.
+    under_way: Vec<UnderWay<B>>,
+    /// What came of steps before those.
+    outcomes: Vec<Outcome>,
     /// `[1, C, g, g]`.
-    position: Tensor<B, 4>,
+    position: Tensor<B::InnerBackend, 4>,
     /// What stands for the mask prompt that is not there, `[1, C, g, g]`.
-    dense: Tensor<B, 4>,
+    dense: Tensor<B::InnerBackend, 4>,
+}
+
+/// A step whose numbers are on the device.
+struct UnderWay<B: AutodiffBackend> {
+    /// How many samples the group has.
+    samples: usize,
+    /// The places in the group of those that passed the decoder together.
+    places: Vec<Vec<usize>>,
+    /// For each of these, the Dice terms and the pixel-wise terms, `[n]`.
+    terms: Vec<[Tensor<Inner<B>, 1>; 2]>,
+    /// `[1]`.
+    gradient_norm: Tensor<Inner<B>, 1>,
+    /// After the step, `[1]`.
+    loss_scale: Option<Tensor<Inner<B>, 1>>,
+}
+
+impl<B: AutodiffBackend> UnderWay<B> {
+    fn numbers(&self) -> impl Iterator<Item = Tensor<Inner<B>, 1>> {
+        self.terms.iter().flatten().chain([&self.gradient_norm]).chain(&self.loss_scale).cloned()
+    }
 }
 
 /// What a decoder takes.
 struct Inputs<B: Backend> {
+    /// `[n, C, g, g]`.
     embeddings: Tensor<B, 4>,
-    prompts: PromptEmbeddings<B>,
+    /// `[n, t, C]`.
+    sparse: Tensor<B, 3>,
+    /// `[n, C, g, g]`.
+    dense: Tensor<B, 4>,
 }
 
+/// What some samples that passed the decoder together left.
+struct Pass<B: AutodiffBackend> {
+    /// Dice terms and pixel-wise terms of each, `[n]`.
+    terms: [Tensor<Inner<B>, 1>; 2],
+    /// Their share of what is minimised, `[1]`.
+    loss: Tensor<Inner<B>, 1>,
+    /// Its gradient, times the scale of the loss, `[length]`.
+    gradient: Tensor<Inner<B>, 1>,
+}
+
+/// A backend without gradients.
+type Inner<B> = <B as AutodiffBackend>::InnerBackend;
+
 impl<B: AutodiffBackend> TensorTrainer<B> {
-    fn inputs<T: Backend<Device = B::Device>>(&self, batch: &[Sample<'_>], dense: Tensor<T, 4>) -> Inputs<T> {
-        let device = dense.device();
-        let ([_, c, h, w], n) = (dense.dims(), batch.len());
-        let mut all = Vec::with_capacity(n * c * h * w);
-        batch.iter().for_each(|sample| sample.embedding.append_to(&mut all));
-        let tokens: Vec<f32> = batch.iter().flat_map(|sample| sample.tokens).copied().collect();
+    /// Has samples pass the decoder together, which have equally many tokens and the same share of what is minimised, and goes back.
+    fn pass(&self, samples: &[Sample<'_>], share: f64) -> Pass<B> {
+        let tracked = Tensor::<B, 4>::from_inner;
+        let Inputs { embeddings, sparse, dense } = self.inputs(samples);
+        let prompts = PromptEmbeddings { sparse: Some(Tensor::from_inner(sparse)), dense: tracked(dense) };
+        let position = tracked(self.position.clone());
+        let logits = self.decoder.forward_single_mask(tracked(embeddings), position, &prompts);
+        let masks: Vec<_> = samples.iter().map(|sample| self.mask(sample)).collect();
+        let masks = Tensor::cat(masks, 0).cast(FloatDType::F32).reshape(logits.dims());
+        let images: Vec<_> = samples.iter().map(|sample| sample.image).collect();
+        let terms = self.objective.terms(logits, tracked(masks), &images);
+        let loss = self.objective.sum(&terms).mul_scalar(share);
+        let scaled = match &self.loss_scale {
+            Some(scale) => loss.clone() * Tensor::from_inner(scale.scale()),
+            None => loss.clone(),
+        };
+        let gradient = self.layout.gradients(&self.decoder, scaled.backward(), &self.position.device());
+        let terms = [terms.dice.inner(), terms.pixelwise.inner()];
+        Pass { terms, loss: loss.inner(), gradient }
+    }
+
+    fn inputs(&self, samples: &[Sample<'_>]) -> Inputs<Inner<B>> {
+        let ([_, c, h, w], n) = (self.dense.dims(), samples.len());
+        let images: Vec<_> = samples.iter().map(|sample| self.image(sample)).collect();
+        let tokens: Vec<f32> = samples.iter().flat_map(|sample| sample.tokens).copied().collect();
         let count = tokens.len() / (n * c);
         Inputs {
-            embeddings: Tensor::from_data(TensorData::new(all, [n, c, h, w]), &device),
-            prompts: PromptEmbeddings {
-                sparse: Some(Tensor::from_data(TensorData::new(tokens, [n, count, c]), &device)),
-                dense: dense.expand([n, c, h, w]),
-            },
+            embeddings: Tensor::cat(images, 0).cast(FloatDType::F32).reshape([n, c, h, w]),
+            sparse: Tensor::from_data(TensorData::new(tokens, [n, count, c]), &self.dense.device()),
+            dense: self.dense.clone().expand([n, c, h, w]),
         }
     }
 
-    /// Learns from samples with equally many tokens, of a batch of `n`. The sums of their losses.
-    fn learn_alike(&mut self, samples: &[Sample<'_>], n: f64) -> Values {
-        let Inputs { embeddings, prompts } = self.inputs(samples, self.dense.clone());
-        let logits = self.decoder.forward_single_mask(embeddings, self.position.clone(), &prompts);
-        let masks: Vec<f32> =
-            samples.iter().flat_map(|sample| sample.mask).map(|&mask| f32::from(mask)).collect();
-        let masks = Tensor::from_data(TensorData::new(masks, logits.dims()), &logits.device());
-        let images: Vec<Size> = samples.iter().map(|sample| sample.image).collect();
-        let terms = self.objective.terms(logits, masks, &images);
-        let scale = self.loss_scale.map_or(1.0, |scale| scale.scale());
-        let loss = self.objective.sum(&terms).mul_scalar(scale / (n * f64::from(self.accumulation)));
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.decoder);
-        self.accumulator.accumulate(&self.decoder, gradients);
-        self.objective.sums(&terms)
+    /// A sample's embedding as it is stored, `[1, C * g * g]`.
+    fn image(&self, sample: &Sample<'_>) -> Tensor<Inner<B>, 2> {
+        let (data, format) = match sample.embedding {
+            Embedding::F16(values) => (TensorData::new(values.to_vec(), [1, values.len()]), DType::F16),
+            Embedding::F32(values) => (TensorData::new(values.to_vec(), [1, values.len()]), DType::F32),
+        };
+        Tensor::from_data(data, (&self.dense.device(), format))
     }
-}
 
-/// The samples at some places of a batch.
-fn of<'a>(batch: &[Sample<'a>], places: &[usize]) -> Vec<Sample<'a>> {
-    places.iter().map(|&place| batch[place]).collect()
+    /// A sample's mask, in which half precision is exact, `[1, 4g * 4g]`.
+    fn mask(&self, sample: &Sample<'_>) -> Tensor<Inner<B>, 2> {
+        let values: Vec<f16> = sample.mask.iter().map(|&mask| f16::from_f32(f32::from(mask))).collect();
+        let data = TensorData::new(values, [1, sample.mask.len()]);
+        Tensor::from_data(data, (&self.dense.device(), DType::F16))
+    }
+
+    /// The places of a group's samples that pass the decoder together: those of batches of one size with equally many tokens. Beside
+    /// them, each sample's share in what is minimised.
+    fn passes(&self, group: &[Sample<'_>]) -> Vec<(Vec<usize>, f64)> {
+        let mut alike: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        let batches =
+            group.chunks(self.batch_size).flat_map(|batch| batch.iter().map(|sample| (batch.len(), sample)));
+        for (place, (size, sample)) in batches.enumerate() {
+            alike.entry((size, sample.tokens.len())).or_default().push(place);
+        }
+        let share = |size: usize| 1.0 / (size as f64 * f64::from(self.accumulation));
+        let passes = alike.into_iter().flat_map(|((size, _), places)| {
+            let passes: Vec<_> =
+                places.chunks(self.together).map(|places| (places.to_vec(), share(size))).collect();
+            passes
+        });
+        passes.collect()
+    }
+
+    /// Moves the weights by a gradient, `[length]`, of Euclidean norm `norm`, `[1]`, where all that was met is finite.
+    fn update(
+        &mut self,
+        learning_rate: f64,
+        loss: Tensor<Inner<B>, 1>,
+        gradient: Tensor<Inner<B>, 1>,
+        norm: Tensor<Inner<B>, 1>,
+    ) {
+        let sound = self.sound.clone().bool_and(is_finite(loss));
+        let taken = sound.clone().bool_and(is_finite(norm.clone()));
+        self.weights = self.optimizer.step(learning_rate, self.weights.clone(), gradient, norm, &taken);
+        if let Some(average) = &mut self.average {
+            average.update(&self.weights, &taken);
+        }
+        // With f16 a norm that is not finite costs a step, and a smaller scale of the loss is tried.
+        self.sound = match &mut self.loss_scale {
+            Some(scale) => {
+                scale.update(&taken);
+                sound
+            }
+            None => taken,
+        };
+        self.prepare();
+    }
+
+    /// Gives the weights to what learns.
+    fn prepare(&mut self) {
+        let weights = Tensor::from_inner(self.weights.clone());
+        self.decoder = self.layout.spread(weights, self.narrow, self.decoder.clone());
+    }
+
+    /// Waits for the numbers of the steps that are under way, in one transfer.
+    fn fetch(&mut self) {
+        let under_way = std::mem::take(&mut self.under_way);
+        let numbers: Vec<_> = under_way.iter().flat_map(UnderWay::numbers).collect();
+        if numbers.is_empty() {
+            return;
+        }
+        let numbers: Vec<f64> = Tensor::cat(numbers, 0).into_data().iter::<f64>().collect();
+        let mut numbers = numbers.into_iter();
+        let outcomes = under_way.iter().map(|step| self.outcome(step, &mut numbers)).collect::<Vec<_>>();
+        let taken = outcomes.iter().filter(|outcome| outcome.is_taken()).count();
+        self.optimizer.taken(taken as u32);
+        self.outcomes.extend(outcomes);
+    }
+
+    /// What came of a step, from its numbers in the order of [`UnderWay::numbers`].
+    fn outcome(&self, step: &UnderWay<B>, numbers: &mut impl Iterator<Item = f64>) -> Outcome {
+        let mut next = || numbers.next().unwrap_or(f64::NAN);
+        let mut samples = vec![Values::default(); step.samples];
+        for places in &step.places {
+            let [dice, pixelwise] = [(); 2].map(|()| places.iter().map(|_| next()).collect::<Vec<f64>>());
+            for (&place, (dice, pixelwise)) in places.iter().zip(dice.into_iter().zip(pixelwise)) {
+                samples[place] = self.objective.values(dice, pixelwise);
+            }
+        }
+        let gradient_norm = next();
+        let stepped = match self.loss_scale.as_ref().map(|_| next()) {
+            Some(loss_scale) if !gradient_norm.is_finite() => Stepped::Skipped { loss_scale },
+            _ => Stepped::Taken { gradient_norm },
+        };
+        let batches = samples.chunks(self.batch_size);
+        let losses = batches.map(|batch| batch.iter().copied().sum::<Values>() / batch.len() as f64);
+        Outcome { losses: losses.collect(), stepped }
+    }
+
+    /// The averaged weights, where an average is taken and a step was.
+    fn averaged(&self) -> Option<&Tensor<Inner<B>, 1>> {
+        self.average.as_ref().filter(|_| self.optimizer.steps() > 0).map(TensorAverage::average)
+    }
+
+    /// The decoder of a vector, `[length]`, on the CPU, in one transfer.
+    fn on_cpu(&self, vector: &Tensor<Inner<B>, 1>) -> MaskDecoder<Cpu> {
+        let vector = Tensor::from_data(vector.to_data(), &Default::default());
+        self.layout.spread(vector, None, self.came.clone())
+    }
+
+    /// Undoes [`TensorTrainer::on_cpu`], of tensors by name.
+    fn from_cpu(&self, tensors: Vec<NamedTensor>) -> Result<Tensor<Inner<B>, 1>, TrainError> {
+        let cpu = Default::default();
+        let decoder = MaskDecoder::<Cpu>::from_tensors(&self.config, tensors, &cpu)?;
+        Ok(Tensor::from_data(self.layout.gathered(&decoder, &cpu).into_data(), &self.dense.device()))
+    }
 }
 
 impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
     type Device = B::Device;
 
     const IS_REFERENCE: bool = false;
+
+    const STEPS_AT_ONCE: usize = 32;
 
     fn new(
         config: &SamConfig,
@@ -102,143 +268,138 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
         device: &B::Device,
     ) -> Result<Self, TrainError> {
         let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), device);
-        Ok(Self {
-            decoder: MaskDecoder::from_tensors(config, tensors, device)?.with_precision(params.precision),
-            optimizer: optimizer(params),
-            accumulator: GradientsAccumulator::new(),
+        let came = MaskDecoder::from_tensors(config, tensors.clone(), &Default::default())?;
+        let decoder =
+            MaskDecoder::<B>::from_tensors(config, tensors, device)?.with_precision(params.precision);
+        let predictor = decoder.valid().with_precision(Precision::F32);
+        let layout = Layout::new(&came);
+        let zeros = layout.zeros(device);
+        let mut trainer = Self {
+            config: config.clone(),
+            batch_size: params.batch_size as usize,
             accumulation: params.accumulation,
-            clip_norm: params.clip_norm,
-            loss_scale: LossScale::new(params.precision),
+            together: usize::MAX,
             objective: Objective::new(params),
+            narrow: narrow(params.precision),
+            weights: layout.gathered(&predictor, device),
+            optimizer: TensorAdamW::new(params, zeros.clone(), Self::STEPS_AT_ONCE),
+            average: (params.ema > 0.0).then(|| TensorAverage::new(params.ema, zeros)),
+            loss_scale: LossScale::new(params.precision).map(|scale| TensorLossScale::new(scale, device)),
+            sound: Tensor::from_data([true], device),
+            under_way: Vec::new(),
+            outcomes: Vec::new(),
             position: frozen(prompts.image_positional_encoding()),
             dense: frozen(prompts.forward(&Prompts::none(1, &Default::default())).dense),
-        })
+            layout,
+            came,
+            decoder,
+            predictor,
+        };
+        trainer.prepare();
+        Ok(trainer)
     }
 
-    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
-        let n = batch.len() as f64;
-        let groups = by_token_count(batch).into_iter();
-        groups.map(|group| self.learn_alike(&of(batch, &group), n)).sum::<Values>() / n
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
+        if self.under_way.len() == Self::STEPS_AT_ONCE {
+            self.fetch();
+        }
+        let (mut places, mut terms, mut sum) = (Vec::new(), Vec::new(), None);
+        for (chosen, share) in self.passes(group) {
+            let samples: Vec<Sample<'_>> = chosen.iter().map(|&place| group[place]).collect();
+            let pass = self.pass(&samples, share);
+            places.push(chosen);
+            terms.push(pass.terms);
+            sum = Some(match sum {
+                Some((loss, gradient)) => (pass.loss + loss, pass.gradient + gradient),
+                None => (pass.loss, pass.gradient),
+            });
+        }
+        let Some((loss, gradient)) = sum else { return };
+        let gradient = match &self.loss_scale {
+            Some(scale) => gradient * scale.scale().recip(),
+            None => gradient,
+        };
+        let gradient_norm = norm(&gradient);
+        self.update(learning_rate, loss, gradient, gradient_norm.clone());
+        let loss_scale = self.loss_scale.as_ref().map(TensorLossScale::scale);
+        self.under_way.push(UnderWay { samples: group.len(), places, terms, gradient_norm, loss_scale });
     }
 
-    fn step(&mut self, learning_rate: f64) -> Stepped {
-        let mut gradients = self.accumulator.grads();
-        if let Some(scale) = &self.loss_scale {
-            self.decoder.visit(&mut Scale(&mut gradients, 1.0 / scale.scale()));
-        }
-        let norm = norm(&self.decoder, &gradients);
-        if let Some(scale) = &mut self.loss_scale {
-            if !norm.is_finite() {
-                return Stepped::Skipped { loss_scale: scale.bad() };
-            }
-            scale.good();
-        } else if !norm.is_finite() {
-            return Stepped::Taken { gradient_norm: norm };
-        }
-        if self.clip_norm > 0.0 {
-            self.decoder.visit(&mut Scale(&mut gradients, clip_factor(self.clip_norm, norm)));
-        }
-        let names = self.decoder.parameter_names().into_iter();
-        let idle = names.filter(|(name, _)| is_idle(name)).map(|(_, id)| id).collect();
-        self.decoder.visit(&mut Zero(&mut gradients, idle));
-        self.decoder = self.optimizer.step(learning_rate, self.decoder.clone(), gradients);
-        Stepped::Taken { gradient_norm: norm }
+    fn outcomes(&mut self) -> Vec<Outcome> {
+        self.fetch();
+        std::mem::take(&mut self.outcomes)
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
-        let decoder = self.decoder.valid().with_precision(Precision::F32);
+        let weights = self.averaged().unwrap_or(&self.weights).clone();
+        self.predictor = self.layout.spread(weights, None, self.predictor.clone());
         let mut all = vec![Vec::new(); batch.len()];
-        for group in by_token_count(batch) {
-            let samples = of(batch, &group);
-            let Inputs { embeddings, prompts } = self.inputs(&samples, self.dense.clone().inner());
-            let position = self.position.clone().inner();
-            let logits = decoder.forward_single_mask(embeddings, position, &prompts);
+        for places in by_token_count(batch) {
+            let samples: Vec<Sample<'_>> = places.iter().map(|&place| batch[place]).collect();
+            let Inputs { embeddings, sparse, dense } = self.inputs(&samples);
+            let prompts = PromptEmbeddings { sparse: Some(sparse), dense };
+            let logits = self.predictor.forward_single_mask(embeddings, self.position.clone(), &prompts);
             let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-            let each = logits.chunks_exact(logits.len() / group.len());
-            each.zip(group).for_each(|(logits, place)| all[place] = logits.to_vec());
+            let each = logits.chunks_exact(logits.len() / places.len());
+            each.zip(places).for_each(|(logits, place)| all[place] = logits.to_vec());
         }
         all
     }
 
     fn tensors(&self) -> Vec<NamedTensor> {
-        self.decoder.tensors()
+        self.on_cpu(&self.weights).tensors()
+    }
+
+    fn average(&self) -> Option<Vec<NamedTensor>> {
+        self.averaged().map(|average| self.on_cpu(average).tensors())
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
-        LossScale::save(self.loss_scale.as_ref(), dir)?;
-        let path = dir.join(OPTIMIZER);
-        let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-        Recorder::<B>::record(&recorder, self.optimizer.to_record(), path.clone())
-            .map_err(|e| failed("write", &path, e))?;
-        let names = self.decoder.parameter_names().into_iter().map(|(name, id)| (id.serialize(), name));
-        Ok(write_json(&dir.join(NAMES), &names.collect::<HashMap<_, _>>())?)
+        let scale = self.loss_scale.as_ref().map(TensorLossScale::fetched);
+        LossScale::save(scale.as_ref(), dir)?;
+        let named = ["first", "second"].iter().zip(self.optimizer.moments()).flat_map(|(kind, moment)| {
+            let learning = self.on_cpu(moment).tensors().into_iter().filter(|tensor| learns(&tensor.name));
+            learning.map(move |tensor| NamedTensor { name: format!("{kind}.{}", tensor.name), ..tensor })
+        });
+        Ok(write_safetensors(&dir.join(MOMENTS), named.collect::<Vec<_>>(), None)?)
     }
 
-    fn restore(&mut self, dir: &Path, _steps: u32) -> Result<(), TrainError> {
-        let path = dir.join(OPTIMIZER);
-        let recorder = BinFileRecorder::<FullPrecisionSettings>::new();
-        let device = self.position.device();
-        let record: <Adam<B> as Optimizer<MaskDecoder<B>, B>>::Record =
-            Recorder::<B>::load(&recorder, path.clone(), &device).map_err(|e| failed("read", &path, e))?;
-        // Identities are drawn anew in each process; names stay.
-        let saved: HashMap<String, String> = read_json(&dir.join(NAMES))?;
-        let ids: HashMap<String, ParamId> = self.decoder.parameter_names().into_iter().collect();
-        let mut renamed = record.clone();
-        renamed.clear();
-        for (id, moments) in record {
-            let name = saved.get(&id.serialize());
-            let Some(id) = name.and_then(|name| ids.get(name)) else {
-                return Err(failed("read", &path, "it holds a parameter that the decoder has not"));
-            };
-            renamed.insert(*id, moments);
+    fn restore(
+        &mut self,
+        dir: &Path,
+        steps: u32,
+        average: Option<Vec<NamedTensor>>,
+    ) -> Result<(), TrainError> {
+        let path = dir.join(MOMENTS);
+        let saved = TensorFile::open(&path)?.read_all()?;
+        let mut saved: HashMap<String, NamedTensor> =
+            saved.into_iter().map(|t| (t.name.clone(), t)).collect();
+        let mut moment = |kind: &str| {
+            let tensors = self.came.tensors().into_iter().map(|tensor| match learns(&tensor.name) {
+                true => {
+                    let saved = saved.remove(&format!("{kind}.{}", tensor.name));
+                    saved
+                        .filter(|saved| saved.shape == tensor.shape)
+                        .map(|saved| NamedTensor { name: tensor.name, ..saved })
+                }
+                false => Some(NamedTensor { data: vec![0.0; tensor.data.len()], ..tensor }),
+            });
+            let tensors = tensors.collect::<Option<Vec<_>>>().ok_or_else(|| {
+                failed("read", &path, format!("it lacks a {kind} moment, or has one of another shape"))
+            });
+            self.from_cpu(tensors?)
+        };
+        let moments = [moment("first")?, moment("second")?];
+        self.optimizer.restore(moments, steps);
+        if let (Some(tensors), Some(_)) = (average, &self.average) {
+            let average = self.from_cpu(tensors)?;
+            self.average.iter_mut().for_each(|held| held.restore(average.clone()));
         }
-        self.optimizer = self.optimizer.clone().load_record(renamed);
-        LossScale::restore(self.loss_scale.as_mut(), dir)
-    }
-}
-
-fn optimizer<B: AutodiffBackend>(params: &TrainParams) -> Adam<B> {
-    AdamWConfig::new()
-        .with_beta_1(params.beta1 as f32)
-        .with_beta_2(params.beta2 as f32)
-        .with_epsilon(params.epsilon as f32)
-        .with_weight_decay(params.weight_decay as f32)
-        .init()
-}
-
-/// Multiplies all gradients.
-struct Scale<'a>(&'a mut GradientsParams, f64);
-
-impl<B: AutodiffBackend> ModuleVisitor<B> for Scale<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(gradient) = self.0.remove::<B::InnerBackend, D>(param.id) {
-            self.0.register(param.id, gradient.mul_scalar(self.1));
+        if self.loss_scale.is_some() {
+            let mut scale = LossScale::new(Precision::F16);
+            LossScale::restore(scale.as_mut(), dir)?;
+            self.loss_scale = scale.map(|scale| TensorLossScale::new(scale, &self.dense.device()));
         }
+        Ok(())
     }
-}
-
-/// Gives some parameters gradients of zero: burn's optimiser leaves alone what has none.
-struct Zero<'a>(&'a mut GradientsParams, Vec<ParamId>);
-
-impl<B: AutodiffBackend> ModuleVisitor<B> for Zero<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if self.1.contains(&param.id) {
-            self.0.register(param.id, param.val().inner().zeros_like());
-        }
-    }
-}
-
-/// Euclidean norm over all gradients.
-fn norm<B: AutodiffBackend>(decoder: &MaskDecoder<B>, gradients: &GradientsParams) -> f64 {
-    struct Squares<'a>(&'a GradientsParams, f64);
-    impl<B: AutodiffBackend> ModuleVisitor<B> for Squares<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            if let Some(gradient) = self.0.get::<B::InnerBackend, D>(param.id) {
-                self.1 += gradient.powi_scalar(2).sum().into_scalar().elem::<f64>();
-            }
-        }
-    }
-    let mut squares = Squares(gradients, 0.0);
-    decoder.visit(&mut squares);
-    squares.1.sqrt()
 }

@@ -1,7 +1,6 @@
 //! The loop: epochs of optimiser steps, each epoch scored, the state saved in between.
 
 use crate::augment::{self, Seen};
-use crate::average::Average;
 use crate::batch::{self, Samples};
 use crate::clock::{Clock, timed};
 use crate::loss::Values;
@@ -9,7 +8,7 @@ use crate::loss_scale;
 use crate::prompt;
 use crate::resume::{self, Progress, Saver};
 use crate::schedule::LearningRate;
-use crate::trainer::{Stepped, Trainer};
+use crate::trainer::{Outcome, Stepped, Trainer};
 use crate::validate::{Score, Validation};
 use crate::{NotFinite, TrainError};
 use resect_checkpoint::SamConfig;
@@ -62,8 +61,19 @@ pub struct Tuning<'a, T: Trainer> {
     setting: Setting<'a, T>,
     trainer: T,
     progress: Progress,
+    /// Steps that were taken since outcomes were last asked for.
+    under_way: Vec<UnderWay>,
     clock: Clock,
     saver: Saver,
+}
+
+/// A step whose outcome is not known yet.
+struct UnderWay {
+    epoch: u32,
+    /// From 1, over all epochs.
+    step: u32,
+    learning_rate: f64,
+    group: Vec<Seen>,
 }
 
 impl<'a, T: Trainer> Tuning<'a, T> {
@@ -87,7 +97,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
                 (trainer, progress)
             }
         };
-        Ok(Self { setting, trainer, progress, clock, saver: Saver::default() })
+        Ok(Self { setting, trainer, progress, under_way: Vec::new(), clock, saver: Saver::default() })
     }
 
     /// Trains to the end.
@@ -119,10 +129,15 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             if let Some((next, _)) = groups.get(i + 1) {
                 samples.fetch(next);
             }
-            self.step(epoch, group, tokens)?;
+            let step = self.progress.step() + self.under_way.len() as u32 + 1;
+            self.step(epoch, step, group, tokens);
             samples.release(group);
+            let is_last = i + 1 == groups.len();
+            if is_last || is_due(step) || self.under_way.len() >= T::STEPS_AT_ONCE {
+                self.look()?;
+            }
             // After the last step the epoch is ended first.
-            if is_due(self.progress.step()) && self.progress.groups < self.setting.steps() {
+            if is_due(step) && !is_last {
                 self.sound_weights(epoch, group)?;
                 self.save()?;
             }
@@ -137,32 +152,39 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     }
 
     /// Takes an optimiser step with the gradients of a group of batches.
-    fn step(&mut self, epoch: u32, group: &[Seen], tokens: &[Vec<f32>]) -> Result<(), TrainError> {
+    fn step(&mut self, epoch: u32, step: u32, group: &[Seen], tokens: &[Vec<f32>]) {
         let began = Instant::now();
-        let Setting { params, samples, .. } = self.setting;
+        let samples = self.setting.samples;
         let masks = samples.masks(group);
-        let learnt = samples.with(group, tokens, &masks);
-        let batches = learnt.chunks(params.batch_size as usize);
-        let step = self.progress.step() + 1;
         let learning_rate = self.setting.rate.of(epoch, step);
-        let mut sum = Values::default();
-        let count = batches.len() as f64;
-        for batch in batches {
-            // Divided by the full count even in an incomplete last group, as the published loop does.
-            let values = self.trainer.learn(batch);
-            if !values.total().is_finite() {
-                return Err(self.not_finite("the loss", values.total(), epoch, step, group));
-            }
-            self.progress.loss += values.total();
-            sum += values;
+        self.trainer.step(&samples.with(group, tokens, &masks), learning_rate);
+        self.under_way.push(UnderWay { epoch, step, learning_rate, group: group.to_vec() });
+        self.clock.learning += began.elapsed().as_secs_f64();
+    }
+
+    /// Takes note of what came of the steps that are under way.
+    fn look(&mut self) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let outcomes = self.trainer.outcomes();
+        self.clock.learning += began.elapsed().as_secs_f64();
+        let under_way = std::mem::take(&mut self.under_way);
+        under_way.into_iter().zip(outcomes).try_for_each(|(step, outcome)| self.note(step, outcome))
+    }
+
+    /// Takes note of what came of a step.
+    fn note(&mut self, under_way: UnderWay, outcome: Outcome) -> Result<(), TrainError> {
+        let UnderWay { epoch, step, learning_rate, group } = under_way;
+        let Outcome { losses, stepped } = outcome;
+        if let Some(loss) = losses.iter().map(|loss| loss.total()).find(|loss| !loss.is_finite()) {
+            return Err(self.not_finite("the loss", loss, epoch, step, &group));
         }
-        let mean = sum / count;
-        let stepped = self.trainer.step(learning_rate);
-        let taken = matches!(stepped, Stepped::Taken { .. });
         let gradient_norm = loss_scale::gradient_norm(stepped, epoch, step)?;
-        if taken && !gradient_norm.is_finite() {
-            return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, group));
+        if matches!(stepped, Stepped::Taken { .. }) && !gradient_norm.is_finite() {
+            return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, &group));
         }
+        losses.iter().for_each(|loss| self.progress.loss += loss.total());
+        let count = losses.len() as f64;
+        let mean = losses.into_iter().sum::<Values>() / count;
         let row = Step {
             epoch,
             step,
@@ -175,38 +197,17 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         self.setting.report.row("steps", table::cells(&row));
         self.progress.steps.push(row);
         self.progress.groups += 1;
-        if taken && params.ema > 0.0 {
-            self.average();
-        }
         self.clock.steps += 1;
         self.clock.samples += group.len() as u64;
-        self.clock.learning += began.elapsed().as_secs_f64();
         self.tell(Plain::Never);
         Ok(())
-    }
-
-    /// Takes the weights into their average.
-    fn average(&mut self) {
-        let weights = self.trainer.tensors();
-        match &mut self.progress.average {
-            Some(average) => average.update(weights),
-            none => *none = Some(Average::new(self.setting.params.ema, weights)),
-        }
     }
 
     /// Scores the epoch's weights, or their average, and keeps them if they are to be kept. `last` is the last step's group.
     fn end_epoch(&mut self, epoch: u32, last: &[Seen]) -> Result<(), TrainError> {
         let weights = self.sound_weights(epoch, last)?;
         let Self { setting, trainer, progress, clock, .. } = self;
-        let score = timed(&mut clock.validation, || match &progress.average {
-            None => Ok::<_, TrainError>(setting.score(trainer)),
-            Some(average) => {
-                let tensors = average.tensors().to_vec();
-                let Setting { config, prompts, params, device, .. } = setting;
-                let mut averaged = T::new(config, tensors, prompts, params, device)?;
-                Ok(setting.score(&mut averaged))
-            }
-        })?;
+        let score = timed(&mut clock.validation, || setting.score(trainer));
         if let Some(loss) = score.map(|score| score.loss).filter(|loss| !loss.is_finite()) {
             return Err(self.not_finite("the validation loss", loss, epoch, self.progress.step(), last));
         }
@@ -218,12 +219,12 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         setting.report.row("epochs", table::cells(&row));
-        progress.end_epoch(row, setting.params.keep, || weights);
+        progress.end_epoch(row, setting.params.keep, || trainer.average().unwrap_or(weights));
         Ok(())
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
-        let Self { setting, trainer, progress, clock, saver } = self;
+        let Self { setting, trainer, progress, clock, saver, .. } = self;
         timed(&mut clock.saving, || saver.save(setting.state, trainer, progress))
     }
 

@@ -15,9 +15,7 @@ use resect_geometry::{Mask, Size, View};
 use resect_params::{JitterUnit, Loss, Padding, Prompts, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
 use resect_stage::Reporter;
-use resect_train::{
-    Inputs, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
-};
+use resect_train::{Inputs, Outcome, Sample, TapeTrainer, TensorTrainer, TrainError, Trainer, run_with};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -308,6 +306,8 @@ impl<T: Trainer> Trainer for Interrupted<T> {
 
     const IS_REFERENCE: bool = T::IS_REFERENCE;
 
+    const STEPS_AT_ONCE: usize = T::STEPS_AT_ONCE;
+
     fn new(
         config: &SamConfig,
         tensors: Vec<NamedTensor>,
@@ -318,13 +318,13 @@ impl<T: Trainer> Trainer for Interrupted<T> {
         Ok(Self(T::new(config, tensors, prompts, params, device)?, 0))
     }
 
-    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
-        self.0.learn(batch)
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
+        self.1 += 1;
+        self.0.step(group, learning_rate);
     }
 
-    fn step(&mut self, learning_rate: f64) -> Stepped {
-        self.1 += 1;
-        self.0.step(learning_rate)
+    fn outcomes(&mut self) -> Vec<Outcome> {
+        self.0.outcomes()
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -335,12 +335,21 @@ impl<T: Trainer> Trainer for Interrupted<T> {
         self.0.tensors()
     }
 
+    fn average(&self) -> Option<Vec<NamedTensor>> {
+        self.0.average()
+    }
+
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
         if self.1 == 8 { Err(TrainError::NothingToTrain) } else { self.0.save(dir) }
     }
 
-    fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError> {
-        self.0.restore(dir, steps)
+    fn restore(
+        &mut self,
+        dir: &Path,
+        steps: u32,
+        average: Option<Vec<NamedTensor>>,
+    ) -> Result<(), TrainError> {
+        self.0.restore(dir, steps, average)
     }
 }
 

@@ -6,10 +6,10 @@ use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_params::{Loss, Padding, Precision, TrainParams};
 use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
-use resect_train::{Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
+use resect_train::{Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
-struct Outcome {
+struct Trained {
     losses: Vec<f64>,
     norms: Vec<f64>,
     logits: Vec<Vec<f32>>,
@@ -75,23 +75,36 @@ impl Case {
     }
 }
 
+/// What came of a step.
+fn step(trainer: &mut impl Trainer, group: &[Sample<'_>], learning_rate: f64) -> Outcome {
+    trainer.step(group, learning_rate);
+    let [outcome] = <[_; 1]>::try_from(trainer.outcomes()).unwrap();
+    outcome
+}
+
+/// The gradient's norm, of a step that was taken.
+fn norm(stepped: Stepped) -> f64 {
+    match stepped {
+        Stepped::Taken { gradient_norm } => gradient_norm,
+        skipped => panic!("{skipped:?}"),
+    }
+}
+
 /// Trains on three samples, in batches of two and one, for two steps.
-fn train<T: Trainer>(params: &TrainParams) -> Outcome {
+fn train<T: Trainer>(params: &TrainParams) -> Trained {
     let case = Case::new();
     let mut trainer: T = case.trainer(params);
     let samples = case.samples();
 
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        losses.extend(samples.chunks(2).map(|batch| trainer.learn(batch).total()));
-        match trainer.step(params.learning_rate) {
-            Stepped::Taken { gradient_norm } => norms.push(gradient_norm),
-            skipped => panic!("{skipped:?}"),
-        }
+        let Outcome { losses: of_step, stepped } = step(&mut trainer, &samples, params.learning_rate);
+        losses.extend(of_step.iter().map(|loss| loss.total()));
+        norms.push(norm(stepped));
     }
     let mut tensors = trainer.tensors();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Outcome { losses, norms, logits: trainer.logits(&samples), tensors }
+    Trained { losses, norms, logits: trainer.logits(&samples), tensors }
 }
 
 fn published() -> TrainParams {
@@ -156,14 +169,15 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
     let name = "mask_decoder.upscale_conv2.weight";
     let weight = case.decoder.iter_mut().find(|tensor| tensor.name == name).unwrap();
     weight.data.iter_mut().for_each(|x| *x *= 200.0);
-    let params = |precision| TrainParams { accumulation: 1, precision, ..Default::default() };
+    let params = |precision| TrainParams { batch_size: 3, accumulation: 1, precision, ..Default::default() };
     let samples = case.samples();
     let mut trainer: T = case.trainer(&params(Precision::F16));
     let before = trainer.tensors();
     let mut skipped = 0;
     let gradient_norm = loop {
-        assert!(trainer.learn(&samples).total().is_finite());
-        match trainer.step(1e-3) {
+        let Outcome { losses, stepped } = step(&mut trainer, &samples, 1e-3);
+        assert!(losses[0].total().is_finite());
+        match stepped {
             Stepped::Taken { gradient_norm } => break gradient_norm,
             Stepped::Skipped { loss_scale } => {
                 skipped += 1;
@@ -176,8 +190,7 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
     assert!((2..20).contains(&skipped), "{skipped} steps were skipped");
     assert!(trainer.tensors() != before);
     let mut single: T = case.trainer(&params(Precision::F32));
-    single.learn(&samples);
-    let Stepped::Taken { gradient_norm: expected } = single.step(1e-3) else { panic!("nothing to skip") };
+    let expected = norm(step(&mut single, &samples, 1e-3).stepped);
     assert!((gradient_norm - expected).abs() < 0.02 * expected, "{gradient_norm} {expected}");
 
     // A restart has the scale, and a step of its optimiser is one that was taken.
@@ -185,12 +198,10 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
     trainer.save(dir.path()).unwrap();
     case.decoder = trainer.tensors();
     let mut restarted: T = case.trainer(&params(Precision::F16));
-    restarted.restore(dir.path(), 1).unwrap();
+    restarted.restore(dir.path(), 1, None).unwrap();
     let samples = case.samples();
-    let steps = [&mut trainer, &mut restarted].map(|trainer| {
-        trainer.learn(&samples);
-        (trainer.step(1e-3), trainer.tensors())
-    });
+    let steps = [&mut trainer, &mut restarted]
+        .map(|trainer| (step(trainer, &samples, 1e-3).stepped, trainer.tensors()));
     assert!(matches!(steps[0].0, Stepped::Taken { .. }) && steps[0] == steps[1]);
 }
 
@@ -205,14 +216,11 @@ fn small_gradients_come_through_half_precision_by_the_scale_of_the_loss() {
     let case = Case::new();
     let samples = case.samples();
     // Divided by so many batches, the gradient by a logit is about 1e-10: far below half precision's least number, 6e-8.
-    let params = |precision| TrainParams { accumulation: 1 << 20, precision, ..Default::default() };
+    let params =
+        |precision| TrainParams { batch_size: 3, accumulation: 1 << 20, precision, ..Default::default() };
     let of = |precision| {
         let mut trainer: TapeTrainer = case.trainer(&params(precision));
-        trainer.learn(&samples);
-        match trainer.step(1e-3) {
-            Stepped::Taken { gradient_norm } => gradient_norm,
-            skipped => panic!("{skipped:?}"),
-        }
+        norm(step(&mut trainer, &samples, 1e-3).stepped)
     };
     let (single, half) = (of(Precision::F32), of(Precision::F16));
     assert!((half - single).abs() < 0.02 * single, "{half} {single}");

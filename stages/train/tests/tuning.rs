@@ -12,7 +12,7 @@ use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
 use resect_train::{
-    Inputs, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
+    Inputs, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, run_with,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -183,6 +183,8 @@ impl<T: Trainer> Trainer for Watched<T> {
     /// Otherwise the comparison with the CPU would be watched, too.
     const IS_REFERENCE: bool = true;
 
+    const STEPS_AT_ONCE: usize = T::STEPS_AT_ONCE;
+
     fn new(
         config: &SamConfig,
         tensors: Vec<NamedTensor>,
@@ -193,18 +195,20 @@ impl<T: Trainer> Trainer for Watched<T> {
         Ok(Self(T::new(config, tensors, prompts, params, device)?))
     }
 
-    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
-        self.0.learn(batch)
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
+        self.0.step(group, learning_rate);
+        WEIGHTS.with_borrow_mut(|all| all.push(self.0.tensors()));
     }
 
-    fn step(&mut self, learning_rate: f64) -> Stepped {
-        let steps = WEIGHTS.with_borrow(Vec::len);
-        if steps + 1 == BAD_STEP.get() {
-            return Stepped::Taken { gradient_norm: f64::INFINITY };
+    fn outcomes(&mut self) -> Vec<Outcome> {
+        let mut outcomes = self.0.outcomes();
+        let before = WEIGHTS.with_borrow(Vec::len) - outcomes.len();
+        if let Some(bad) = BAD_STEP.get().checked_sub(before + 1)
+            && let Some(outcome) = outcomes.get_mut(bad)
+        {
+            outcome.stepped = Stepped::Taken { gradient_norm: f64::INFINITY };
         }
-        let stepped = self.0.step(learning_rate);
-        WEIGHTS.with_borrow_mut(|all| all.push(self.0.tensors()));
-        stepped
+        outcomes
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -213,6 +217,10 @@ impl<T: Trainer> Trainer for Watched<T> {
 
     fn tensors(&self) -> Vec<NamedTensor> {
         self.0.tensors()
+    }
+
+    fn average(&self) -> Option<Vec<NamedTensor>> {
+        self.0.average()
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
@@ -228,8 +236,13 @@ impl<T: Trainer> Trainer for Watched<T> {
         }
     }
 
-    fn restore(&mut self, dir: &Path, steps: u32) -> Result<(), TrainError> {
-        self.0.restore(dir, steps)
+    fn restore(
+        &mut self,
+        dir: &Path,
+        steps: u32,
+        average: Option<Vec<NamedTensor>>,
+    ) -> Result<(), TrainError> {
+        self.0.restore(dir, steps, average)
     }
 }
 
