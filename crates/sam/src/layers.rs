@@ -68,19 +68,42 @@ pub(crate) fn linear<B: Backend, const D: usize>(
     let mut dims = x.dims();
     let channels = dims[D - 1];
     let rows = dims.iter().product::<usize>() / channels;
-    let x = x.reshape([rows, channels]);
-    let y = match precision {
-        Precision::F32 => layer.forward(x),
-        _ => {
-            let y = product(x, layer.weight.val(), precision);
-            match &layer.bias {
-                Some(bias) => y + bias.val().unsqueeze(),
-                None => y,
-            }
-        }
+    let y = product(x.reshape([rows, channels]), layer.weight.val(), precision);
+    let y = match &layer.bias {
+        Some(bias) => with_bias(y, bias.val()),
+        None => y,
     };
     dims[D - 1] = y.dims()[1];
     y.reshape(dims)
+}
+
+/// Adds a bias to each of the rows `[rows, channels]`.
+pub(crate) fn with_bias<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
+    let [rows, channels] = x.dims();
+    (grid(x) + bias.reshape([1, 1, channels])).reshape([rows, channels])
+}
+
+/// A layer norm over the last axis.
+pub(crate) fn norm<B: Backend, const D: usize>(layer: &LayerNorm<B>, x: Tensor<B, D>) -> Tensor<B, D> {
+    let dims = x.dims();
+    layer.forward(grid(x)).reshape(dims)
+}
+
+/// All rows of the last axis as a grid `[r, s, channels]`, as near to a square as can be where there are many.
+///
+/// What is added to each row has the sum over rows as its gradient, and backends for GPUs give each number of a sum over an axis to
+/// one thread. A sum over one axis and then over the other is as many threads at once, with paths as short as they can be.
+fn grid<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, 3> {
+    /// So few are summed as fast as two sums begin.
+    const FEW: usize = 256;
+    let dims = x.dims();
+    let channels = dims[D - 1];
+    let rows = dims.iter().product::<usize>() / channels;
+    let short = match rows <= FEW {
+        true => 1,
+        false => (1..=rows.isqrt()).rev().find(|short| rows.is_multiple_of(*short)).unwrap_or(1),
+    };
+    x.reshape([short, rows / short, channels])
 }
 
 /// The exact GELU, `x * (1 + erf(x / sqrt 2)) / 2`, with its exact gradient.
