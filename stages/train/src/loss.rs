@@ -141,15 +141,21 @@ impl Objective {
                 (g.clone() * (object - background) + background) * wrong.clone() * wrong * ce
             }
         };
+        // Line by line, then over lines: a GPU gives each number of a sum to one thread.
+        let sum = |x: Tensor<B, 2>| {
+            let lines = x.reshape([n * side, side]).sum_dim(1);
+            lines.reshape([n, side]).sum_dim(1).reshape([n])
+        };
         let pixelwise = match &counted {
-            Some(counted) => only(pixelwise).sum_dim(1) / counted.clone().sum_dim(1),
-            None => pixelwise.sum_dim(1) / (side * side) as f64,
+            Some(counted) => sum(only(pixelwise)) / sum(counted.clone()),
+            None => sum(pixelwise) / (side * side) as f64,
         };
         let p = only(p);
-        let overlap = (p.clone() * g.clone()).sum_dim(1);
-        let sizes = (p.clone() * p).sum_dim(1) + (g.clone() * g).sum_dim(1);
+        let overlap = sum(p.clone() * g.clone());
+        // The mask is 0 and 1, its own square.
+        let sizes = sum(p.clone() * p) + sum(g);
         let dice = ((overlap * 2.0 + SMOOTH) / (sizes + SMOOTH)).neg() + 1.0;
-        Terms { dice: dice.reshape([n]), pixelwise: pixelwise.reshape([n]) }
+        Terms { dice, pixelwise }
     }
 
     /// The weighted terms, summed over the samples, `[1]`.
