@@ -255,6 +255,12 @@ impl Embeddings {
         })
     }
 
+    /// The number of an image's embedding under a view among all, where it has one.
+    pub fn row(&self, pixel_hash: &str, view: View) -> Option<usize> {
+        let (shard, row) = self.place(pixel_hash, view)?;
+        Some(shard * SHARD_ROWS + row)
+    }
+
     /// Has the system begin to read an image's embedding under a view, which is needed soon.
     pub fn fetch(&self, pixel_hash: &str, view: View) {
         if let Some((map, bytes)) = self.mapped(pixel_hash, view) {

@@ -76,7 +76,7 @@ fn times<T: Trainer>(
     let mask: Vec<u8> = (0..low_res * low_res).map(|i| u8::from(i % low_res > i / low_res)).collect();
     let image = Size::square(low_res as u32);
     let embedding = Embedding::F32(&embedding);
-    let sample = Sample { name: "", embedding, tokens: &tokens, mask: &mask, image };
+    let sample = Sample { name: "", embedding, row: 0, tokens: &tokens, mask: &mask, image };
     let samples = vec![sample; batch];
 
     let mut times = Vec::new();

@@ -26,6 +26,8 @@ pub struct Sample<'a> {
     pub name: &'a str,
     /// The image, `[C, g, g]`.
     pub embedding: Embedding<'a>,
+    /// Which of the embeddings that is: samples of one row have the same.
+    pub row: usize,
     /// The prompt, `[t, C]`.
     pub tokens: &'a [f32],
     /// 0 and 1, `[4g, 4g]`.
@@ -99,8 +101,9 @@ impl<'a> Samples<'a> {
             let target = &self.targets.rows()[seen.target];
             // That each has an embedding was checked in `new`.
             let embedding = self.embeddings.get(&target.pixel_hash, seen.view)?;
+            let row = self.embeddings.row(&target.pixel_hash, seen.view)?;
             let image = seen.view.size(target.original()).with_longest_side(self.targets.low_res_size());
-            Some(Sample { name: &target.id, embedding, tokens, mask, image })
+            Some(Sample { name: &target.id, embedding, row, tokens, mask, image })
         });
         samples.collect()
     }

@@ -161,6 +161,7 @@ mod tests {
         let sample = |name| Sample {
             name,
             embedding: Embedding::F32(&embedding),
+            row: 0,
             tokens: &tokens,
             mask: &mask,
             image,

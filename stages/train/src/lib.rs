@@ -25,6 +25,7 @@ mod loss;
 mod loss_scale;
 mod parameters;
 mod prompt;
+mod resident;
 mod resume;
 mod sample_loss;
 mod schedule;
@@ -40,6 +41,7 @@ use augment::Seen;
 pub use batch::Sample;
 use batch::Samples;
 pub use loss::{Objective, Terms, Values};
+pub use resident::OnDevice;
 pub use sample_loss::SampleLoss;
 pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
@@ -55,6 +57,8 @@ use resect_geometry::View;
 use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
+#[cfg(feature = "cuda")]
+use resident::Share;
 use resume::Progress;
 use schedule::LearningRate;
 use std::path::{Path, PathBuf};
@@ -205,7 +209,7 @@ pub fn run(
         Device::Cpu => run_with::<TapeTrainer>(&(), inputs, params, runtime, out, state, report),
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
-            use resect_device::check_memory;
+            use resect_device::{Gpu, check_memory};
             let (device, gpu) = resect_sam::open_cuda(index)?;
             let base = Checkpoint::open(inputs.base)?;
             let training = |samples| resect_sam::memory::training(base.config(), samples);
@@ -213,8 +217,15 @@ pub fn run(
             let decoding = |prompts| resect_sam::memory::decoding(base.config(), prompts);
             check_memory(index, decoding, runtime.decode_batch.max(1), "runtime.decode_batch")?;
             report.note(format!("computes on {gpu}"));
+            let free = Gpu::find(index)?.free_memory()?;
+            let group = (params.batch_size * params.accumulation) as usize;
+            let share = Share::of(free, group, training);
+            let place = OnDevice::new(device, share.together, share.room);
             type OnGpu = TensorTrainer<burn_autodiff::Autodiff<resect_sam::Cuda>>;
-            run_with::<OnGpu>(&device, inputs, params, runtime, out, state, report)
+            let kept = place.clone();
+            run_with::<OnGpu>(&place, inputs, params, runtime, out, state, report)?;
+            report.note(format!("{} embeddings stayed in the GPU's memory", kept.resident()));
+            Ok(())
         }
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(DeviceError::NotBuilt { device }.into()),

@@ -9,6 +9,7 @@ use crate::batch::{Sample, by_token_count};
 use crate::layout::{Layout, learns};
 use crate::loss::{Objective, Values};
 use crate::loss_scale::{LossScale, TensorLossScale};
+use crate::resident::OnDevice;
 use crate::resume::failed;
 use crate::tape_trainer::MOMENTS;
 use crate::tensor_adamw::{TensorAdamW, TensorAverage, is_finite, norm};
@@ -17,7 +18,6 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorData, f16};
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
-use resect_data::embeddings::Embedding;
 use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, narrow};
 use std::collections::{BTreeMap, HashMap};
@@ -28,8 +28,7 @@ pub struct TensorTrainer<B: AutodiffBackend> {
     config: SamConfig,
     batch_size: usize,
     accumulation: u32,
-    /// How many samples may pass the decoder together.
-    together: usize,
+    place: OnDevice<Inner<B>>,
     objective: Objective,
     /// The format that operands of products are rounded to.
     narrow: Option<FloatDType>,
@@ -108,8 +107,7 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
         let prompts = PromptEmbeddings { sparse: Some(Tensor::from_inner(sparse)), dense: tracked(dense) };
         let position = tracked(self.position.clone());
         let logits = self.decoder.forward_single_mask(tracked(embeddings), position, &prompts);
-        let masks: Vec<_> = samples.iter().map(|sample| self.mask(sample)).collect();
-        let masks = Tensor::cat(masks, 0).cast(FloatDType::F32).reshape(logits.dims());
+        let masks = self.masks(samples);
         let images: Vec<_> = samples.iter().map(|sample| sample.image).collect();
         let terms = self.objective.terms(logits, tracked(masks), &images);
         let loss = self.objective.sum(&terms).mul_scalar(share);
@@ -117,37 +115,29 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
             Some(scale) => loss.clone() * Tensor::from_inner(scale.scale()),
             None => loss.clone(),
         };
-        let gradient = self.layout.gradients(&self.decoder, scaled.backward(), &self.position.device());
+        let gradient = self.layout.gradients(&self.decoder, scaled.backward(), &self.place.device);
         let terms = [terms.dice.inner(), terms.pixelwise.inner()];
         Pass { terms, loss: loss.inner(), gradient }
     }
 
     fn inputs(&self, samples: &[Sample<'_>]) -> Inputs<Inner<B>> {
         let ([_, c, h, w], n) = (self.dense.dims(), samples.len());
-        let images: Vec<_> = samples.iter().map(|sample| self.image(sample)).collect();
         let tokens: Vec<f32> = samples.iter().flat_map(|sample| sample.tokens).copied().collect();
         let count = tokens.len() / (n * c);
         Inputs {
-            embeddings: Tensor::cat(images, 0).cast(FloatDType::F32).reshape([n, c, h, w]),
-            sparse: Tensor::from_data(TensorData::new(tokens, [n, count, c]), &self.dense.device()),
+            embeddings: self.place.embeddings(samples, [c, h, w]),
+            sparse: Tensor::from_data(TensorData::new(tokens, [n, count, c]), &self.place.device),
             dense: self.dense.clone().expand([n, c, h, w]),
         }
     }
 
-    /// A sample's embedding as it is stored, `[1, C * g * g]`.
-    fn image(&self, sample: &Sample<'_>) -> Tensor<Inner<B>, 2> {
-        let (data, format) = match sample.embedding {
-            Embedding::F16(values) => (TensorData::new(values.to_vec(), [1, values.len()]), DType::F16),
-            Embedding::F32(values) => (TensorData::new(values.to_vec(), [1, values.len()]), DType::F32),
-        };
-        Tensor::from_data(data, (&self.dense.device(), format))
-    }
-
-    /// A sample's mask, in which half precision is exact, `[1, 4g * 4g]`.
-    fn mask(&self, sample: &Sample<'_>) -> Tensor<Inner<B>, 2> {
-        let values: Vec<f16> = sample.mask.iter().map(|&mask| f16::from_f32(f32::from(mask))).collect();
-        let data = TensorData::new(values, [1, sample.mask.len()]);
-        Tensor::from_data(data, (&self.dense.device(), DType::F16))
+    /// The masks of samples, `[n, 1, 4g, 4g]`. They are brought in half precision, in which they are exact.
+    fn masks(&self, samples: &[Sample<'_>]) -> Tensor<Inner<B>, 4> {
+        let mask = |&mask: &u8| if mask == 0 { f16::ZERO } else { f16::ONE };
+        let values: Vec<f16> = samples.iter().flat_map(|sample| sample.mask).map(mask).collect();
+        let side = samples.first().map_or(0, |sample| sample.mask.len().isqrt());
+        let data = TensorData::new(values, [samples.len(), 1, side, side]);
+        Tensor::<Inner<B>, 4>::from_data(data, (&self.place.device, DType::F16)).cast(FloatDType::F32)
     }
 
     /// The places of a group's samples that pass the decoder together: those of batches of one size with equally many tokens. Beside
@@ -162,7 +152,7 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
         let share = |size: usize| 1.0 / (size as f64 * f64::from(self.accumulation));
         let passes = alike.into_iter().flat_map(|((size, _), places)| {
             let passes: Vec<_> =
-                places.chunks(self.together).map(|places| (places.to_vec(), share(size))).collect();
+                places.chunks(self.place.together).map(|places| (places.to_vec(), share(size))).collect();
             passes
         });
         passes.collect()
@@ -249,12 +239,12 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
     fn from_cpu(&self, tensors: Vec<NamedTensor>) -> Result<Tensor<Inner<B>, 1>, TrainError> {
         let cpu = Default::default();
         let decoder = MaskDecoder::<Cpu>::from_tensors(&self.config, tensors, &cpu)?;
-        Ok(Tensor::from_data(self.layout.gathered(&decoder, &cpu).into_data(), &self.dense.device()))
+        Ok(Tensor::from_data(self.layout.gathered(&decoder, &cpu).into_data(), &self.place.device))
     }
 }
 
 impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
-    type Device = B::Device;
+    type Device = OnDevice<Inner<B>>;
 
     const IS_REFERENCE: bool = false;
 
@@ -265,8 +255,9 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
         tensors: Vec<NamedTensor>,
         prompts: &PromptEncoder<Cpu>,
         params: &TrainParams,
-        device: &B::Device,
+        place: &OnDevice<Inner<B>>,
     ) -> Result<Self, TrainError> {
+        let device = &place.device;
         let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), device);
         let came = MaskDecoder::from_tensors(config, tensors.clone(), &Default::default())?;
         let decoder =
@@ -278,7 +269,7 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
             config: config.clone(),
             batch_size: params.batch_size as usize,
             accumulation: params.accumulation,
-            together: usize::MAX,
+            place: place.clone(),
             objective: Objective::new(params),
             narrow: narrow(params.precision),
             weights: layout.gathered(&predictor, device),
@@ -398,7 +389,7 @@ impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
         if self.loss_scale.is_some() {
             let mut scale = LossScale::new(Precision::F16);
             LossScale::restore(scale.as_mut(), dir)?;
-            self.loss_scale = scale.map(|scale| TensorLossScale::new(scale, &self.dense.device()));
+            self.loss_scale = scale.map(|scale| TensorLossScale::new(scale, &self.place.device));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_params::{Loss, Padding, Precision, TrainParams};
 use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
-use resect_train::{Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
+use resect_train::{OnDevice, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
 struct Trained {
@@ -60,9 +60,11 @@ impl Case {
         tokens
             .zip(self.embeddings.iter().zip(&self.masks))
             .zip(images)
-            .map(|((tokens, (embedding, mask)), image)| Sample {
+            .enumerate()
+            .map(|(row, ((tokens, (embedding, mask)), image))| Sample {
                 name: "",
                 embedding: Embedding::F32(embedding),
+                row,
                 tokens,
                 mask,
                 image,
@@ -209,6 +211,126 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
 fn overflows_are_skipped_on_tapes_and_on_tensors() {
     overflows_are_skipped_until_the_scale_fits::<TapeTrainer>();
     overflows_are_skipped_until_the_scale_fits::<TensorTrainer<Autodiff<Cpu>>>();
+}
+
+type Tensors = TensorTrainer<Autodiff<Cpu>>;
+
+#[test]
+fn what_came_of_steps_may_be_asked_for_late() {
+    // More than a trainer keeps on its device, and few.
+    for (precision, steps) in [(Precision::F32, Tensors::STEPS_AT_ONCE + 2), (Precision::F16, 3)] {
+        let params = TrainParams { precision, ema: 0.5, clip_norm: 1.0, ..published() };
+        let case = Case::new();
+        let samples = case.samples();
+        let (mut at_once, mut late): (Tensors, Tensors) = (case.trainer(&params), case.trainer(&params));
+        let rates: Vec<f64> = (0..steps).map(|i| 1e-4 * (i % 3) as f64).collect();
+        let outcomes: Vec<_> = rates.iter().map(|&rate| step(&mut at_once, &samples, rate)).collect();
+        rates.iter().for_each(|&rate| late.step(&samples, rate));
+        assert!(late.outcomes() == outcomes, "{precision}");
+        assert!(outcomes.iter().all(|outcome| outcome.losses.len() == 2 && outcome.is_taken()));
+        assert!(late.tensors() == at_once.tensors() && late.average() == at_once.average());
+        assert!(late.average().is_some() && late.outcomes().is_empty());
+    }
+}
+
+/// Whatever a step that is no number is followed by, the weights are those before it.
+fn nothing_changes_after_a_number_that_is_none<T: Trainer>() {
+    for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+        let params = TrainParams { precision, ema: 0.5, ..published() };
+        let case = Case::new();
+        let samples = case.samples();
+        let mut trainer: T = case.trainer(&params);
+        assert!(step(&mut trainer, &samples, 1e-3).is_taken());
+        let (weights, average) = (trainer.tensors(), trainer.average());
+        let spoilt = vec![f32::NAN; case.embeddings[0].len()];
+        let mut bad = samples.clone();
+        (bad[1].embedding, bad[1].row) = (Embedding::F32(&spoilt), 9);
+        trainer.step(&bad, 1e-3);
+        trainer.step(&samples, 1e-3);
+        trainer.step(&samples, 1e-3);
+        let outcomes = trainer.outcomes();
+        assert_eq!(outcomes.len(), 3);
+        assert!(outcomes[0].losses[0].total().is_nan() && outcomes[0].losses[1].total().is_finite());
+        assert!(trainer.tensors() == weights && trainer.average() == average, "{precision}");
+    }
+}
+
+#[test]
+fn nothing_changes_after_a_number_that_is_none_on_tapes_and_on_tensors() {
+    nothing_changes_after_a_number_that_is_none::<TapeTrainer>();
+    nothing_changes_after_a_number_that_is_none::<Tensors>();
+}
+
+#[test]
+fn neither_room_nor_company_changes_what_is_learnt() {
+    let case = Case::new();
+    let samples = case.samples();
+    let train = |together: usize, room: u64| {
+        let place = OnDevice::new(Default::default(), together, room);
+        let decoder = case.decoder.clone();
+        let mut trainer = Tensors::new(&case.config, decoder, &case.prompts, &published(), &place).unwrap();
+        let outcomes = [0, 1].map(|_| step(&mut trainer, &samples, 1e-3));
+        (outcomes, trainer.tensors(), place.resident())
+    };
+    let embedding = (4 * case.embeddings[0].len()) as u64;
+    let whole = train(usize::MAX, u64::MAX);
+    assert_eq!(whole.2, 3);
+    for (room, resident) in [(0, 0), (2 * embedding, 2), (3 * embedding - 1, 2)] {
+        let found = train(usize::MAX, room);
+        assert!(found.0 == whole.0 && found.1 == whole.1);
+        assert_eq!(found.2, resident);
+    }
+}
+
+#[test]
+fn a_group_that_passes_at_once_is_batches_one_after_the_other() {
+    let mut case = Case::new();
+    // Four samples that may all pass together.
+    case.tokens = [0; 3].map(|_| case.tokens[0].clone());
+    let mut samples = case.samples();
+    samples.push(samples[0]);
+    let train = |together| {
+        let place = OnDevice::new(Default::default(), together, u64::MAX);
+        let decoder = case.decoder.clone();
+        let mut trainer = Tensors::new(&case.config, decoder, &case.prompts, &published(), &place).unwrap();
+        [0, 1].map(|_| step(&mut trainer, &samples, 1e-3))
+    };
+    let whole = train(usize::MAX);
+    for together in [1, 2, 3] {
+        for (parts, whole) in train(together).iter().zip(&whole) {
+            let close = |a: f64, b: f64| assert!((a - b).abs() < 2e-6 * b, "{together} together: {a} {b}");
+            close(norm(parts.stepped), norm(whole.stepped));
+            parts.losses.iter().zip(&whole.losses).for_each(|(a, b)| close(a.total(), b.total()));
+        }
+    }
+}
+
+#[test]
+fn averages_are_those_of_the_host() {
+    const DECAY: f64 = 0.9;
+    for precision in [Precision::F32, Precision::F16] {
+        let case = Case::new();
+        let samples = case.samples();
+        let params = TrainParams { ema: DECAY, precision, ..published() };
+        let mut trainer: Tensors = case.trainer(&params);
+        assert!(trainer.average().is_none());
+        let mut expected: Option<Vec<Vec<f32>>> = None;
+        for _ in 0..4 {
+            assert!(step(&mut trainer, &samples, 1e-3).is_taken());
+            let weights = trainer.tensors().into_iter().map(|tensor| tensor.data);
+            match &mut expected {
+                None => expected = Some(weights.collect()),
+                Some(average) => {
+                    let pairs = average.iter_mut().flatten().zip(weights.flatten());
+                    pairs.for_each(|(a, w)| *a += (1.0 - DECAY) as f32 * (w - *a));
+                }
+            }
+        }
+        let found = trainer.average().unwrap().into_iter().flat_map(|tensor| tensor.data);
+        for (found, expected) in found.zip(expected.unwrap().into_iter().flatten()) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
 }
 
 #[test]

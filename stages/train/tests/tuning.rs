@@ -285,17 +285,22 @@ fn interrupted_in_any_step_training_gives_the_same_bytes() {
 
 #[test]
 fn what_is_saved_when_changes_no_byte() {
+    what_is_saved_changes_no_byte::<TapeTrainer>();
+    what_is_saved_changes_no_byte::<TensorTrainer<Autodiff<Cpu>>>();
+}
+
+fn what_is_saved_changes_no_byte<T: Trainer>() {
     let project = Project::new(VALIDATION, None);
-    let usual = project.train::<TapeTrainer>(&params(), &Runtime::default(), "usual").unwrap();
+    let usual = project.train::<T>(&params(), &Runtime::default(), "usual").unwrap();
     let seldom = Runtime { save_epochs: 2, save_steps: 5, ..Default::default() };
-    let other = project.train::<TapeTrainer>(&params(), &seldom, "seldom").unwrap();
+    let other = project.train::<T>(&params(), &seldom, "seldom").unwrap();
     assert!(other.files == usual.files);
     // Step 10 is the last multiple of five, in the third epoch; the second was saved as a whole, the third was not.
     assert_eq!(project.saved("seldom"), ["epoch-00002-step-00000010"]);
     assert_eq!(project.saved("usual"), ["epoch-00003"]);
     // A step that ends an epoch counts as well.
     let by_steps = Runtime { save_epochs: 9, save_steps: 8, ..Default::default() };
-    let other = project.train::<TapeTrainer>(&params(), &by_steps, "by-steps").unwrap();
+    let other = project.train::<T>(&params(), &by_steps, "by-steps").unwrap();
     assert!(other.files == usual.files);
     assert_eq!(project.saved("by-steps"), ["epoch-00002"]);
 }
@@ -463,6 +468,18 @@ fn a_loss_that_is_no_number_stops_training_and_leaves_the_state_before_it() {
     let resumed = project.train::<TapeTrainer>(&params, &Runtime::default(), "state").unwrap();
     let undisturbed = project.train::<TapeTrainer>(&params, &Runtime::default(), "other").unwrap();
     assert!(resumed.files == undisturbed.files);
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_told_with_its_step_when_others_were_under_way() {
+    let params = TrainParams { shuffle: false, ..params() };
+    let project = Project::new(VALIDATION, Some(5));
+    type Tensors = TensorTrainer<Autodiff<Cpu>>;
+    let error = project.train::<Tensors>(&params, &Runtime::default(), "state").err().unwrap().to_string();
+    assert!(error.starts_with(
+        "the loss is NaN in epoch 1, step 3 (learning rate 1e-3; samples sample-4, sample-5); "
+    ));
+    assert!(error.contains("no state had been saved"), "{error}");
 }
 
 #[test]
