@@ -10,7 +10,7 @@ use resect_checkpoint::SamConfig;
 use resect_params::Precision;
 
 use crate::encoder_backend::{EncoderBackend, Squares};
-use crate::layers::{CHANNEL_NORM_EPS, Mlp, format_of, layer_norm, unloaded};
+use crate::layers::{CHANNEL_NORM_EPS, Mlp, layer_norm, narrow, unloaded};
 
 /// Turns images into embeddings. (`SamVisionEncoder`)
 #[derive(Module, Debug)]
@@ -45,7 +45,7 @@ impl<B: Backend> ImageEncoder<B> {
     /// The same encoder, with the operands of its products and convolutions rounded to `precision`, weights now and for good. As
     /// built it rounds nothing.
     pub fn with_precision(mut self, precision: Precision) -> Self {
-        let format = format_of(precision);
+        let format = operands(precision);
         round(&mut self.patch_embed.projection.weight, format);
         for block in &mut self.layers {
             let Block { attn, mlp, .. } = block;
@@ -57,6 +57,11 @@ impl<B: Backend> ImageEncoder<B> {
         round(&mut self.neck.conv2.weight, format);
         Self { precision, ..self }
     }
+}
+
+/// The format of operands.
+fn operands(precision: Precision) -> FloatDType {
+    narrow(precision).unwrap_or(FloatDType::F32)
 }
 
 fn round<B: Backend, const D: usize>(weight: &mut Param<Tensor<B, D>>, format: FloatDType) {
@@ -72,7 +77,7 @@ impl<B: EncoderBackend> ImageEncoder<B> {
     /// # Panics
     /// Where burn does: pixels of another size than the configuration's, or no image at all.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> Tensor<B, 4> {
-        let format = format_of(self.precision);
+        let format = operands(self.precision);
         let (mut rows, images) = self.patch_embed.forward(pixels, format);
         if let Some(position) = &self.pos_embed {
             let [rows_in_all, channels] = rows.dims();

@@ -10,12 +10,13 @@ use resect_params::Precision;
 /// Epsilon of every layer norm over channels, which `transformers` does not take from the configuration.
 pub(crate) const CHANNEL_NORM_EPS: f64 = 1e-6;
 
-/// The format that operands are rounded to.
-pub(crate) fn format_of(precision: Precision) -> FloatDType {
+/// The format that operands of products are rounded to; none where they stay as they are. An operand that is in this format
+/// already is taken as it is.
+pub fn narrow(precision: Precision) -> Option<FloatDType> {
     match precision {
-        Precision::F32 => FloatDType::F32,
-        Precision::Bf16 => FloatDType::BF16,
-        Precision::F16 => FloatDType::F16,
+        Precision::F32 => None,
+        Precision::Bf16 => Some(FloatDType::BF16),
+        Precision::F16 => Some(FloatDType::F16),
     }
 }
 
@@ -29,8 +30,10 @@ pub(crate) fn product<B: Backend, const D: usize>(
     b: Tensor<B, D>,
     precision: Precision,
 ) -> Tensor<B, D> {
-    let format = format_of(precision);
-    a.cast(format).matmul(b.cast(format)).cast(FloatDType::F32)
+    match narrow(precision) {
+        None => a.matmul(b),
+        Some(format) => a.cast(format).matmul(b.cast(format)).cast(FloatDType::F32),
+    }
 }
 
 /// Applies a linear layer to the last axis as one matrix product, whose operands are rounded to `precision`.
@@ -44,19 +47,42 @@ pub(crate) fn linear<B: Backend, const D: usize>(
     let mut dims = x.dims();
     let channels = dims[D - 1];
     let rows = dims.iter().product::<usize>() / channels;
-    let x = x.reshape([rows, channels]);
-    let y = match precision {
-        Precision::F32 => layer.forward(x),
-        _ => {
-            let y = product(x, layer.weight.val(), precision);
-            match &layer.bias {
-                Some(bias) => y + bias.val().unsqueeze(),
-                None => y,
-            }
-        }
+    let y = product(x.reshape([rows, channels]), layer.weight.val(), precision);
+    let y = match &layer.bias {
+        Some(bias) => with_bias(y, bias.val()),
+        None => y,
     };
     dims[D - 1] = y.dims()[1];
     y.reshape(dims)
+}
+
+/// Adds a bias to each of the rows `[rows, channels]`.
+pub(crate) fn with_bias<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
+    let [rows, channels] = x.dims();
+    (grid(x) + bias.reshape([1, 1, channels])).reshape([rows, channels])
+}
+
+/// A layer norm over the last axis.
+pub(crate) fn norm<B: Backend, const D: usize>(layer: &LayerNorm<B>, x: Tensor<B, D>) -> Tensor<B, D> {
+    let dims = x.dims();
+    layer.forward(grid(x)).reshape(dims)
+}
+
+/// All rows of the last axis as a grid `[r, s, channels]`, as near to a square as can be where there are many.
+///
+/// What is added to each row has the sum over rows as its gradient, and backends for GPUs give each number of a sum over an axis to
+/// one thread. A sum over one axis and then over the other is as many threads at once, with paths as short as they can be.
+fn grid<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, 3> {
+    /// So few are summed as fast as two sums begin.
+    const FEW: usize = 256;
+    let dims = x.dims();
+    let channels = dims[D - 1];
+    let rows = dims.iter().product::<usize>() / channels;
+    let short = match rows <= FEW {
+        true => 1,
+        false => (1..=rows.isqrt()).rev().find(|short| rows.is_multiple_of(*short)).unwrap_or(1),
+    };
+    x.reshape([short, rows / short, channels])
 }
 
 /// The exact GELU, `x * (1 + erf(x / sqrt 2)) / 2`, with its exact gradient.

@@ -11,7 +11,7 @@ use burn_nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
 use resect_checkpoint::SamConfig;
 use resect_params::Precision;
 
-use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, gelu, layer_norm, product};
+use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, gelu, layer_norm, norm, product, with_bias};
 use crate::prompt_encoder::PromptEmbeddings;
 use crate::transformer::TwoWayTransformer;
 
@@ -158,7 +158,7 @@ impl<B: Backend> MaskDecoder<B> {
         // Both upscalings have their stride as kernel, so they are matrix products over channels. The two places within a
         // quad that each adds stay behind the grid's until the logits, which are few, are put in order.
         let x = image.reshape([n * h * w, channels]);
-        let x = gelu(self.upscale_layer_norm.forward(upscaled(&self.upscale_conv1, x, self.precision)));
+        let x = gelu(norm(&self.upscale_layer_norm, upscaled(&self.upscale_conv1, x, self.precision)));
         let x = gelu(upscaled(&self.upscale_conv2, x, self.precision));
         let [_, channels] = x.dims();
         let x = x.reshape([n, h * w * 16, channels]);
@@ -178,6 +178,15 @@ pub fn is_idle(name: &str) -> bool {
     network.is_some_and(|network| !network.starts_with("0."))
 }
 
+/// Whether a parameter, by its Hugging Face name, is an operand of a product: the weights of linear layers and transposed
+/// convolutions, but no bias, norm or token.
+pub fn is_operand(name: &str) -> bool {
+    let name = name.rsplit_once('.').and_then(|(layer, kind)| (kind == "weight").then_some(layer));
+    name.is_some_and(|layer| {
+        !layer.contains("layer_norm") && !layer.ends_with("_token") && !layer.ends_with("_tokens")
+    })
+}
+
 /// A transposed convolution of kernel and stride 2, over rows of channels: `[rows, c]` to `[rows * 4, c']`, where a row's four
 /// are those of its quad, line by line.
 fn upscaled<B: Backend>(conv: &ConvTranspose2d<B>, x: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
@@ -187,7 +196,7 @@ fn upscaled<B: Backend>(conv: &ConvTranspose2d<B>, x: Tensor<B, 2>, precision: P
     let weight = weight.permute([0, 2, 3, 1]).reshape([from, 4 * to]);
     let y = product(x, weight, precision).reshape([rows * 4, to]);
     match &conv.bias {
-        Some(bias) => y + bias.val().reshape([1, to]),
+        Some(bias) => with_bias(y, bias.val()),
         None => y,
     }
 }

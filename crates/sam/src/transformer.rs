@@ -9,7 +9,7 @@ use burn_nn::{LayerNorm, Linear, LinearConfig};
 use resect_checkpoint::DecoderConfig;
 use resect_params::Precision;
 
-use crate::layers::{Mlp, layer_norm, linear, product};
+use crate::layers::{Mlp, layer_norm, linear, norm, product};
 
 /// By how much the attentions inside a block reduce their channels. `transformers` takes only the final attention's rate from
 /// the configuration.
@@ -59,7 +59,7 @@ impl<B: Backend> TwoWayTransformer<B> {
             keys.clone(),
             precision,
         );
-        (self.layer_norm_final_attn.forward(queries + attended), keys)
+        (norm(&self.layer_norm_final_attn, queries + attended), keys)
     }
 }
 
@@ -109,7 +109,7 @@ impl<B: Backend> TwoWayBlock<B> {
             let placed = queries.clone() + query_position.clone();
             queries.clone() + self.self_attn.forward(placed.clone(), placed, queries, precision)
         };
-        let queries = self.layer_norm1.forward(queries);
+        let queries = norm(&self.layer_norm1, queries);
 
         // Positions tell where to look, so they are added to queries and keys and never to values.
         let placed_keys = keys.clone() + key_position;
@@ -119,9 +119,9 @@ impl<B: Backend> TwoWayBlock<B> {
             keys.clone(),
             precision,
         );
-        let queries = self.layer_norm2.forward(queries + attended);
+        let queries = norm(&self.layer_norm2, queries + attended);
 
-        let queries = self.layer_norm3.forward(queries.clone() + self.mlp.forward(queries, precision));
+        let queries = norm(&self.layer_norm3, queries.clone() + self.mlp.forward(queries, precision));
 
         let attended = self.cross_attn_image_to_token.forward(
             placed_keys,
@@ -129,7 +129,7 @@ impl<B: Backend> TwoWayBlock<B> {
             queries.clone(),
             precision,
         );
-        (queries, self.layer_norm4.forward(keys + attended))
+        (queries, norm(&self.layer_norm4, keys + attended))
     }
 }
 

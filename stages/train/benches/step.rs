@@ -14,7 +14,7 @@ use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_params::{Precision, TrainParams};
 use resect_sam::{Cpu, Prompts, Sam};
-use resect_train::{Sample, TapeTrainer, TensorTrainer, Trainer};
+use resect_train::{Outcome, Sample, TapeTrainer, TensorTrainer, Trainer};
 use std::error::Error;
 use std::time::Instant;
 
@@ -64,7 +64,7 @@ fn times<T: Trainer>(
     let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
     let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
     let prompts = Sam::random(&config, 0, &Default::default())?.prompt_encoder;
-    let params = TrainParams { accumulation: 1, precision, ..Default::default() };
+    let params = TrainParams { batch_size: batch as u32, accumulation: 1, precision, ..Default::default() };
     let mut trainer = T::new(&config, tensors, &prompts, &params, &Default::default())?;
 
     let side = config.image_size() as f32;
@@ -82,13 +82,13 @@ fn times<T: Trainer>(
     let mut times = Vec::new();
     for step in 0..steps + 2 {
         let start = Instant::now();
-        trainer.learn(&samples, batch, 1e-4);
+        trainer.step(&samples, 1e-4);
         let outcomes = trainer.outcomes();
         // The first steps find their memory.
         if step >= 2 {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        if !outcomes.iter().flat_map(|outcome| &outcome.losses).all(|loss| loss.total().is_finite()) {
+        if !outcomes.iter().all(Outcome::is_taken) {
             return Err("the loss is no number".into());
         }
     }

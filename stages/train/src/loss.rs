@@ -124,8 +124,12 @@ impl Objective {
     pub fn terms<B: Backend>(self, logits: Tensor<B, 4>, masks: Tensor<B, 4>, images: &[Size]) -> Terms<B> {
         let [n, _, side, _] = logits.dims();
         let counted = self.counted(images, side, &logits.device());
+        let only = |x: Tensor<B, 2>| match &counted {
+            Some(counted) => x * counted.clone(),
+            None => x,
+        };
         let x = logits.reshape([n, side * side]);
-        let g = masks.reshape([n, side * side]) * counted.clone();
+        let g = only(masks.reshape([n, side * side]));
         // The form that neither overflows nor loses digits: max(x, 0) - x g + log(1 + exp(-|x|)).
         let ce = relu(x.clone()) - x.clone() * g.clone() + x.clone().abs().neg().exp().log1p();
         let p = sigmoid(x);
@@ -137,30 +141,43 @@ impl Objective {
                 (g.clone() * (object - background) + background) * wrong.clone() * wrong * ce
             }
         };
-        let pixelwise = (pixelwise * counted.clone()).sum_dim(1) / counted.clone().sum_dim(1);
-        let p = p * counted;
-        let overlap = (p.clone() * g.clone()).sum_dim(1);
-        let sizes = (p.clone() * p).sum_dim(1) + (g.clone() * g).sum_dim(1);
+        // Line by line, then over lines: a GPU gives each number of a sum to one thread.
+        let sum = |x: Tensor<B, 2>| {
+            let lines = x.reshape([n * side, side]).sum_dim(1);
+            lines.reshape([n, side]).sum_dim(1).reshape([n])
+        };
+        let pixelwise = match &counted {
+            Some(counted) => sum(only(pixelwise)) / sum(counted.clone()),
+            None => sum(pixelwise) / (side * side) as f64,
+        };
+        let p = only(p);
+        let overlap = sum(p.clone() * g.clone());
+        // The mask is 0 and 1, its own square.
+        let sizes = sum(p.clone() * p) + sum(g);
         let dice = ((overlap * 2.0 + SMOOTH) / (sizes + SMOOTH)).neg() + 1.0;
-        Terms { dice: dice.reshape([n]), pixelwise: pixelwise.reshape([n]) }
+        Terms { dice, pixelwise }
     }
 
-    /// The loss of each sample times its share, summed, `[1]`. `shares` is `[n]`.
-    pub fn sum<B: Backend>(self, terms: &Terms<B>, shares: Tensor<B, 1>) -> Tensor<B, 1> {
+    /// The weighted terms, summed over the samples, `[1]`.
+    pub fn sum<B: Backend>(self, terms: &Terms<B>) -> Tensor<B, 1> {
         let [dice, pixelwise] = self.weights;
-        ((terms.dice.clone() * dice + terms.pixelwise.clone() * pixelwise) * shares).sum()
+        (terms.dice.clone() * dice + terms.pixelwise.clone() * pixelwise).sum_dim(0)
     }
 
-    /// 1 for each cell that counts, 0 for the others, `[n, s * s]`.
-    fn counted<B: Backend>(self, images: &[Size], side: usize, device: &B::Device) -> Tensor<B, 2> {
-        if self.padding == Padding::Counted {
-            return Tensor::ones([images.len(), side * side], device);
-        }
-        let mut cells = vec![0f32; images.len() * side * side];
-        for (cells, &image) in cells.chunks_mut(side * side).zip(images) {
-            self.runs(image, side).for_each(|run| cells[run].fill(1.0));
-        }
-        Tensor::from_data(TensorData::new(cells, [images.len(), side * side]), device)
+    /// 1 for each cell that counts, 0 for the others, `[n, s * s]`; none where all count.
+    fn counted<B: Backend>(self, images: &[Size], side: usize, device: &B::Device) -> Option<Tensor<B, 2>> {
+        let n = images.len();
+        // What the image covers is the product of its rows and its columns.
+        let covered = |length: fn(&Size) -> u32| -> Vec<f32> {
+            let lengths = images.iter().map(|image| length(image) as usize);
+            lengths.flat_map(|length| (0..side).map(move |i| f32::from(u8::from(i < length)))).collect()
+        };
+        (self.padding == Padding::Ignored).then(|| {
+            let rows = TensorData::new(covered(|image| image.height), [n, side, 1]);
+            let columns = TensorData::new(covered(|image| image.width), [n, 1, side]);
+            let rows = Tensor::<B, 3>::from_data(rows, device);
+            (rows * Tensor::from_data(columns, device)).reshape([n, side * side])
+        })
     }
 }
 
@@ -241,15 +258,13 @@ mod tests {
                 let masks = tensor(case.masks.iter().map(|&m| f32::from(m)).collect());
                 let objective = expected.objective();
                 let terms = objective.terms(logits.clone(), masks, &case.images());
-                let n = case.shape[0];
-                let shares = Tensor::full([n], 1.0 / n as f64, &device);
-                let gradients = objective.sum(&terms, shares).backward();
+                let n = case.shape[0] as f64;
+                let gradients = objective.sum(&terms).div_scalar(n).backward();
                 let gradient: Vec<f32> = logits.grad(&gradients).unwrap().into_data().to_vec().unwrap();
-                let [dice, pixelwise] = [terms.dice, terms.pixelwise].map(|term| {
-                    let each = term.into_data().to_vec::<f32>().unwrap();
-                    each.into_iter().map(f64::from).sum::<f64>() / n as f64
-                });
-                expected.compare(&case, objective.values(dice, pixelwise), &gradient);
+                let numbers = |term: &Tensor<_, 1>| term.to_data().iter::<f64>().collect::<Vec<_>>();
+                let pairs = numbers(&terms.dice).into_iter().zip(numbers(&terms.pixelwise));
+                let sum: Values = pairs.map(|(dice, pixelwise)| objective.values(dice, pixelwise)).sum();
+                expected.compare(&case, sum / n, &gradient);
             }
         }
     }

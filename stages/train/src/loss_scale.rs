@@ -6,6 +6,8 @@
 
 use crate::TrainError;
 use crate::trainer::Stepped;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, ElementConversion, Tensor};
 use resect_data::{read_json, write_json};
 use resect_params::Precision;
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,9 @@ const FILE: &str = "loss-scale.json";
 /// The first scale, as PyTorch's.
 const START: f64 = 65536.0;
 /// Good steps in a row after which the scale is doubled.
-pub(crate) const GROWTH_INTERVAL: u32 = 2000;
+const GROWTH_INTERVAL: u32 = 2000;
+/// Beyond the range of a single no gradient would be finite.
+const LARGEST: f64 = (1u128 << 127) as f64;
 /// A smaller scale helps nothing any more: gradients that are still not finite have another cause.
 const LEAST: f64 = 1.0 / 16384.0;
 
@@ -34,16 +38,6 @@ impl LossScale {
         (precision == Precision::F16).then_some(Self { scale: START, good_steps: 0 })
     }
 
-    /// A scale that so many good steps have been taken with.
-    pub(crate) fn of(scale: f64, good_steps: u32) -> Self {
-        Self { scale, good_steps }
-    }
-
-    /// Good steps since the scale last changed.
-    pub(crate) fn good_steps(&self) -> u32 {
-        self.good_steps
-    }
-
     /// What the loss is multiplied by, and gradients are divided by.
     pub(crate) fn scale(&self) -> f64 {
         self.scale
@@ -53,9 +47,7 @@ impl LossScale {
     pub(crate) fn good(&mut self) {
         self.good_steps += 1;
         if self.good_steps == GROWTH_INTERVAL {
-            // Beyond the range of a single no gradient would be finite.
-            let doubled = 2.0 * self.scale;
-            self.scale = if doubled <= f64::from(f32::MAX) { doubled } else { self.scale };
+            self.scale = (2.0 * self.scale).min(LARGEST);
             self.good_steps = 0;
         }
     }
@@ -80,6 +72,47 @@ impl LossScale {
     }
 }
 
+/// A [`LossScale`] that is kept on a device, so that no step waits for what came of another.
+#[derive(Clone, Debug)]
+pub(crate) struct TensorLossScale<B: Backend> {
+    /// `[1]`, exact: a power of two.
+    scale: Tensor<B, 1>,
+    /// `[1]`, a whole number.
+    good_steps: Tensor<B, 1>,
+}
+
+impl<B: Backend> TensorLossScale<B> {
+    /// Takes a scale to a device.
+    pub(crate) fn new(scale: LossScale, device: &B::Device) -> Self {
+        Self {
+            scale: Tensor::full([1], scale.scale, device),
+            good_steps: Tensor::full([1], scale.good_steps, device),
+        }
+    }
+
+    /// Waits for the scale.
+    pub(crate) fn fetched(&self) -> LossScale {
+        let number = |tensor: &Tensor<B, 1>| tensor.clone().into_scalar().elem::<f64>();
+        LossScale { scale: number(&self.scale), good_steps: number(&self.good_steps) as u32 }
+    }
+
+    /// What the loss is multiplied by, and gradients are divided by, `[1]`.
+    pub(crate) fn scale(&self) -> Tensor<B, 1> {
+        self.scale.clone()
+    }
+
+    /// [`LossScale::good`] where a step, `[1]`, was taken, else [`LossScale::bad`].
+    pub(crate) fn update(&mut self, taken: &Tensor<B, 1, Bool>) {
+        let good_steps = self.good_steps.clone() + 1;
+        let grows = good_steps.clone().equal_elem(GROWTH_INTERVAL);
+        let doubled = self.scale.clone().mul_scalar(2.0).clamp_max(LARGEST);
+        let good = self.scale.clone().mask_where(grows.clone(), doubled);
+        self.scale = self.scale.clone().mul_scalar(0.5).mask_where(taken.clone(), good);
+        let kept = taken.clone().bool_and(grows.bool_not());
+        self.good_steps = good_steps.zeros_like().mask_where(kept, good_steps);
+    }
+}
+
 /// What the history says of a step: the norm of its gradient, infinite where it was skipped.
 ///
 /// # Errors
@@ -95,6 +128,7 @@ pub(crate) fn gradient_norm(stepped: Stepped, epoch: u32, step: u32) -> Result<f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use resect_sam::Cpu;
 
     #[test]
     fn steps_are_skipped_down_to_the_least_scale_and_no_further() {
@@ -123,6 +157,24 @@ mod tests {
         assert_eq!(scale.scale(), 16384.0);
         scale.good();
         assert_eq!((scale.scale(), scale.good_steps), (32768.0, 0));
+    }
+
+    #[test]
+    fn on_a_device_the_scale_moves_as_on_the_host() {
+        let device = Default::default();
+        let mut host = LossScale { scale: LARGEST / 2.0, good_steps: GROWTH_INTERVAL - 3 };
+        let mut tensors = TensorLossScale::<Cpu>::new(host, &device);
+        let good = [3, 1, 2 * GROWTH_INTERVAL + 1].map(|steps| vec![true; steps as usize]);
+        for taken in good.join(&false) {
+            tensors.update(&Tensor::from_data([taken], &device));
+            if taken {
+                host.good();
+            } else {
+                host.bad();
+            }
+            assert_eq!(tensors.fetched(), host);
+        }
+        assert_eq!(host, LossScale { scale: LARGEST, good_steps: 1 });
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl Progress {
         done >= params.epochs || (params.patience > 0 && in_vain >= params.patience)
     }
 
-    /// Ends an epoch. Its weights are kept when they are the best tuned ones, when the last ones are wanted, or when nothing can tell.
+    /// Ends an epoch. Its weights, averaged where an average is taken, are kept when they are the best tuned ones, when the last
+    /// ones are wanted, or when nothing can tell.
     pub fn end_epoch(&mut self, row: Epoch, keep: Keep, weights: impl FnOnce() -> Vec<NamedTensor>) {
         let epoch = row.epoch;
         self.epochs.push(row);

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// File of AdamW's moments.
-const MOMENTS: &str = "moments.safetensors";
+pub(crate) const MOMENTS: &str = "moments.safetensors";
 
 /// Trains a [`TapeDecoder`].
 ///
@@ -28,12 +28,17 @@ pub struct TapeTrainer {
     optimizer: AdamW,
     gradients: Vec<Vec<f32>>,
     lanes: Vec<Lane>,
+    batch_size: usize,
     accumulation: u32,
     precision: Precision,
     loss_scale: Option<LossScale>,
     objective: Objective,
     ema: f64,
     average: Option<Average>,
+    /// The averaged weights as the decoder has them, made where they are needed and dropped with the next step.
+    averaged: Option<Vec<Vec<f32>>>,
+    /// Whether no loss and no norm was other than finite.
+    sound: bool,
     outcomes: Vec<Outcome>,
 }
 
@@ -63,8 +68,8 @@ impl TapeTrainer {
         named("first", first).chain(named("second", second)).collect()
     }
 
-    /// The loss of a batch, whose gradient is added to those before.
-    fn batch(&mut self, batch: &[Sample<'_>]) -> Values {
+    /// The loss of a batch. Its gradient is added to those before.
+    fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
         let n = batch.len();
         let scale = self.loss_scale.map_or(1.0, |scale| scale.scale());
         let share = scale / (n as f64 * f64::from(self.accumulation));
@@ -84,8 +89,8 @@ impl TapeTrainer {
         losses.into_iter().sum::<Values>() / n as f64
     }
 
-    /// Takes a step with the gradients, or skips it.
-    fn step(&mut self, learning_rate: f64) -> Stepped {
+    /// Takes a step with the gradients since the last one, or skips it. Where the norm is not finite, no weight changes.
+    fn update(&mut self, learning_rate: f64) -> Stepped {
         if let Some(scale) = &mut self.loss_scale {
             if !unscale(&mut self.gradients, scale.scale()) {
                 self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
@@ -99,8 +104,32 @@ impl TapeTrainer {
             for parameter in self.decoder.idle_mut() {
                 self.optimizer.decay(learning_rate, parameter);
             }
+            self.take_average();
         }
         Stepped::Taken { gradient_norm }
+    }
+
+    /// Takes the weights into their average.
+    fn take_average(&mut self) {
+        self.averaged = None;
+        match &mut self.average {
+            _ if self.ema == 0.0 => {}
+            Some(average) => average.update(self.decoder.tensors()),
+            none => *none = Some(Average::new(self.ema, self.decoder.tensors())),
+        }
+    }
+
+    /// Puts the averaged weights in the decoder's place, and what was there in theirs: called twice, nothing changed. Of idle
+    /// parameters, which give no mask, there is no average to be put.
+    fn exchange(&mut self) {
+        if let Some(average) = &self.average {
+            let tensor = |name: &str| average.tensors().iter().find(|t| t.name == name).cloned();
+            let averaged = self.averaged.take().or_else(|| self.decoder.unnamed(tensor));
+            if let Some(mut parameters) = averaged {
+                self.decoder.parameters_mut().swap_with_slice(&mut parameters);
+                self.averaged = Some(parameters);
+            }
+        }
     }
 }
 
@@ -108,9 +137,9 @@ impl Trainer for TapeTrainer {
     /// The CPU.
     type Device = ();
 
-    const GROUPS_AHEAD: usize = 1;
-
     const IS_REFERENCE: bool = true;
+
+    const STEPS_AT_ONCE: usize = 1;
 
     fn new(
         config: &SamConfig,
@@ -124,28 +153,28 @@ impl Trainer for TapeTrainer {
             optimizer: AdamW::new(params, [decoder.zeros(), decoder.zeros()]),
             gradients: decoder.zeros(),
             lanes: Vec::new(),
+            batch_size: params.batch_size as usize,
             accumulation: params.accumulation,
             precision: params.precision,
             loss_scale: LossScale::new(params.precision),
             objective: Objective::new(params),
             ema: params.ema,
             average: None,
+            averaged: None,
+            sound: true,
             outcomes: Vec::new(),
             decoder,
         })
     }
 
-    fn learn(&mut self, group: &[Sample<'_>], batch_size: usize, learning_rate: f64) {
-        let losses = group.chunks(batch_size).map(|batch| self.batch(batch)).collect();
-        let stepped = self.step(learning_rate);
-        if self.ema > 0.0 && matches!(stepped, Stepped::Taken { gradient_norm } if gradient_norm.is_finite())
-        {
-            let weights = self.decoder.tensors();
-            match &mut self.average {
-                Some(average) => average.update(weights),
-                none => *none = Some(Average::new(self.ema, weights)),
-            }
-        }
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
+        let losses: Vec<Values> = group.chunks(self.batch_size).map(|batch| self.learn(batch)).collect();
+        self.sound &= losses.iter().all(|loss| loss.total().is_finite());
+        let stepped = match self.sound {
+            true => self.update(learning_rate),
+            false => Stepped::Taken { gradient_norm: f64::NAN },
+        };
+        self.sound &= !matches!(stepped, Stepped::Taken { gradient_norm } if !gradient_norm.is_finite());
         self.outcomes.push(Outcome { losses, stepped });
     }
 
@@ -154,12 +183,16 @@ impl Trainer for TapeTrainer {
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
+        self.exchange();
         let decoder = &self.decoder;
-        on_lanes(&mut self.lanes, rayon::current_num_threads(), batch, |lane: &mut Lane, sample| {
+        let read = |lane: &mut Lane, sample: &Sample<'_>| {
             lane.read(sample);
             decoder.predict(&lane.embedding, sample.tokens, &mut lane.run);
             lane.run.logits().to_vec()
-        })
+        };
+        let logits = on_lanes(&mut self.lanes, rayon::current_num_threads(), batch, read);
+        self.exchange();
+        logits
     }
 
     fn tensors(&self) -> Vec<NamedTensor> {
@@ -167,7 +200,7 @@ impl Trainer for TapeTrainer {
     }
 
     fn average(&self) -> Option<Vec<NamedTensor>> {
-        Some(self.average.as_ref()?.tensors().to_vec())
+        self.average.as_ref().map(|average| average.tensors().to_vec())
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {

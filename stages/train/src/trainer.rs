@@ -11,7 +11,7 @@ use std::path::Path;
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stepped {
-    /// The parameters moved.
+    /// The parameters moved, unless the norm or the loss of a batch is not finite.
     Taken {
         /// Euclidean norm of the gradient, before clipping (`torch.nn.utils.get_total_norm`).
         gradient_norm: f64,
@@ -23,26 +23,37 @@ pub enum Stepped {
     },
 }
 
-/// What learning from a group of batches came to.
+/// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The loss of each batch.
+    /// The loss of each batch of the group.
     pub losses: Vec<Values>,
-    /// How the step ended that its gradients made.
+    /// How the step ended.
     pub stepped: Stepped,
 }
 
-/// A decoder that learns on some device.
-pub trait Trainer: Sized {
-    /// What names a device, with what is kept there; by default the first.
-    type Device: Default;
+impl Outcome {
+    /// Whether the parameters moved.
+    pub fn is_taken(&self) -> bool {
+        let finite = self.losses.iter().all(|loss| loss.total().is_finite());
+        finite && matches!(self.stepped, Stepped::Taken { gradient_norm } if gradient_norm.is_finite())
+    }
+}
 
-    /// Groups that may be learnt from before the outcome of the first is asked for. A device that is asked after each waits for the
-    /// host, and the host for it.
-    const GROUPS_AHEAD: usize;
+/// A decoder that learns on some device.
+///
+/// Steps may be under way when [`Trainer::step`] returns; [`Trainer::outcomes`] waits for them. So a device need not be waited for
+/// after each step. A step whose loss is not finite, or whose norm is not without being skipped for it, changes nothing, and neither
+/// does any step after it.
+pub trait Trainer: Sized {
+    /// What names a device; by default the first.
+    type Device: Default;
 
     /// Whether it is what others are compared with when training starts ([`crate::run`]).
     const IS_REFERENCE: bool;
+
+    /// Steps after which outcomes should be asked for, at the latest.
+    const STEPS_AT_ONCE: usize;
 
     /// A trainer that has not taken a step.
     ///
@@ -56,24 +67,22 @@ pub trait Trainer: Sized {
         device: &Self::Device,
     ) -> Result<Self, TrainError>;
 
-    /// Learns from a group of samples, in batches of `batch_size`: each batch's loss is the mean over its samples, and their sum,
-    /// divided by `params.accumulation`, makes one step. Operands of products are rounded to `params.precision`. What
-    /// [`resect_sam::is_idle`] names only decays.
-    ///
-    /// Where a loss or the norm is not finite, no weight changes. In f16, where it is the norm alone, that step is skipped. Else, of
-    /// the steps whose outcome has not been asked for, no later one changes anything either.
-    fn learn(&mut self, group: &[Sample<'_>], batch_size: usize, learning_rate: f64);
+    /// Takes a step with the gradients of a group, or skips it: batches of `params.batch_size` samples, the last of which may be
+    /// smaller. What is minimised is the sum of the batches' losses, each the mean over its samples, divided by
+    /// `params.accumulation`. Operands of products are rounded to `params.precision`. What [`resect_sam::is_idle`] names only decays.
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64);
 
-    /// What came of the groups since the last call, in their order.
+    /// What came of each step since this was last asked, in order.
     fn outcomes(&mut self) -> Vec<Outcome>;
 
-    /// The logits of each sample's mask, one after the other; in single precision, in which a checkpoint is evaluated.
+    /// The logits of each sample's mask, one after the other, by the weights that are kept: their average where one is taken and a
+    /// step was. In single precision, in which a checkpoint is evaluated.
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>>;
 
     /// The decoder's tensors, to be saved.
     fn tensors(&self) -> Vec<NamedTensor>;
 
-    /// The moving average of the tensors over the steps that were taken, with `params.ema` and once there was one.
+    /// Their moving average over the steps whose outcomes are known (`params.ema`), where one is taken and a step was.
     fn average(&self) -> Option<Vec<NamedTensor>>;
 
     /// Writes what the optimiser remembers into a folder.
@@ -82,10 +91,10 @@ pub trait Trainer: Sized {
     /// Files that cannot be written.
     fn save(&self, dir: &Path) -> Result<(), TrainError>;
 
-    /// Reads what [`Trainer::save`] wrote, after `steps` steps that were taken, and takes their average up again.
+    /// Reads what [`Trainer::save`] wrote, after `steps` steps that were taken and gave the average.
     ///
     /// # Errors
-    /// Files that cannot be read, or belong to another decoder.
+    /// Files that cannot be read, or belong to another decoder; an average that does.
     fn restore(
         &mut self,
         dir: &Path,

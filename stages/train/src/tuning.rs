@@ -61,18 +61,19 @@ pub struct Tuning<'a, T: Trainer> {
     setting: Setting<'a, T>,
     trainer: T,
     progress: Progress,
-    /// Groups that were learnt from and whose outcome is still to be asked for.
-    waiting: Vec<Waiting>,
+    /// Steps that were taken since outcomes were last asked for.
+    under_way: Vec<UnderWay>,
     clock: Clock,
     saver: Saver,
 }
 
-/// A group of batches on its way to be learnt from.
-struct Waiting {
+/// A step whose outcome is not known yet.
+struct UnderWay {
     epoch: u32,
+    /// From 1, over all epochs.
     step: u32,
     learning_rate: f64,
-    samples: Vec<Seen>,
+    group: Vec<Seen>,
 }
 
 impl<'a, T: Trainer> Tuning<'a, T> {
@@ -96,7 +97,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
                 (trainer, progress)
             }
         };
-        Ok(Self { setting, trainer, progress, waiting: Vec::new(), clock, saver: Saver::default() })
+        Ok(Self { setting, trainer, progress, under_way: Vec::new(), clock, saver: Saver::default() })
     }
 
     /// Trains to the end.
@@ -128,11 +129,12 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             if let Some((next, _)) = groups.get(i + 1) {
                 samples.fetch(next);
             }
-            let step = self.learn(epoch, group, tokens);
+            let step = self.progress.step() + self.under_way.len() as u32 + 1;
+            self.step(epoch, step, group, tokens);
             samples.release(group);
             let is_last = i + 1 == groups.len();
-            if is_last || is_due(step) || self.waiting.len() >= T::GROUPS_AHEAD {
-                self.settle()?;
+            if is_last || is_due(step) || self.under_way.len() >= T::STEPS_AT_ONCE {
+                self.look()?;
             }
             // After the last step the epoch is ended first.
             if is_due(step) && !is_last {
@@ -149,50 +151,40 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         Ok(())
     }
 
-    /// Learns from a group of batches, in a step whose number is told.
-    fn learn(&mut self, epoch: u32, group: &[Seen], tokens: &[Vec<f32>]) -> u32 {
+    /// Takes an optimiser step with the gradients of a group of batches.
+    fn step(&mut self, epoch: u32, step: u32, group: &[Seen], tokens: &[Vec<f32>]) {
         let began = Instant::now();
-        let Setting { params, samples, .. } = self.setting;
+        let samples = self.setting.samples;
         let masks = samples.masks(group);
-        let step = self.progress.step() + self.waiting.len() as u32 + 1;
         let learning_rate = self.setting.rate.of(epoch, step);
-        let learnt = samples.with(group, tokens, &masks);
-        self.trainer.learn(&learnt, params.batch_size as usize, learning_rate);
-        self.waiting.push(Waiting { epoch, step, learning_rate, samples: group.to_vec() });
-        self.clock.steps += 1;
-        self.clock.samples += group.len() as u64;
+        self.trainer.step(&samples.with(group, tokens, &masks), learning_rate);
+        self.under_way.push(UnderWay { epoch, step, learning_rate, group: group.to_vec() });
         self.clock.learning += began.elapsed().as_secs_f64();
-        step
     }
 
-    /// Asks what came of the groups that were learnt from.
-    fn settle(&mut self) -> Result<(), TrainError> {
-        let outcomes = timed(&mut self.clock.learning, || self.trainer.outcomes());
-        let waiting = std::mem::take(&mut self.waiting);
-        for (group, outcome) in waiting.iter().zip(&outcomes) {
-            self.note(group, outcome)?;
-        }
-        self.tell(Plain::Never);
-        Ok(())
+    /// Takes note of what came of the steps that are under way.
+    fn look(&mut self) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let outcomes = self.trainer.outcomes();
+        self.clock.learning += began.elapsed().as_secs_f64();
+        let under_way = std::mem::take(&mut self.under_way);
+        under_way.into_iter().zip(outcomes).try_for_each(|(step, outcome)| self.note(step, outcome))
     }
 
-    /// Takes a step into the history.
-    fn note(&mut self, group: &Waiting, outcome: &Outcome) -> Result<(), TrainError> {
-        let Waiting { epoch, step, learning_rate, ref samples } = *group;
-        let mut sum = Values::default();
-        for loss in &outcome.losses {
-            if !loss.total().is_finite() {
-                return Err(self.not_finite("the loss", loss.total(), epoch, step, samples));
-            }
-            self.progress.loss += loss.total();
-            sum += *loss;
+    /// Takes note of what came of a step.
+    fn note(&mut self, under_way: UnderWay, outcome: Outcome) -> Result<(), TrainError> {
+        let UnderWay { epoch, step, learning_rate, group } = under_way;
+        let Outcome { losses, stepped } = outcome;
+        if let Some(loss) = losses.iter().map(|loss| loss.total()).find(|loss| !loss.is_finite()) {
+            return Err(self.not_finite("the loss", loss, epoch, step, &group));
         }
-        let mean = sum / outcome.losses.len() as f64;
-        let taken = matches!(outcome.stepped, Stepped::Taken { .. });
-        let gradient_norm = loss_scale::gradient_norm(outcome.stepped, epoch, step)?;
-        if taken && !gradient_norm.is_finite() {
-            return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, samples));
+        let gradient_norm = loss_scale::gradient_norm(stepped, epoch, step)?;
+        if matches!(stepped, Stepped::Taken { .. }) && !gradient_norm.is_finite() {
+            return Err(self.not_finite("the gradient's norm", gradient_norm, epoch, step, &group));
         }
+        losses.iter().for_each(|loss| self.progress.loss += loss.total());
+        let count = losses.len() as f64;
+        let mean = losses.into_iter().sum::<Values>() / count;
         let row = Step {
             epoch,
             step,
@@ -205,6 +197,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         self.setting.report.row("steps", table::cells(&row));
         self.progress.steps.push(row);
         self.progress.groups += 1;
+        self.clock.steps += 1;
+        self.clock.samples += group.len() as u64;
+        self.tell(Plain::Never);
         Ok(())
     }
 
@@ -212,15 +207,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     fn end_epoch(&mut self, epoch: u32, last: &[Seen]) -> Result<(), TrainError> {
         let weights = self.sound_weights(epoch, last)?;
         let Self { setting, trainer, progress, clock, .. } = self;
-        let average = trainer.average();
-        let score = timed(&mut clock.validation, || match &average {
-            None => Ok::<_, TrainError>(setting.score(trainer)),
-            Some(average) => {
-                let Setting { config, prompts, params, device, .. } = setting;
-                let mut averaged = T::new(config, average.clone(), prompts, params, device)?;
-                Ok(setting.score(&mut averaged))
-            }
-        })?;
+        let score = timed(&mut clock.validation, || setting.score(trainer));
         if let Some(loss) = score.map(|score| score.loss).filter(|loss| !loss.is_finite()) {
             return Err(self.not_finite("the validation loss", loss, epoch, self.progress.step(), last));
         }
@@ -232,7 +219,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         setting.report.row("epochs", table::cells(&row));
-        progress.end_epoch(row, setting.params.keep, || average.unwrap_or(weights));
+        progress.end_epoch(row, setting.params.keep, || trainer.average().unwrap_or(weights));
         Ok(())
     }
 

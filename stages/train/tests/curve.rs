@@ -304,9 +304,9 @@ struct Interrupted<T>(T, u32);
 impl<T: Trainer> Trainer for Interrupted<T> {
     type Device = T::Device;
 
-    const GROUPS_AHEAD: usize = T::GROUPS_AHEAD;
-
     const IS_REFERENCE: bool = T::IS_REFERENCE;
+
+    const STEPS_AT_ONCE: usize = T::STEPS_AT_ONCE;
 
     fn new(
         config: &SamConfig,
@@ -318,9 +318,9 @@ impl<T: Trainer> Trainer for Interrupted<T> {
         Ok(Self(T::new(config, tensors, prompts, params, device)?, 0))
     }
 
-    fn learn(&mut self, group: &[Sample<'_>], batch_size: usize, learning_rate: f64) {
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
         self.1 += 1;
-        self.0.learn(group, batch_size, learning_rate);
+        self.0.step(group, learning_rate);
     }
 
     fn outcomes(&mut self) -> Vec<Outcome> {

@@ -12,7 +12,7 @@ use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
 use resect_train::{
-    Inputs, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, Values, run_with,
+    Inputs, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, run_with,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -175,15 +175,15 @@ thread_local! {
 }
 
 /// A trainer that is watched, and disturbed: by a save that breaks off half-way, by a gradient that overflows.
-struct Watched<T>(T, Vec<Outcome>);
+struct Watched<T>(T);
 
 impl<T: Trainer> Trainer for Watched<T> {
     type Device = T::Device;
 
-    const GROUPS_AHEAD: usize = T::GROUPS_AHEAD;
-
     /// Otherwise the comparison with the CPU would be watched, too.
     const IS_REFERENCE: bool = true;
+
+    const STEPS_AT_ONCE: usize = T::STEPS_AT_ONCE;
 
     fn new(
         config: &SamConfig,
@@ -192,22 +192,23 @@ impl<T: Trainer> Trainer for Watched<T> {
         params: &TrainParams,
         device: &T::Device,
     ) -> Result<Self, TrainError> {
-        Ok(Self(T::new(config, tensors, prompts, params, device)?, Vec::new()))
+        Ok(Self(T::new(config, tensors, prompts, params, device)?))
     }
 
-    fn learn(&mut self, group: &[Sample<'_>], batch_size: usize, learning_rate: f64) {
-        let steps = WEIGHTS.with_borrow(Vec::len);
-        if steps + 1 == BAD_STEP.get() {
-            let stepped = Stepped::Taken { gradient_norm: f64::INFINITY };
-            return self.1.push(Outcome { losses: vec![Values::default()], stepped });
-        }
-        self.0.learn(group, batch_size, learning_rate);
-        self.1.append(&mut self.0.outcomes());
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
+        self.0.step(group, learning_rate);
         WEIGHTS.with_borrow_mut(|all| all.push(self.0.tensors()));
     }
 
     fn outcomes(&mut self) -> Vec<Outcome> {
-        std::mem::take(&mut self.1)
+        let mut outcomes = self.0.outcomes();
+        let before = WEIGHTS.with_borrow(Vec::len) - outcomes.len();
+        if let Some(bad) = BAD_STEP.get().checked_sub(before + 1)
+            && let Some(outcome) = outcomes.get_mut(bad)
+        {
+            outcome.stepped = Stepped::Taken { gradient_norm: f64::INFINITY };
+        }
+        outcomes
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -284,17 +285,22 @@ fn interrupted_in_any_step_training_gives_the_same_bytes() {
 
 #[test]
 fn what_is_saved_when_changes_no_byte() {
+    what_is_saved_changes_no_byte::<TapeTrainer>();
+    what_is_saved_changes_no_byte::<TensorTrainer<Autodiff<Cpu>>>();
+}
+
+fn what_is_saved_changes_no_byte<T: Trainer>() {
     let project = Project::new(VALIDATION, None);
-    let usual = project.train::<TapeTrainer>(&params(), &Runtime::default(), "usual").unwrap();
+    let usual = project.train::<T>(&params(), &Runtime::default(), "usual").unwrap();
     let seldom = Runtime { save_epochs: 2, save_steps: 5, ..Default::default() };
-    let other = project.train::<TapeTrainer>(&params(), &seldom, "seldom").unwrap();
+    let other = project.train::<T>(&params(), &seldom, "seldom").unwrap();
     assert!(other.files == usual.files);
     // Step 10 is the last multiple of five, in the third epoch; the second was saved as a whole, the third was not.
     assert_eq!(project.saved("seldom"), ["epoch-00002-step-00000010"]);
     assert_eq!(project.saved("usual"), ["epoch-00003"]);
     // A step that ends an epoch counts as well.
     let by_steps = Runtime { save_epochs: 9, save_steps: 8, ..Default::default() };
-    let other = project.train::<TapeTrainer>(&params(), &by_steps, "by-steps").unwrap();
+    let other = project.train::<T>(&params(), &by_steps, "by-steps").unwrap();
     assert!(other.files == usual.files);
     assert_eq!(project.saved("by-steps"), ["epoch-00002"]);
 }
@@ -462,6 +468,18 @@ fn a_loss_that_is_no_number_stops_training_and_leaves_the_state_before_it() {
     let resumed = project.train::<TapeTrainer>(&params, &Runtime::default(), "state").unwrap();
     let undisturbed = project.train::<TapeTrainer>(&params, &Runtime::default(), "other").unwrap();
     assert!(resumed.files == undisturbed.files);
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_told_with_its_step_when_others_were_under_way() {
+    let params = TrainParams { shuffle: false, ..params() };
+    let project = Project::new(VALIDATION, Some(5));
+    type Tensors = TensorTrainer<Autodiff<Cpu>>;
+    let error = project.train::<Tensors>(&params, &Runtime::default(), "state").err().unwrap().to_string();
+    assert!(error.starts_with(
+        "the loss is NaN in epoch 1, step 3 (learning rate 1e-3; samples sample-4, sample-5); "
+    ));
+    assert!(error.contains("no state had been saved"), "{error}");
 }
 
 #[test]

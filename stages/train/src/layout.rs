@@ -1,0 +1,249 @@
+//! The parameters of a decoder as one vector: what takes some kernels for each of a hundred tensors takes as many for all.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, FloatDType, Tensor};
+use resect_sam::{MaskDecoder, is_idle, is_operand};
+use std::ops::Range;
+
+/// Parameters begin at multiples of so many numbers, which are 512 bytes in half precision: as memory must be aligned for a slice of
+/// it to be a view and no copy. (`burn-cubecl`, `kernel/index/slice.rs`; `cubecl-cuda`, `runtime.rs`)
+pub(crate) const ALIGNMENT: usize = 256;
+
+/// Where the parameters of a decoder lie in a vector: first those that enter products, then the others that learn, then those that
+/// only decay. What a single mask does not teach at all is not in it.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Of each parameter, in the order in which a decoder is visited.
+    places: Vec<Option<Range<usize>>>,
+    /// Numbers of the vector, with gaps between parameters.
+    length: usize,
+    /// How many of them come first, for those that enter products.
+    operands: usize,
+}
+
+/// What becomes of a parameter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It enters products, and learns.
+    Operand,
+    /// It is added or multiplied with, and learns.
+    Other,
+    /// It decays.
+    Idle,
+}
+
+/// None for the IoU head, which stays as it came.
+fn kind(name: &str) -> Option<Kind> {
+    match name {
+        _ if name.starts_with("mask_decoder.iou_prediction_head.") => None,
+        _ if is_idle(name) => Some(Kind::Idle),
+        _ if is_operand(name) => Some(Kind::Operand),
+        _ => Some(Kind::Other),
+    }
+}
+
+/// Whether a parameter, by its Hugging Face name, learns from a single mask.
+pub fn learns(name: &str) -> bool {
+    matches!(kind(name), Some(Kind::Operand | Kind::Other))
+}
+
+impl Layout {
+    /// The layout of a decoder, the same for every one of its configuration.
+    pub fn new<B: Backend>(decoder: &MaskDecoder<B>) -> Self {
+        let mut sizes = Sizes(Vec::new());
+        decoder.visit(&mut sizes);
+        let kinds: Vec<Option<Kind>> = decoder.parameter_names().iter().map(|(name, _)| kind(name)).collect();
+        let mut layout = Self { places: vec![None; kinds.len()], length: 0, operands: 0 };
+        for kind in [Kind::Operand, Kind::Other, Kind::Idle] {
+            for (place, size) in (0..).zip(&sizes.0).filter(|(place, _)| kinds[*place] == Some(kind)) {
+                let numbers = layout.length..layout.length + size;
+                layout.length = numbers.end.next_multiple_of(ALIGNMENT);
+                layout.places[place] = Some(numbers);
+            }
+            if kind == Kind::Operand {
+                layout.operands = layout.length;
+            }
+        }
+        // A matrix of such rows can be cut into such matrices.
+        layout.length = layout.length.next_multiple_of(ALIGNMENT * ALIGNMENT);
+        layout
+    }
+
+    /// A vector of zeros, `[length]`.
+    pub fn zeros<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1> {
+        Tensor::zeros([self.length], device)
+    }
+
+    /// The parameters of a decoder, `[length]`.
+    pub fn gathered<B: Backend>(&self, decoder: &MaskDecoder<B>, device: &B::Device) -> Tensor<B, 1> {
+        let mut parameters = Parameters(Vec::new());
+        decoder.visit(&mut parameters);
+        self.joined(parameters.0, device)
+    }
+
+    /// The gradients of a decoder's parameters, `[length]`, in single precision; zero where there is none.
+    pub fn gradients<B: AutodiffBackend>(
+        &self,
+        decoder: &MaskDecoder<B>,
+        gradients: B::Gradients,
+        device: &B::Device,
+    ) -> Tensor<B::InnerBackend, 1> {
+        let mut gradients = Gradients::<B> { all: gradients, found: Vec::new() };
+        decoder.visit(&mut gradients);
+        self.joined(gradients.found, device)
+    }
+
+    /// A decoder like `decoder` with the parameters of a vector. With a narrow format those that enter products are rounded to it, so
+    /// that products need not do so each time. Each is a leaf of the graph, where a backend keeps one.
+    pub fn spread<B: Backend>(
+        &self,
+        vector: Tensor<B, 1>,
+        narrow: Option<FloatDType>,
+        decoder: MaskDecoder<B>,
+    ) -> MaskDecoder<B> {
+        let operands = narrow.map(|format| vector.clone().slice_dim(0, 0..self.operands).cast(format));
+        let operands = operands.unwrap_or_else(|| vector.clone());
+        decoder.map(&mut Spread { places: self.places.iter(), rest: self.operands, operands, vector })
+    }
+
+    /// One vector of what each parameter has, with zeros where it has nothing and in gaps.
+    fn joined<B: Backend>(&self, values: Vec<Option<Tensor<B, 1>>>, device: &B::Device) -> Tensor<B, 1> {
+        let pieces = self.places.iter().zip(values);
+        let mut pieces: Vec<Piece<B>> =
+            pieces.filter_map(|(place, values)| Some((place.clone()?, values?))).collect();
+        pieces.sort_by_key(|(numbers, _)| numbers.start);
+        let operands = pieces.partition_point(|(numbers, _)| numbers.start < self.operands);
+        if pieces[..operands].iter().any(|(_, values)| values.dtype() != DType::F32) {
+            // In one cast.
+            let narrow: Vec<_> = pieces.drain(..operands).collect();
+            let wide = filled(narrow, self.operands, device).cast(FloatDType::F32);
+            pieces.insert(0, (0..self.operands, wide));
+        }
+        filled(pieces, self.length, device)
+    }
+}
+
+/// Some numbers of a vector, and their values.
+type Piece<B> = (Range<usize>, Tensor<B, 1>);
+
+/// A vector of pieces in their order, all in one format, with zeros between them.
+fn filled<B: Backend>(pieces: Vec<Piece<B>>, length: usize, device: &B::Device) -> Tensor<B, 1> {
+    let format = pieces.first().map_or(DType::F32, |(_, values)| values.dtype());
+    let zeros = |count| Tensor::zeros([count], (device, format));
+    let (mut parts, mut end) = (Vec::with_capacity(pieces.len() + 1), 0);
+    for (numbers, values) in pieces {
+        if numbers.start > end {
+            parts.push(zeros(numbers.start - end));
+        }
+        end = numbers.end;
+        parts.push(values);
+    }
+    if length > end {
+        parts.push(zeros(length - end));
+    }
+    Tensor::cat(parts, 0)
+}
+
+/// How many numbers each parameter has.
+struct Sizes(Vec<usize>);
+
+impl<B: Backend> ModuleVisitor<B> for Sizes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.0.push(param.lazy_shape().num_elements());
+    }
+}
+
+struct Parameters<B: Backend>(Vec<Option<Tensor<B, 1>>>);
+
+impl<B: Backend> ModuleVisitor<B> for Parameters<B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.0.push(Some(param.val().flatten(0, D - 1)));
+    }
+}
+
+struct Gradients<B: AutodiffBackend> {
+    all: B::Gradients,
+    found: Vec<Option<Tensor<B::InnerBackend, 1>>>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let gradient = param.val().grad_remove(&mut self.all);
+        self.found.push(gradient.map(|gradient| gradient.flatten(0, D - 1)));
+    }
+}
+
+struct Spread<'a, B: Backend> {
+    places: std::slice::Iter<'a, Option<Range<usize>>>,
+    /// Where the rest begins.
+    rest: usize,
+    operands: Tensor<B, 1>,
+    vector: Tensor<B, 1>,
+}
+
+impl<B: Backend> ModuleMapper<B> for Spread<'_, B> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let Some(numbers) = self.places.next().cloned().flatten() else { return param };
+        let from = if numbers.start < self.rest { &self.operands } else { &self.vector };
+        let tensor = from.clone().slice([numbers]).reshape(param.lazy_shape());
+        Param::initialized(param.id, tensor.require_grad())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resect_checkpoint::{Part, SamConfig, part_tensors, random};
+    use resect_sam::{Cpu, NamedTensor};
+
+    fn decoder(seed: u64) -> MaskDecoder<Cpu> {
+        let config = SamConfig::named("tiny").unwrap();
+        let names: Vec<_> =
+            part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
+        let tensors = random(&config, seed).filter(|tensor| names.contains(&tensor.name)).collect();
+        MaskDecoder::from_tensors(&config, tensors, &Default::default()).unwrap()
+    }
+
+    /// Those of names for which something holds.
+    fn of(decoder: &MaskDecoder<Cpu>, wanted: impl Fn(&str) -> bool) -> Vec<NamedTensor> {
+        decoder.tensors().into_iter().filter(|tensor| wanted(&tensor.name)).collect()
+    }
+
+    #[test]
+    fn what_is_gathered_is_spread_again() {
+        let (one, other) = (decoder(1), decoder(2));
+        let layout = Layout::new(&one);
+        let spread = layout.spread(layout.gathered(&other, &Default::default()), None, one.clone());
+        let still = |name: &str| name.contains("iou_prediction_head");
+        assert_eq!(of(&spread, |name| !still(name)), of(&other, |name| !still(name)));
+        assert_eq!(of(&spread, still), of(&one, still));
+    }
+
+    #[test]
+    fn only_operands_are_rounded() {
+        let one = decoder(1);
+        let layout = Layout::new(&one);
+        let spread =
+            layout.spread(layout.gathered(&one, &Default::default()), Some(FloatDType::BF16), one.clone());
+        let exact = |name: &str| !is_operand(name) || !learns(name);
+        assert_eq!(of(&spread, exact), of(&one, exact));
+        for (rounded, came) in of(&spread, |name| !exact(name)).iter().zip(of(&one, |name| !exact(name))) {
+            let (rounded, came) = (rounded.data.iter(), came.data.iter());
+            assert!(rounded.zip(came).all(|(a, b)| (a - b).abs() <= b.abs() / 256.0));
+        }
+        assert_ne!(of(&spread, |name| !exact(name)), of(&one, |name| !exact(name)));
+        // Gathered, they are in single precision again.
+        assert_eq!(layout.gathered(&spread, &Default::default()).dtype(), DType::F32);
+    }
+
+    #[test]
+    fn parameters_are_aligned_and_apart() {
+        let layout = Layout::new(&decoder(1));
+        let mut places: Vec<_> = layout.places.iter().flatten().cloned().collect();
+        places.sort_by_key(|numbers| numbers.start);
+        assert!(places.iter().all(|numbers| numbers.start.is_multiple_of(ALIGNMENT)));
+        assert!(places.windows(2).all(|pair| pair[0].end <= pair[1].start));
+        assert!(places.last().unwrap().end <= layout.length && layout.length.is_multiple_of(ALIGNMENT));
+    }
+}
