@@ -24,8 +24,8 @@ pub fn open(index: usize) -> Result<(CudaDevice, Gpu), DeviceError> {
     Ok((CudaDevice::new(index), gpu))
 }
 
-/// Compiles a small kernel with the options and one of the headers that kernels are compiled with.
-/// (`cubecl-cuda`, `compute/context.rs`)
+/// Compiles a small kernel with the options and the headers that kernels are compiled with. Products include `mma.h`, and that one
+/// headers of `nvcc`, which other packages of a toolkit lack. (`cubecl-cuda`, `compute/context.rs`)
 fn compile((major, minor): (u32, u32)) -> Result<(), String> {
     let headers = cubecl_cuda::install::cuda_path()
         .ok_or("there is no CUDA toolkit at CUDA_PATH, /usr/local/cuda or /opt/cuda")?
@@ -37,8 +37,8 @@ fn compile((major, minor): (u32, u32)) -> Result<(), String> {
         include_paths: vec![headers.to_string_lossy().into_owned()],
         ..Default::default()
     };
-    let source =
-        "#include <cuda_fp16.h>\nextern \"C\" __global__ void probe(__half *x) { *x = __hadd(*x, *x); }";
+    let source = "#include <cuda_fp16.h>\n#include <mma.h>\n\
+                  extern \"C\" __global__ void probe(__half *x) { *x = __hadd(*x, *x); }";
     // Where there is no NVRTC, loading it panics. That is an answer, not a fault to be reported as one.
     let hook = take_hook();
     set_hook(Box::new(|_| {}));

@@ -1,11 +1,12 @@
 //! How long a training step of the mask decoder takes: forward, loss, backward and AdamW, on random samples.
 //!
 //! ```text
-//! cargo bench --workspace --bench step -- [--tensors] [--bf16 | --f16] [--steps N] tiny:4 vit-b:2    # model:batch
+//! cargo bench --workspace --bench step -- [--tensors | --cuda] [--bf16 | --f16] [--steps N] tiny:4 vit-b:2    # model:batch
 //! RAYON_NUM_THREADS=1 cargo bench ...                                             # on one thread
 //! ```
 //!
-//! `--tensors` measures burn's graph of tensors, which other devices train with. `benches/decoder_step.py` is the same in
+//! `--tensors` measures burn's graph of tensors, which other devices train with, and `--cuda` the same on the first GPU, for a
+//! program built with `--features resect-train/cuda`; `benches/dry_cuda.sh` counts what it asks of the driver. `benches/decoder_step.py` is the same in
 //! PyTorch; `benches/compare.py` runs both in turn.
 
 use burn_autodiff::Autodiff;
@@ -19,11 +20,13 @@ use std::error::Error;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut tensors, mut precision, mut steps, mut cases) = (false, Precision::F32, 20, Vec::new());
+    let (mut on, mut precision, mut steps, mut cases) = (Backend::Tapes, Precision::F32, 20, Vec::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--tensors" => tensors = true,
+            "--tensors" => on = Backend::Tensors,
+            #[cfg(feature = "cuda")]
+            "--cuda" => on = Backend::Cuda,
             "--bf16" => precision = Precision::Bf16,
             "--f16" => precision = Precision::F16,
             "--steps" => steps = args.next().ok_or("--steps wants a number")?.parse()?,
@@ -38,10 +41,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     for case in cases {
         let (name, batch) = case.split_once(':').ok_or("a case is written model:batch")?;
         let batch = batch.parse()?;
-        let times = if tensors {
-            times::<TensorTrainer<Autodiff<Cpu>>>(name, batch, precision, steps)?
-        } else {
-            times::<TapeTrainer>(name, batch, precision, steps)?
+        let times = match on {
+            Backend::Tapes => times::<TapeTrainer>(name, batch, precision, steps)?,
+            Backend::Tensors => times::<TensorTrainer<Autodiff<Cpu>>>(name, batch, precision, steps)?,
+            #[cfg(feature = "cuda")]
+            Backend::Cuda => {
+                resect_sam::open_cuda(0)?;
+                times::<TensorTrainer<Autodiff<resect_sam::Cuda>>>(name, batch, precision, steps)?
+            }
         };
         let median = times[times.len() / 2];
         println!(
@@ -51,6 +58,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     Ok(())
+}
+
+/// What trains.
+enum Backend {
+    Tapes,
+    Tensors,
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 /// Milliseconds of each step, sorted.

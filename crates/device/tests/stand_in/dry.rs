@@ -4,8 +4,7 @@
 //! There is one GPU, with the limits of an H100. Its memory is addresses without anything behind them; what is copied from it is zeros.
 //! Modules must hold the function that is asked of them, and a launch that a real driver would refuse for its sizes is refused.
 //!
-//! `cuProfilerStart` and `cuProfilerStop` enclose what is counted; each stop, and the end of the process, appends a line of JSON to the
-//! file that `DRY_CUDA_COUNTS` names. Reference: the CUDA Driver API, `cuda.h` of 12.4.
+//! What a process asked for is appended at its end, as a line of JSON, to the file that `DRY_CUDA_COUNTS` names. Reference: the CUDA Driver API, `cuda.h` of 12.4.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -48,7 +47,7 @@ impl Copies {
     }
 }
 
-/// What happens from one start to the next stop.
+/// What a process asked for.
 #[derive(Default)]
 struct Counts {
     launches: BTreeMap<String, u64>,
@@ -107,8 +106,8 @@ impl Driver {
         Some(address)
     }
 
-    /// Appends what was counted to the file, and counts anew. `part` names the line.
-    fn write(&mut self, part: &str) {
+    /// Appends what was counted to the file.
+    fn write(&mut self) {
         let Ok(path) = std::env::var("DRY_CUDA_COUNTS") else { return };
         let Counts { launches, refused, modules, allocations, up, down, synchronisations } =
             std::mem::take(&mut self.counts);
@@ -119,7 +118,7 @@ impl Driver {
         let all: u64 = launches.values().sum();
         let held = |held: &Held| format!("{{\"now\": {}, \"peak\": {}}}", held.now, held.peak);
         let line = format!(
-            "{{\"part\": \"{part}\", \"launches\": {all}, \"modules\": {modules}, \"allocations\": {allocations}, \
+            "{{\"launches\": {all}, \"modules\": {modules}, \"allocations\": {allocations}, \
              \"up\": {}, \"down\": {}, \"synchronisations\": {synchronisations}, \"device\": {}, \"pinned\": {}, \
              \"kernels\": {}, \"refused\": {}}}\n",
             up.json(),
@@ -139,7 +138,7 @@ unsafe extern "C" {
 }
 
 extern "C" fn at_exit() {
-    Driver::lock().write("exit");
+    Driver::lock().write();
 }
 
 /// Something to point at where the driver has an object of its own: contexts, streams, events.
@@ -328,18 +327,30 @@ pub unsafe extern "C" fn cuMemFreeHost(pointer: *mut c_void) -> Status {
     let mut driver = Driver::lock();
     let Some(bytes) = driver.sizes.remove(&(pointer.addr() as u64)) else { return INVALID_VALUE };
     driver.pinned.now -= bytes;
-    drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(pointer.cast::<u128>(), bytes.div_ceil(16))) });
+    drop(unsafe {
+        Box::from_raw(std::ptr::slice_from_raw_parts_mut(pointer.cast::<u128>(), bytes.div_ceil(16)))
+    });
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
-pub extern "C" fn cuMemcpyHtoDAsync_v2(_to: u64, _from: *const c_void, bytes: usize, _stream: *mut c_void) -> Status {
+pub extern "C" fn cuMemcpyHtoDAsync_v2(
+    _to: u64,
+    _from: *const c_void,
+    bytes: usize,
+    _stream: *mut c_void,
+) -> Status {
     Driver::lock().counts.up.add(bytes);
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, _from: u64, bytes: usize, _stream: *mut c_void) -> Status {
+pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
+    to: *mut u8,
+    _from: u64,
+    bytes: usize,
+    _stream: *mut c_void,
+) -> Status {
     unsafe { to.write_bytes(0, bytes) };
     Driver::lock().counts.down.add(bytes);
     SUCCESS
@@ -427,7 +438,8 @@ pub unsafe extern "C" fn cuLaunchKernel(
 ) -> Status {
     let name = unsafe { CStr::from_ptr(function) }.to_string_lossy().into_owned();
     let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
-    let fits = |size: [c_uint; 3], limit: [c_uint; 3]| size.iter().zip(limit).all(|(&n, most)| n > 0 && n <= most);
+    let fits =
+        |size: [c_uint; 3], limit: [c_uint; 3]| size.iter().zip(limit).all(|(&n, most)| n > 0 && n <= most);
     let threads: u64 = block.iter().map(|&n| u64::from(n)).product();
     let counts = &mut Driver::lock().counts;
     if fits(grid, GRID) && fits(block, BLOCK) && threads <= THREADS && shared <= SHARED_MEMORY {
@@ -457,18 +469,5 @@ pub extern "C" fn cuTensorMapEncodeTiled() -> Status {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuTensorMapEncodeIm2col() -> Status {
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuProfilerStart() -> Status {
-    let mut driver = Driver::lock();
-    driver.write("before");
-    SUCCESS
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuProfilerStop() -> Status {
-    Driver::lock().write("counted");
     SUCCESS
 }
