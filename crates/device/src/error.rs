@@ -55,8 +55,8 @@ pub enum DeviceError {
     /// Kernels cannot be compiled.
     #[error(
         "kernels for {device} cannot be compiled: {reason}\n\
-         hint: install NVRTC and the headers of a CUDA toolkit that knows this GPU (packages cuda-nvrtc and cuda-cudart-dev \
-         of one version), set CUDA_PATH to it and LD_LIBRARY_PATH to its lib64, {OR_CPU}"
+         hint: install NVRTC and the headers of a CUDA toolkit that knows this GPU (packages cuda-nvrtc, cuda-cudart-dev \
+         and cuda-nvcc of one version), set CUDA_PATH to it and LD_LIBRARY_PATH to its lib64, {OR_CPU}"
     )]
     Compiler {
         /// What was asked for.
