@@ -48,6 +48,7 @@ impl Summary {
 
 /// How the kept epoch was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SelectedBy {
     /// The best mean validation Dice; the earlier epoch on a tie.

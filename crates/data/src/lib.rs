@@ -6,7 +6,7 @@
 //! | `targets` | `targets.json`, `targets.parquet`, `masks.arrow`, `audit.json`, `rejected.json` | [`targets`] |
 //! | `embeddings` | `embeddings.json`, `index.parquet`, `embeddings-00000.arrow` ... | [`embeddings`] |
 //! | `checkpoint` | `checkpoint.json`, `decoder.safetensors`, `history.parquet`, `epochs.parquet` | [`checkpoint`] |
-//! | `evaluation` | `metrics.json`, `samples.parquet`, `overlays/*.png` | `evaluate`'s own |
+//! | `evaluation` | `metrics.json`, `samples.parquet`, `sweep.parquet`, `masks.parquet`, `overlays/*.png` | [`evaluation`] |
 //!
 //! Tensors are uncompressed Arrow IPC files, memory-mapped on reading; tables are Parquet. Everything is written
 //! in one order with no time, host or version in it, so equal content gives equal bytes. Each artifact's JSON file
@@ -14,6 +14,7 @@
 
 pub mod checkpoint;
 pub mod embeddings;
+pub mod evaluation;
 pub mod images;
 mod ipc;
 mod json;

@@ -20,6 +20,7 @@ const BATCH_ROWS: usize = 64;
 
 /// What a sample is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     /// The decoder is tuned on it.

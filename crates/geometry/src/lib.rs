@@ -11,11 +11,13 @@
 mod boxes;
 mod interior;
 mod mask;
+mod rle;
 mod upscale;
 mod view;
 
 pub use boxes::{PixelBox, box_to_model, point_to_model};
 pub use mask::Mask;
+pub use rle::RleError;
 pub use upscale::upscale_logits;
 pub use view::View;
 

@@ -192,6 +192,19 @@ impl EvaluateParams {
         problems.expect(0.0 < small && small < large && large < 1.0, "evaluate.size_bounds", || {
             format!("must be two fractions of the image's area, ascending, is [{small}, {large}]")
         });
+        let tolerance = self.surface_tolerance;
+        problems.expect(tolerance.is_finite() && tolerance >= 0.0, "evaluate.surface_tolerance", || {
+            format!("must be a distance in pixels, 0 or more, is {tolerance}")
+        });
+        problems.expect((100..=1_000_000).contains(&self.resamples), "evaluate.resamples", || {
+            format!("must be 100 to 1000000, is {}", self.resamples)
+        });
+        for (name, noise) in [("noise_pixels", &self.noise_pixels), ("noise_percent", &self.noise_percent)] {
+            let ascending = noise.is_sorted_by(|a, b| a < b);
+            problems.expect(ascending, &format!("evaluate.{name}"), || {
+                format!("must be ascending, each value once, is {noise:?}")
+            });
+        }
     }
 }
 

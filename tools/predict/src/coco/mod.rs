@@ -11,7 +11,6 @@
 //!   pixels has no polygon and is left out; ids are those of the other file.
 
 mod polygon;
-mod rle;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -87,7 +86,7 @@ impl Coco {
             })
         };
         let Size { height, width } = of.mask.size();
-        let runs = json!({ "size": [height, width], "counts": rle::encode(of.mask) });
+        let runs = json!({ "size": [height, width], "counts": of.mask.to_rle() });
         let runs = annotation(runs, of.mask.area());
         let polygons = tight.is_some().then(|| {
             let filled = polygon::filled(of.mask);
