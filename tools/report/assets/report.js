@@ -21,7 +21,6 @@
   addEventListener("beforeprint", () => {
     unfolded = [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest(".card"));
     unfolded.forEach((one) => (one.open = true));
-    document.querySelectorAll(".card img").forEach((image) => (image.loading = "eager"));
   });
   addEventListener("afterprint", () => unfolded.forEach((one) => (one.open = false)));
 
@@ -100,8 +99,6 @@
     $("large-title").textContent = data[shown[place]].id;
     $("large-place").textContent = `${place + 1} of ${shown.length}`;
     const picture = card.querySelector(".picture").cloneNode(true);
-    const image = picture.querySelector("img");
-    image.loading = "eager";
     $("large-picture").replaceChildren(picture);
     const figures = [...card.querySelector("details").children].slice(1);
     const chips = card.querySelector(".chips");

@@ -179,7 +179,7 @@ fn by_class(report: &Report<'_>, by: Property, title: &str) -> Forest {
         let of = report.method(method).map(|row| row.classes.as_slice()).unwrap_or_default();
         of.iter().filter(move |class| class.by == by)
     };
-    let rows = classes(Method::Tuned).map(|class| {
+    let rows = classes(Method::Tuned).filter(|class| class.totals.targets > 0).map(|class| {
         let dot = |method: Method| {
             let found: Option<&ClassMetrics> = classes(method).find(|other| other.class == class.class);
             let dice = found.map(|found| found.totals.original.dice).unwrap_or_default();
@@ -319,9 +319,7 @@ pub(crate) fn calibration(report: &Report<'_>) -> Result<Markup, ReportError> {
             "SAM predicts the IoU of its own mask. On the diagonal that can be believed; below it the model thinks too well of itself. Tuning on \
              single masks gives the head that predicts it no gradient, so after tuning it rates masks of a decoder it does not know."
         }
-        div.pair {
-            (charts::figure(&plot)?)
-            (table(&columns, &rows))
-        }
+        (charts::figure(&plot)?)
+        (table(&columns, &rows))
     })
 }

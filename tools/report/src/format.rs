@@ -24,9 +24,9 @@ pub(crate) fn interval(interval: Option<[f64; 2]>) -> String {
         .map_or_else(|| "–".into(), |[low, high]| format!("{} to {}", figure(Some(low)), figure(Some(high))))
 }
 
-/// "p = 0.012", "p < 0.001".
+/// "p = 0.012", "p < 0.001", which no line is broken in.
 pub(crate) fn p_value(p: f64) -> String {
-    if p < 0.001 { "p < 0.001".into() } else { format!("p = {p:.3}") }
+    if p < 0.001 { "p\u{a0}<\u{a0}0.001".into() } else { format!("p\u{a0}=\u{a0}{p:.3}") }
 }
 
 /// The typographic minus, which is as wide as the plus; a negative zero has none.
@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(figure(None), "–");
         assert_eq!((signed(Some(0.0731)), signed(Some(-0.02))), ("+0.073".into(), "−0.020".into()));
         assert_eq!((signed(Some(-0.0001)), signed(Some(0.0))), ("0.000".into(), "0.000".into()));
-        assert_eq!((p_value(0.0004), p_value(0.04)), ("p < 0.001".into(), "p = 0.040".into()));
+        assert_eq!(
+            (p_value(0.0004), p_value(0.04)),
+            ("p\u{a0}<\u{a0}0.001".into(), "p\u{a0}=\u{a0}0.040".into())
+        );
         assert_eq!(interval(Some([0.5, 0.25])), "0.500 to 0.250");
         assert_eq!(
             (duration(7.25), duration(200.0), duration(7500.0)),

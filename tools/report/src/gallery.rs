@@ -134,7 +134,7 @@ fn picture(case: &Case) -> Markup {
     let path = |class: &str, data: &str| html! { path class={ "m-" (class) } d=(data) {} };
     html! {
         span.picture style={ "aspect-ratio:" (width) "/" (height) } {
-            img src=(case.picture) width=(case.size.width) height=(case.size.height) loading="lazy" decoding="async" alt={ "Image of " (case.target.id) };
+            img src=(case.picture) width=(case.size.width) height=(case.size.height) decoding="async" alt={ "Image of " (case.target.id) };
             svg viewBox={ "0 0 " (width) " " (height) } preserveAspectRatio="none" aria-hidden="true" {
                 rect.m-box x=(bounds.x0) y=(bounds.y0) width=(bounds.x1 - bounds.x0 + 1) height=(bounds.y1 - bounds.y0 + 1) {}
                 (path("truth", &case.truth))

@@ -147,7 +147,7 @@ fn rejected(report: &Report<'_>) -> Markup {
     let columns = ["sample", "place", "why"].map(str::to_owned);
     html! {
         @if !rows.is_empty() {
-            details { summary { "Rejected samples (" (all.len()) (if all.len() > rows.len() { ", the first listed" } else { "" }) ")" }
+            details.wrap { summary { "Rejected samples (" (all.len()) (if all.len() > rows.len() { ", the first listed" } else { "" }) ")" }
                 (table(&columns, &rows)) }
         }
     }
@@ -157,7 +157,7 @@ pub(crate) fn lineage(report: &Report<'_>) -> Markup {
     let columns = ["artifact", "id (BLAKE3 of its manifest)"].map(str::to_owned);
     html! {
         p { "Artifacts are named by the hash of their content, steps by the hash of all that enters them. Equal hashes, equal bytes." }
-        div.scroll tabindex="0" role="region" aria-label="Artifacts" {
+        div.scroll.wrap tabindex="0" role="region" aria-label="Artifacts" {
             table {
                 thead { tr { @for column in &columns { th scope="col" { (column) } } } }
                 tbody { @for (kind, id) in &report.job.artifacts { tr { th scope="row" { (kind) } td { code { (id) } } } } }

@@ -24,8 +24,8 @@ pub(crate) fn render(report: &Report<'_>) -> Result<Markup, ReportError> {
             div.pair {
                 (charts::figure(&methods(report))?)
                 (curve(report)?)
+                (seeds(report))
             }
-            (seeds(report))
         }
     })
 }
@@ -231,10 +231,8 @@ fn curve(report: &Report<'_>) -> Result<Markup, ReportError> {
         vec![line("validation", Ink::Validation, |epoch| epoch.validation_dice)],
     );
     Ok(html! {
-        div.stack {
-            (charts::figure(&loss)?)
-            @if !dice.lines.is_empty() { (charts::figure(&dice)?) }
-        }
+        (charts::figure(&loss)?)
+        @if !dice.lines.is_empty() { (charts::figure(&dice)?) }
     })
 }
 
@@ -261,9 +259,14 @@ fn seeds(report: &Report<'_>) -> Markup {
     }
     let columns = ["tuned", "Dice", "IoU", "epoch"].map(str::to_owned);
     html! {
-        h2.minor { (count(seeds.rows.len(), "seed")) }
-        p { "The same split and embeddings, tuned once with each seed: the noise of training alone. All else on this page is seed " (seeds.shown) "." }
-        (crate::page::table(&columns, &rows))
+        div.seeds {
+            h2.minor { (count(seeds.rows.len(), "seed")) }
+            p.note {
+                "The same split and embeddings, tuned once with each seed: the noise of training alone. All else on this page is seed "
+                (seeds.shown) "."
+            }
+            (crate::page::table(&columns, &rows))
+        }
     }
 }
 

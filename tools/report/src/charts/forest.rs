@@ -39,7 +39,9 @@ const LONGEST_NARROW: usize = 18;
 
 impl Forest {
     fn row_height(row: &Row) -> i32 {
-        LINE * row.dots.len().max(1) as i32 + GAP
+        // A single dot a row leaves room to breathe.
+        let gap = if row.dots.len() == 1 { 2 * GAP } else { GAP };
+        LINE * row.dots.len().max(1) as i32 + gap
     }
 
     fn names_width(&self, narrow: bool) -> i32 {
@@ -117,7 +119,8 @@ impl Chart for Forest {
             let name = Text::new(short(&row.name, narrow), (0, top + row_height / 2), names);
             area.draw(&name).map_err(failed)?;
             for (index, dot) in row.dots.iter().enumerate() {
-                let y = top + GAP / 2 + LINE * index as i32 + LINE / 2;
+                let gap = row_height - LINE * row.dots.len() as i32;
+                let y = top + gap / 2 + LINE * index as i32 + LINE / 2;
                 let Some(mean) = dot.mean else { continue };
                 if let Some([low, high]) = dot.interval {
                     let style = dot.ink.solid().stroke_width(2);

@@ -1,8 +1,7 @@
 //! Charts as inline SVG, drawn by `plotters`.
 //!
 //! `plotters` knows fixed colours alone. So each [`Ink`] is drawn in a colour that stands for it and becomes a variable of the style
-//! sheet afterwards, and light, dark and print are matters of style. Each chart is drawn twice, for wide and for narrow screens,
-//! because a chart that is merely shrunk has letters nobody can read. Places that have a value get a circle with a `<title>`.
+//! sheet afterwards, and light, dark and print are matters of style. Each chart is drawn for several widths, because a chart that is merely shrunk has letters nobody can read. Places that have a value get a circle with a `<title>`.
 
 mod forest;
 mod plot;
@@ -99,16 +98,17 @@ impl Ink {
 /// How wide and high a chart is, in its own pixels.
 #[derive(Clone, Copy)]
 struct Frame {
+    /// By which the style sheet knows it.
+    class: &'static str,
     width: u32,
     height: u32,
-    narrow: bool,
 }
 
 /// A chart that can be drawn to any size.
 pub(crate) trait Chart {
     /// What it shows: its name for those who cannot see it.
     fn title(&self) -> &str;
-    /// Heights where there is much and little width.
+    /// Heights where there is enough and little width.
     fn heights(&self) -> [u32; 2];
     /// Names and inks of what is in it.
     fn legend(&self) -> Vec<(String, Ink)>;
@@ -131,8 +131,9 @@ pub(crate) struct Spot {
 pub(crate) fn figure(chart: &impl Chart) -> Result<Markup, ReportError> {
     let [wide, narrow] = chart.heights();
     let frames = [
-        Frame { width: 720, height: wide, narrow: false },
-        Frame { width: 380, height: narrow, narrow: true },
+        Frame { class: "wide", width: 1080, height: wide },
+        Frame { class: "medium", width: 540, height: wide },
+        Frame { class: "narrow", width: 340, height: narrow },
     ];
     let drawn: Vec<String> = frames.into_iter().map(|frame| svg(chart, frame)).collect::<Result<_, _>>()?;
     let (columns, rows) = chart.table();
@@ -176,7 +177,7 @@ fn svg(chart: &impl Chart, frame: Frame) -> Result<String, ReportError> {
     let mut text = String::new();
     let spots = {
         let area = SVGBackend::with_string(&mut text, (frame.width, frame.height)).into_drawing_area();
-        let spots = chart.draw(&area, frame.narrow).map_err(cannot)?;
+        let spots = chart.draw(&area, frame.class == "narrow").map_err(cannot)?;
         area.present().map_err(|error| cannot(error.to_string()))?;
         spots
     };
@@ -185,7 +186,7 @@ fn svg(chart: &impl Chart, frame: Frame) -> Result<String, ReportError> {
 
 /// Turns a drawing into a part of the page.
 fn dress(drawing: &str, spots: &[Spot], title: &str, frame: Frame) -> String {
-    let Frame { width, height, narrow } = frame;
+    let Frame { class, width, height } = frame;
     let mut text = drawing.to_owned();
     for ink in Ink::ALL {
         let variable = format!("var(--{})", ink.name());
@@ -196,7 +197,6 @@ fn dress(drawing: &str, spots: &[Spot], title: &str, frame: Frame) -> String {
             .replace(&hex(ink.line()), &variable)
             .replace(&hex(ink.solid()), &variable);
     }
-    let class = if narrow { "narrow" } else { "wide" };
     let mut marks = String::new();
     for Spot { at: (x, y), says } in spots {
         let says = html! { (says) }.into_string();

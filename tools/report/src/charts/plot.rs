@@ -63,7 +63,7 @@ impl Chart for Plot {
     }
 
     fn heights(&self) -> [u32; 2] {
-        if self.square { [480, 360] } else { [330, 280] }
+        if self.square { [460, 340] } else { [320, 270] }
     }
 
     fn legend(&self) -> Vec<(String, Ink)> {
@@ -94,7 +94,7 @@ impl Chart for Plot {
         let [xs, ys] = self.ranges();
         let (x_span, y_span) = (xs.end - xs.start, ys.end - ys.start);
         let mut builder = ChartBuilder::on(area);
-        builder.x_label_area_size(46).y_label_area_size(if narrow { 46 } else { 56 });
+        builder.x_label_area_size(40).y_label_area_size(if narrow { 46 } else { 56 });
         let mut chart = builder.margin(8).build_cartesian_2d(xs.clone(), ys.clone()).map_err(failed)?;
         let whole = |value: &f64| {
             if self.square {
