@@ -8,7 +8,7 @@ use resect_data::checkpoint::{Epoch, SelectedBy, Summary};
 use resect_data::evaluation::{
     self, Calibration, CalibrationBin, ClassMetrics, Comparison, Estimate, Figures, Kept, MaskRow, Method,
     MethodMetrics, Metrics, Paired, PromptKind, Property, SampleRow, Settings, SizeClass, SweepFigures,
-    SweepPoint,
+    SweepPoint, Totals,
 };
 use resect_data::images::{self, Image, pixel_hash};
 use resect_data::targets::{self, Rejected, Split, Target};
