@@ -29,21 +29,23 @@ fn python<A: AsRef<OsStr>>(script: &str, args: &[A]) -> String {
     text(&output.stdout)
 }
 
-/// What `crates/sam/examples/parity.rs` says of a checkpoint. It is built as everything else is, so that dependencies are not built
-/// again with other features.
+/// The program of an example. It is built as everything else is, so that dependencies are not built again with other features.
+fn example(name: &str) -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace()).args(["build", "--release", "--workspace", "--example", name]);
+    let output = cargo.arg("--message-format=json-render-diagnostics").output().expect("cargo starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let programs = built.filter(|message| message["target"]["name"] == name);
+    let mut programs = programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    programs.next().expect("cargo names the program")
+}
+
+/// What `crates/sam/examples/parity.rs` says of a checkpoint.
 fn parity(args: &[&Path]) -> Value {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(workspace()).args(["build", "--release", "--workspace", "--example", "parity"]);
-        let output = cargo.arg("--message-format=json-render-diagnostics").output().expect("cargo starts");
-        assert!(output.status.success(), "{}", stderr(&output));
-        let messages = String::from_utf8(output.stdout).unwrap();
-        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let programs = built.filter(|message| message["target"]["name"] == "parity");
-        let mut programs = programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-        programs.next().expect("cargo names the program")
-    });
+    let program = PROGRAM.get_or_init(|| example("parity"));
     let output = Command::new(program).args(args).output().expect("parity starts");
     assert!(output.status.success(), "{}", stderr(&output));
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -449,4 +451,14 @@ fn predictions_are_those_of_transformers() {
         assert!(output.status.success(), "{case}\n{}", stderr(&output));
     }
     assert!(python("predict_reference.py", &[Path::new("--check"), dir.path()]).ends_with("agree\n"));
+}
+
+/// A report is looked at by a browser: as a person does who sees it, who has no mouse, or who prints it.
+#[test]
+fn a_report_works_in_a_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("report.html");
+    let output = Command::new(example("specimen")).arg(&page).args(["30", "160"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(python("report_browser.py", &[page.as_path()]).ends_with("fine\n"));
 }

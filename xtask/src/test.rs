@@ -8,8 +8,9 @@ use std::process::{Command, ExitCode};
 
 #[derive(Args)]
 pub struct TestArgs {
-    /// Run the tests that compare with Python (PyTorch, transformers, segment-anything, MONAI, Pillow, pyarrow, TensorBoard) and those
-    /// of the kernels for GPUs (on Vulkan, of which Mesa has a driver for the CPU), instead of the rest.
+    /// Run the tests that compare with Python (PyTorch, transformers, segment-anything, MONAI, Pillow, pyarrow, TensorBoard), those
+    /// of the kernels for GPUs (on Vulkan, of which Mesa has a driver for the CPU) and that of the report in Chromium, instead of
+    /// the rest.
     #[arg(long)]
     interop: bool,
     /// Only tests whose name contains this.
@@ -30,18 +31,30 @@ pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Names that Chromium goes by; `tests/reference/report_browser.py` has the same.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
 /// The Python with the reference implementations: `RESECT_PYTHON`, or the workspace's virtual environment.
 fn python() -> anyhow::Result<PathBuf> {
     let python = std::env::var_os("RESECT_PYTHON")
         .map_or_else(|| workspace::root().join(".venv/bin/python"), PathBuf::from);
     let modules = "torch, torchvision, transformers, segment_anything, monai, pyarrow, pycocotools, PIL, numpy, scipy, \
-                   tensorboard";
+                   tensorboard, playwright";
     let works = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     ensure!(
         works.as_ref().is_ok_and(|output| output.status.success()),
         "{} cannot import {modules}; run\n  python3 -m venv .venv\n  .venv/bin/pip install -r tests/requirements.txt\n\
          or set RESECT_PYTHON to a Python that has them",
         python.display()
+    );
+    let browser = BROWSERS.iter().any(|name| {
+        let works = Command::new(name).arg("--version").output();
+        works.is_ok_and(|output| output.status.success())
+    });
+    ensure!(
+        browser || std::env::var_os("RESECT_CHROMIUM").is_some(),
+        "there is no {}; install one (Debian: apt-get install chromium), or set RESECT_CHROMIUM to its program",
+        BROWSERS.join(", ")
     );
     Ok(python)
 }

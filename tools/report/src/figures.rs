@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use resect_data::evaluation::{
-    ClassMetrics, Estimate, Figures, Method, Paired, PromptKind, Property, SweepPoint, Totals,
+    Calibration, ClassMetrics, Estimate, Figures, Method, Paired, PromptKind, Property, SweepPoint, Totals,
 };
 
 use crate::charts::{self, Dot, Forest, Ink, Line, Place, Plot, Row};
@@ -304,22 +304,28 @@ pub(crate) fn calibration(report: &Report<'_>) -> Result<Markup, ReportError> {
         marked: None,
         square: true,
     };
-    let columns = ["decoder", "bias", "mean abs. error", "calibration error", "correlation", "targets"]
-        .map(str::to_owned);
-    let rows: Vec<Vec<String>> = known
-        .iter()
-        .map(|(method, of)| {
-            let (bias, mae) = (signed(of.bias), figure(of.mean_absolute_error));
-            let (ece, correlation) = (figure(of.expected_calibration_error), figure(of.correlation));
-            vec![name(*method).into(), bias, mae, ece, correlation, of.targets.to_string()]
-        })
-        .collect();
+    let mut columns = vec![String::new()];
+    columns.extend(known.iter().map(|(method, _)| name(*method).to_owned()));
+    let measure = |words: &str, value: &dyn Fn(&Calibration) -> String| {
+        let mut row = vec![words.to_owned()];
+        row.extend(known.iter().map(|(_, of)| value(of)));
+        row
+    };
+    let rows = [
+        measure("bias (predicted less true)", &|of| signed(of.bias)),
+        measure("mean absolute error", &|of| figure(of.mean_absolute_error)),
+        measure("expected calibration error", &|of| figure(of.expected_calibration_error)),
+        measure("correlation", &|of| figure(of.correlation)),
+        measure("targets", &|of| of.targets.to_string()),
+    ];
     Ok(html! {
         p {
             "SAM predicts the IoU of its own mask. On the diagonal that can be believed; below it the model thinks too well of itself. Tuning on \
              single masks gives the head that predicts it no gradient, so after tuning it rates masks of a decoder it does not know."
         }
-        (charts::figure(&plot)?)
-        (table(&columns, &rows))
+        div.pair {
+            (charts::figure(&plot)?)
+            (table(&columns, &rows))
+        }
     })
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test that includes this uses a part of it")]
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use resect_data::checkpoint::{Epoch, SelectedBy, Summary};
@@ -94,11 +95,13 @@ fn draw(folders: &Folders, recipe: &Recipe) -> Vec<Drawn> {
     };
     let mut images = images::Writer::new(&folders.images, width + 64);
     let mut writer = targets::Writer::create(&folders.targets, 64).unwrap();
-    let mut drawn = Vec::new();
+    let (mut drawn, mut scenes) = (Vec::new(), HashMap::new());
     for (index, split) in splits.iter().enumerate() {
         // What leaks is the first validation image, once more.
         let leaked = recipe.leak && index == recipe.train + recipe.validation;
-        let scene = scene(&params, if leaked { recipe.train } else { index });
+        // Under noise nobody sees the scene, and drawing one takes time.
+        let number = if leaked { recipe.train } else { index % if recipe.noise { 4 } else { usize::MAX } };
+        let scene = scenes.entry(number).or_insert_with(|| scene(&params, number));
         let size = Size::new(scene.image.height(), scene.image.width());
         let planes = (0..3).flat_map(|channel| scene.image.pixels().map(move |pixel| pixel.0[channel]));
         let mut pixels: Vec<u8> = planes.collect();
@@ -282,8 +285,8 @@ fn evaluate(dir: &Path, recipe: &Recipe, drawn: &[Drawn]) {
         for (number, one) in tested.iter().enumerate() {
             let hard = 0.5 + (number * 37 % 11) as f64 / 11.0;
             let error = match method {
-                Method::Box => 0.16,
-                Method::Ellipse => 0.12,
+                Method::Box => 0.3,
+                Method::Ellipse => 0.25,
                 Method::Otsu => 0.3,
                 // Some of random weights' masks are speckle.
                 Method::Untuned if number % 5 == 4 => 1.0,
