@@ -19,6 +19,7 @@ mod pipeline;
 mod plan;
 mod predict;
 mod program;
+mod report;
 mod run;
 mod select;
 mod show;
@@ -57,6 +58,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Predict masks for images from boxes, points or masks.
     Predict(predict::PredictArgs),
+    /// Write one HTML file that shows a tuned checkpoint: figures, curves, a gallery, the recipe, every hash.
+    Report(report::ReportArgs),
     /// Say what differs between two artifacts, and by how much: exit code 0 equal, 1 different, 2 not comparable.
     Diff(diff::DiffArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Command::Why(args) => why::main(&args),
         Command::Export(args) => export::main(&args),
         Command::Predict(args) => predict::main(&args),
+        Command::Report(args) => report::main(&args),
         Command::Diff(args) => diff::main(&args),
         Command::Test(args) => test::main(&args),
     };

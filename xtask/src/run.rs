@@ -6,7 +6,7 @@ use crate::plan::{Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
 use crate::show::{self, Screen};
 use crate::spread::Spread;
-use crate::{PipelineArgs, interrupt};
+use crate::{PipelineArgs, interrupt, workspace};
 use anyhow::Context;
 use clap::Args;
 use resect_artifact::{Accepted, Action, Lock, Outputs};
@@ -106,6 +106,13 @@ struct Record<'a> {
     run: &'a str,
     pipeline: PathBuf,
     settings: &'a crate::pipeline::Pipeline,
+    /// What `--set` and `--device` changed. (since 1.4)
+    set: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    /// The checkout whose stages ran; absent where none did. (since 1.4)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkout: Option<serde_json::Value>,
     started: String,
     seconds: f64,
     sources: &'a [Outcome],
@@ -171,11 +178,17 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let sources: Vec<Outcome> = sources.into_iter().map(|(_, outcome)| outcome).collect();
     let stages: Vec<Outcome> = stages.into_iter().map(|(_, outcome)| outcome).collect();
     let spread = Spread::of(&stages, &plan.store)?;
+    // Asking git takes longer than a run in which nothing changed, and tells nothing of it.
+    let ran = stages.iter().any(|stage| stage.status == Status::Ran);
+    let checkout = if ran { workspace::commit() } else { None };
     let record = Record {
-        format: "resect-run/1.3",
+        format: "resect-run/1.4",
         run: &run,
         pipeline: plan.pipeline.path.clone(),
         settings: &plan.pipeline,
+        set: &args.pipeline.set,
+        device: args.pipeline.device.map(|device| device.to_string()),
+        checkout: checkout.map(|(commit, changed)| json!({ "commit": commit, "changed": changed })),
         started: started.0.to_string(),
         seconds: started.1.elapsed().as_secs_f64(),
         sources: &sources,

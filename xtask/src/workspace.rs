@@ -39,3 +39,12 @@ pub fn display(path: &std::path::Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
+
+/// The commit of the checkout the workspace lies in, and whether files were changed since; none where git does not tell.
+pub fn commit() -> Option<(String, bool)> {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(root()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    Some((git(&["rev-parse", "--verify", "HEAD"])?, !git(&["status", "--porcelain"])?.is_empty()))
+}

@@ -11,6 +11,7 @@
 mod boxes;
 mod interior;
 mod mask;
+mod outline;
 mod rle;
 mod upscale;
 mod view;

@@ -10,8 +10,6 @@
 //!   part connected by sides. COCO's polygons have no holes: holes are filled, and `area` is that of the polygons. A mask without
 //!   pixels has no polygon and is left out; ids are those of the other file.
 
-mod polygon;
-
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -89,8 +87,8 @@ impl Coco {
         let runs = json!({ "size": [height, width], "counts": of.mask.to_rle() });
         let runs = annotation(runs, of.mask.area());
         let polygons = tight.is_some().then(|| {
-            let filled = polygon::filled(of.mask);
-            annotation(json!(polygon::outlines(&filled)), filled.area())
+            let filled = of.mask.filled();
+            annotation(json!(filled.outlines()), filled.area())
         });
         let [rle_file, polygon_file] = self.files(out)?;
         rle_file.push(&runs)?;

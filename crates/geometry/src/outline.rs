@@ -1,9 +1,22 @@
 //! Outlines of a mask along the edges of its pixels.
 
-use resect_geometry::{Mask, Size};
+use crate::{Mask, Size};
 
-/// The mask with its holes filled: background that no path leads out of, diagonal steps included.
-pub(crate) fn filled(mask: &Mask) -> Mask {
+impl Mask {
+    /// The mask with its holes filled: background that no path leads out of, diagonal steps included.
+    pub fn filled(&self) -> Mask {
+        filled(self)
+    }
+
+    /// Its outlines, as `[x0, y0, x1, y1, ...]`, corners alone: clockwise around each part connected by sides, counter-clockwise
+    /// around each of their holes. Pixel (x, y) covers the square from (x, y) to (x + 1, y + 1), so the areas enclosed, holes
+    /// taken away, add up to the mask's.
+    pub fn outlines(&self) -> Vec<Vec<u32>> {
+        outlines(self)
+    }
+}
+
+fn filled(mask: &Mask) -> Mask {
     let Size { height, width } = mask.size();
     let (w, h) = (i64::from(width), i64::from(height));
     let index = |x: i64, y: i64| (y * w + x) as usize;
@@ -24,9 +37,7 @@ pub(crate) fn filled(mask: &Mask) -> Mask {
 /// Steps along the edges: right, down, left, up, as (x, y).
 const STEPS: [(i64, i64); 4] = [(1, 0), (0, 1), (-1, 0), (0, -1)];
 
-/// The outlines of a mask without holes, as `[x0, y0, x1, y1, ...]`, clockwise, corners alone. Pixel (x, y) covers the square
-/// from (x, y) to (x + 1, y + 1), so the areas enclosed add up to the mask's. Each part connected by sides has one outline.
-pub(crate) fn outlines(mask: &Mask) -> Vec<Vec<u32>> {
+fn outlines(mask: &Mask) -> Vec<Vec<u32>> {
     let Size { height, width } = mask.size();
     let (w, h) = (i64::from(width), i64::from(height));
     let inside = |x: i64, y: i64| (0..w).contains(&x) && (0..h).contains(&y) && mask.get(x as u32, y as u32);
@@ -109,6 +120,13 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_has_an_outline_of_its_own() {
+        let ring = mask(&["####", "#..#", "####"]);
+        let areas: Vec<i64> = outlines(&ring).iter().map(|outline| twice_area(outline)).collect();
+        assert_eq!(areas, [24, -4]);
+    }
+
+    #[test]
     fn areas_add_up_to_the_masks_whatever_its_form() {
         let mut state = 12345u32;
         for round in 0..60 {
@@ -118,10 +136,16 @@ mod tests {
                 state >> 30 != 0
             });
             let filled = filled(&mask);
-            let outlines = outlines(&filled);
-            assert!(outlines.iter().all(|outline| outline.len() >= 8 && twice_area(outline) > 0));
-            let twice: i64 = outlines.iter().map(|outline| twice_area(outline)).sum();
-            assert_eq!(twice, 2 * filled.area() as i64, "{round}");
+            assert!(
+                outlines(&filled).iter().all(|outline| twice_area(outline) > 0),
+                "{round}: none is a hole"
+            );
+            for mask in [mask, filled] {
+                let outlines = outlines(&mask);
+                assert!(outlines.iter().all(|outline| outline.len() >= 8));
+                let twice: i64 = outlines.iter().map(|outline| twice_area(outline)).sum();
+                assert_eq!(twice, 2 * mask.area() as i64, "{round}");
+            }
         }
     }
 }

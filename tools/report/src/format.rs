@@ -1,0 +1,93 @@
+//! Numbers as a reader wants them.
+
+/// Three decimals; a dash where there is none.
+pub(crate) fn figure(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), |value| minus(format!("{value:.3}")))
+}
+
+/// As many decimals as a metric deserves: pixels one, shares three.
+pub(crate) fn metric(name: &str, value: Option<f64>) -> String {
+    match (name, value) {
+        ("hd95", Some(value)) => minus(format!("{value:.1}")),
+        _ => figure(value),
+    }
+}
+
+/// With its sign.
+pub(crate) fn signed(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), |value| minus(format!("{value:+.3}")))
+}
+
+/// "0.812 to 0.934".
+pub(crate) fn interval(interval: Option<[f64; 2]>) -> String {
+    interval
+        .map_or_else(|| "–".into(), |[low, high]| format!("{} to {}", figure(Some(low)), figure(Some(high))))
+}
+
+/// "p = 0.012", "p < 0.001", which no line is broken in.
+pub(crate) fn p_value(p: f64) -> String {
+    if p < 0.001 { "p\u{a0}<\u{a0}0.001".into() } else { format!("p\u{a0}=\u{a0}{p:.3}") }
+}
+
+/// The typographic minus, which is as wide as the plus; a negative zero has none.
+fn minus(text: String) -> String {
+    let zero = text.chars().all(|c| "+-0.".contains(c));
+    if zero { text.trim_start_matches(['+', '-']).to_owned() } else { text.replace('-', "−") }
+}
+
+/// "1 target", "2 targets".
+pub(crate) fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+/// "7.2 s", "3 min 20 s", "2 h 5 min".
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// "1.4 GiB".
+pub(crate) fn memory(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
+/// "2026-11-26 11:47 UTC" of "2026-11-26T11:47:12.123Z".
+pub(crate) fn moment(rfc3339: &str) -> String {
+    match (rfc3339.get(..10), rfc3339.get(11..16)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        _ => rfc3339.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(figure(Some(0.81249)), "0.812");
+        assert_eq!(figure(None), "–");
+        assert_eq!((signed(Some(0.0731)), signed(Some(-0.02))), ("+0.073".into(), "−0.020".into()));
+        assert_eq!((signed(Some(-0.0001)), signed(Some(0.0))), ("0.000".into(), "0.000".into()));
+        assert_eq!(
+            (p_value(0.0004), p_value(0.04)),
+            ("p\u{a0}<\u{a0}0.001".into(), "p\u{a0}=\u{a0}0.040".into())
+        );
+        assert_eq!(interval(Some([0.5, 0.25])), "0.500 to 0.250");
+        assert_eq!(
+            (duration(7.25), duration(200.0), duration(7500.0)),
+            ("7.2 s".into(), "3 min 20 s".into(), "2 h 5 min".into())
+        );
+        assert_eq!((memory(300 << 20), memory(3 << 29)), ("300 MiB".into(), "1.5 GiB".into()));
+        assert_eq!(
+            (moment("2026-11-26T11:47:12.1Z"), moment("é")),
+            ("2026-11-26 11:47 UTC".into(), "é".into())
+        );
+        assert_eq!((count(1, "target"), count(0, "image")), ("1 target".into(), "0 images".into()));
+    }
+}

@@ -1,0 +1,394 @@
+//! `cargo xtask report`: a tuned checkpoint as one HTML file that opens from disk.
+//!
+//! What stands in the store's records is collected here, as a [`Job`]; the program `resect-report` reads the artifacts and draws.
+//! `tools/report` says how.
+
+use crate::lineage::Lineage;
+use crate::subject::Subject;
+use crate::{export, program, show, workspace};
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use resect_artifact::{Action, ArtifactId, Store};
+use resect_report_job::{
+    FORMAT, Folders, Job, Reproduce, Run, Section, SeedRow, Seeds, Source, Stage, Written,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// What to report: a run, or the first digits of a checkpoint's id [default: what the pipeline gave last].
+    #[arg(value_name = "RUN|ARTIFACT")]
+    what: Option<String>,
+    /// The file to write; an earlier one is replaced.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    out: PathBuf,
+    /// The report's title [default: the base and the data it was tuned on].
+    #[arg(long)]
+    title: Option<String>,
+    /// The pipeline file [default: pipeline.toml at the top of the workspace].
+    #[arg(long, value_name = "FILE")]
+    pipeline: Option<PathBuf>,
+    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
+    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
+    store: Option<PathBuf>,
+    /// Run the programs in this folder instead of building them.
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Print one JSON object on standard output instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
+    let store = Store::open(&std::path::absolute(root)?)?;
+    let out = std::path::absolute(&args.out)?;
+    ensure!(!out.is_dir(), "--out: {} is a folder; name the file to write", args.out.display());
+    let subject = Subject::find(args.what.as_deref(), &store, args.pipeline.as_deref())?;
+    let lineage = Lineage::of(&subject, &store)?;
+    let job = job(args, &subject, &lineage, &store, &out)?;
+    let program = program::tool("report", args.bin_dir.as_deref(), false)?;
+    if let Some(parent) = out.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    let mut answer: Option<Written> = None;
+    let status =
+        program::run_tool(&program, &job, 0, |line| answer = Some(line), |line| eprintln!("{line}"))?;
+    let written = answer
+        .with_context(|| format!("{} ended without a word ({status})", workspace::display(&program)))?;
+    let shown = workspace::display(&out);
+    if args.json {
+        let object = json!({
+            "format": "resect-report/1.0",
+            "file": shown,
+            "bytes": written.bytes,
+            "shown": written.shown,
+            "targets": written.targets,
+            "checkpoint": lineage.checkpoint_id,
+            "evaluation": lineage.ids().get("evaluation"),
+        });
+        show::print(serde_json::to_string_pretty(&object)?);
+    } else {
+        let (megabytes, targets) = (written.bytes as f64 / 1e6, written.targets);
+        let gallery = if written.shown < targets {
+            format!("the {} worst of {targets} targets", written.shown)
+        } else {
+            format!("{targets} targets")
+        };
+        show::print(format_args!("{shown}: {}, {gallery}, {megabytes:.1} MB", subject.describe()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn job(
+    args: &ReportArgs,
+    subject: &Subject,
+    lineage: &Lineage,
+    store: &Store,
+    out: &Path,
+) -> anyhow::Result<Job> {
+    let Some(tuned) = &subject.tuned else {
+        bail!("{} has no figures to report; name a run or a tuned checkpoint", subject.describe())
+    };
+    let evaluation = lineage.evaluation.as_ref().with_context(|| {
+        let id = tuned.id.short();
+        format!("no evaluation of checkpoint {id} is in the store; `cargo xtask run` makes one")
+    })?;
+    let mut ids = lineage.ids();
+    if let Some(dataset) = dataset_id(lineage) {
+        ids.insert("dataset".into(), dataset);
+    }
+    // Settings and the command are those of the run that was named, else of the one that gave the figures.
+    let named = args.what.as_deref().and_then(|name| store.run(name));
+    let run = named.or_else(|| store.run(&evaluation.run)).or_else(|| store.run(&tuned.action.run));
+    let run = run.unwrap_or_default();
+    let (dataset, base) = (
+        source(&lineage.dataset, provenance(&run, "dataset"), dataset_name(&lineage.dataset)),
+        source(&lineage.base, provenance(&run, "base"), base_name(&lineage.base)),
+    );
+    let mut stages = sources(lineage, store);
+    stages.extend(lineage.stages().map(|action| stage(action, &run)));
+    Ok(Job {
+        format: FORMAT.into(),
+        out: out.into(),
+        title: args.title.clone().unwrap_or_else(|| format!("{} tuned on {}", base.name, dataset.name)),
+        folders: folders(&ids, store)?,
+        dataset,
+        base,
+        run: run_of(&run),
+        settings: sections(&run["settings"]),
+        seeds: seeds(&run, &tuned.id, store),
+        stages,
+        artifacts: ids.iter().map(|(kind, id)| (kind.clone(), id.to_string())).collect(),
+        reproduce: reproduce(&run, lineage),
+    })
+}
+
+/// The folders of what a report reads, each of them sound.
+fn folders(ids: &BTreeMap<String, ArtifactId>, store: &Store) -> anyhow::Result<Folders> {
+    let folder = |kind: &str| {
+        let id = ids.get(kind).with_context(|| {
+            format!("no record names the {kind} behind the checkpoint; `cargo xtask run` makes them anew")
+        })?;
+        store.check(kind, id).map_err(anyhow::Error::msg)?;
+        anyhow::Ok(store.path(kind, id))
+    };
+    Ok(Folders {
+        evaluation: folder("evaluation")?,
+        checkpoint: folder("checkpoint")?,
+        targets: folder("targets")?,
+        images: folder("images")?,
+    })
+}
+
+fn dataset_id(lineage: &Lineage) -> Option<ArtifactId> {
+    let id = lineage.ingest.as_ref()?.document["inputs"]["dataset"].as_str()?;
+    id.to_owned().try_into().ok()
+}
+
+/// How dataset and base came into the store.
+fn sources(lineage: &Lineage, store: &Store) -> Vec<Stage> {
+    let made = |step: &str, id: Option<ArtifactId>| {
+        let id = id?;
+        let mut actions = store.actions(step).into_iter();
+        actions.find(|action| action.outputs.get(step) == Some(&id))
+    };
+    let steps = [("dataset", dataset_id(lineage)), ("base", lineage.base_id.clone())];
+    let actions = steps.into_iter().filter_map(|(step, id)| made(step, id));
+    actions.map(|action| stage(&action, &store.run(&action.run).unwrap_or_default())).collect()
+}
+
+fn stage(action: &Action, run: &Value) -> Stage {
+    let text = |field: &str| action.document[field].as_str().map(str::to_owned);
+    let inputs = action.document["inputs"].as_object().into_iter().flatten();
+    Stage {
+        name: action.stage.clone(),
+        key: action.key.to_string(),
+        code: text("code"),
+        numeric: text("numeric"),
+        inputs: inputs.map(|(kind, id)| (kind.clone(), plain(id))).collect(),
+        outputs: action.outputs.iter().map(|(kind, id)| (kind.clone(), id.to_string())).collect(),
+        run: action.run.clone(),
+        finished: action.finished.clone(),
+        seconds: action.seconds,
+        peak_memory: action.peak_memory,
+        provenance: words(&provenance(run, &action.stage)),
+        accepted: action.accepted.as_ref().map(|accepted| accepted.reason.clone()),
+    }
+}
+
+/// What a run's record says of where a step ran, or where its files came from.
+fn provenance(run: &Value, step: &str) -> Value {
+    let steps = ["sources", "stages"].into_iter().filter_map(|part| run[part].as_array()).flatten();
+    let mut of_step = steps.filter(|outcome| outcome["name"] == step).map(|outcome| &outcome["provenance"]);
+    of_step.find(|provenance| provenance.is_object()).cloned().unwrap_or_default()
+}
+
+/// A JSON value as a pipeline file would have it; text stands for itself.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The fields of an object as text, nested ones with their path.
+fn words(value: &Value) -> Vec<(String, String)> {
+    let fields = value.as_object().into_iter().flatten();
+    let flat = fields.flat_map(|(name, value)| match value {
+        Value::Object(_) => {
+            words(value).into_iter().map(|(inner, value)| (format!("{name}.{inner}"), value)).collect()
+        }
+        value => vec![(name.clone(), plain(value))],
+    });
+    flat.collect()
+}
+
+fn source(settings: &Value, provenance: Value, name: String) -> Source {
+    let kind = settings["kind"].as_str().unwrap_or("not recorded");
+    let mut details = vec![("kind".to_owned(), kind.to_owned())];
+    let wanted = |name: &str| !matches!(name, "hub" | "repository");
+    details.extend(words(&provenance).into_iter().filter(|(name, _)| wanted(name)));
+    Source { name, made_up: matches!(kind, "phantom" | "random"), details }
+}
+
+fn dataset_name(settings: &Value) -> String {
+    match settings["kind"].as_str() {
+        Some("phantom") => "Resect phantoms".into(),
+        Some(_) => source_name(settings),
+        None => "data of which no record is left".into(),
+    }
+}
+
+fn base_name(settings: &Value) -> String {
+    match settings["kind"].as_str() {
+        Some("random") => format!("SAM {} (random weights)", settings["size"].as_str().unwrap_or("")),
+        Some(_) => source_name(settings),
+        None => "a base of which no record is left".into(),
+    }
+}
+
+/// The repository on the Hub; of local files only the last part of the path is told.
+fn source_name(settings: &Value) -> String {
+    let of_path = |path: &str| path.split(['/', '\\']).rfind(|part| !part.is_empty()).map(str::to_owned);
+    let repository = settings["repository"].as_str().map(str::to_owned);
+    repository.or_else(|| of_path(settings["path"].as_str()?)).unwrap_or_else(|| "local files".into())
+}
+
+fn run_of(run: &Value) -> Option<Run> {
+    let (name, started) = (run["run"].as_str()?.into(), run["started"].as_str()?.into());
+    Some(Run { name, started, seconds: run["seconds"].as_f64().unwrap_or_default() })
+}
+
+/// Every setting, by section, as a pipeline file would have it.
+fn sections(settings: &Value) -> Vec<Section> {
+    let order = [
+        "dataset",
+        "checkpoint",
+        "mask",
+        "split",
+        "ingest",
+        "embed",
+        "train",
+        "evaluate",
+        "device",
+        "runtime",
+    ];
+    let section = |name: &str| {
+        let fields = settings[name].as_object()?;
+        let values = fields.iter().map(|(name, value)| (name.clone(), value.to_string()));
+        let mut values: Vec<_> = values.collect();
+        // `train.seeds` stands in the place of `train.seed`.
+        if let (true, Some(seeds)) = (name == "train", settings.get("seeds")) {
+            values.retain(|(name, _)| name != "seed");
+            values.push(("seeds".into(), seeds.to_string()));
+        }
+        Some(Section { name: name.into(), values })
+    };
+    order.into_iter().filter_map(section).collect()
+}
+
+/// The figures of each seed of a run, from their evaluations; none where there was one seed.
+fn seeds(run: &Value, shown: &ArtifactId, store: &Store) -> Option<Seeds> {
+    let stages = run["stages"].as_array()?;
+    let of = |name: &'static str, kind: &'static str| {
+        stages.iter().filter(move |stage| stage["name"] == name).filter_map(move |stage| {
+            Some((stage["seed"].as_u64()?, stage["artifacts"][kind].as_str()?.to_owned()))
+        })
+    };
+    let rows = of("evaluate", "evaluation").filter_map(|(seed, id)| {
+        let path = store.path("evaluation", &id.try_into().ok()?).join("metrics.json");
+        let metrics: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let tuned = metrics["methods"].as_array()?.iter().find(|row| row["method"] == "tuned")?;
+        let figures = &tuned["all"]["original"];
+        let epoch = metrics["checkpoint"]["epoch"].as_u64().and_then(|epoch| epoch.try_into().ok());
+        Some(SeedRow {
+            seed,
+            epoch,
+            dice: figures["dice"]["mean"].as_f64(),
+            iou: figures["iou"]["mean"].as_f64(),
+        })
+    });
+    let rows: Vec<SeedRow> = rows.collect();
+    let shown = of("train", "checkpoint").find(|(_, id)| id == shown.as_str())?.0;
+    (rows.len() > 1).then_some(Seeds { shown, rows })
+}
+
+/// The command of a run, and what it needs beside itself.
+fn reproduce(run: &Value, lineage: &Lineage) -> Reproduce {
+    let mut command = "cargo xtask run".to_owned();
+    let mut add = |flag: &str, value: &str| command += &format!(" {flag} {}", export::quoted(value));
+    if let Some(path) = run["pipeline"].as_str() {
+        let path = Path::new(path);
+        let shown = path.strip_prefix(workspace::root()).unwrap_or(path);
+        if shown != Path::new("pipeline.toml") {
+            add("--pipeline", &shown.to_string_lossy());
+        }
+    }
+    let sets = run["set"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    sets.for_each(|set| add("--set", set));
+    if let Some(device) = run["device"].as_str() {
+        add("--device", device);
+    }
+    let mut caveats = Vec::new();
+    if !run.is_object() {
+        caveats.push(
+            "The record of the run is gone: which pipeline file and which --set it had is not known."
+                .to_owned(),
+        );
+    } else if run.get("set").is_none() {
+        caveats.push(
+            "The run is one of an earlier version, which did not record --set; compare the settings above."
+                .to_owned(),
+        );
+    }
+    let computed = |action: &Action| action.document["numeric"].as_str().map(str::to_owned);
+    let numeric: std::collections::BTreeSet<String> = lineage.stages().filter_map(computed).collect();
+    if !numeric.is_empty() {
+        let classes = numeric.into_iter().collect::<Vec<_>>().join("; ");
+        caveats.push(format!("Bytes are the same where arithmetic is: {classes}."));
+    }
+    if ["folder", "parquet"]
+        .iter()
+        .any(|kind| lineage.dataset["kind"] == *kind || lineage.base["kind"] == *kind)
+    {
+        caveats.push("Data or weights are local files: their hashes are below.".into());
+    }
+    let checkout = &run["checkout"];
+    Reproduce {
+        command,
+        commit: checkout["commit"].as_str().map(str::to_owned),
+        dirty: checkout["changed"].as_bool().unwrap_or_default(),
+        caveats,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_that_of_the_run() {
+        let pipeline = workspace::root().join("pipelines/my file.toml");
+        let run = json!({
+            "pipeline": pipeline, "set": ["train.epochs=3", "train.seeds=[0,1]"], "device": "cuda:1",
+            "checkout": { "commit": "abc", "changed": true },
+        });
+        let told = reproduce(&run, &Lineage::default());
+        assert_eq!(
+            told.command,
+            "cargo xtask run --pipeline 'pipelines/my file.toml' --set 'train.epochs=3' --set 'train.seeds=[0,1]' --device \
+             'cuda:1'"
+        );
+        assert_eq!((told.commit.as_deref(), told.dirty, told.caveats.len()), (Some("abc"), true, 0));
+        let default = json!({ "pipeline": workspace::root().join("pipeline.toml"), "set": [] });
+        assert_eq!(reproduce(&default, &Lineage::default()).command, "cargo xtask run");
+        assert_eq!(reproduce(&Value::Null, &Lineage::default()).caveats.len(), 1);
+    }
+
+    #[test]
+    fn settings_stand_in_the_files_order_with_the_files_words() {
+        let settings = json!({
+            "train": { "epochs": 3, "seed": 0, "loss": "dice-ce" }, "dataset": { "kind": "phantom" }, "seeds": [4, 5],
+        });
+        let sections = sections(&settings);
+        assert_eq!(
+            sections.iter().map(|section| section.name.as_str()).collect::<Vec<_>>(),
+            ["dataset", "train"]
+        );
+        let of_train = &sections[1].values;
+        assert!(of_train.contains(&("loss".into(), "\"dice-ce\"".into())));
+        assert!(of_train.contains(&("seeds".into(), "[4,5]".into())));
+        assert!(!of_train.iter().any(|(name, _)| name == "seed"));
+    }
+
+    #[test]
+    fn names_tell_no_path() {
+        assert_eq!(dataset_name(&json!({ "kind": "folder", "path": "/home/me/polyps/" })), "polyps");
+        assert_eq!(
+            base_name(&json!({ "kind": "hub", "repository": "facebook/sam-vit-base" })),
+            "facebook/sam-vit-base"
+        );
+        assert_eq!(base_name(&Value::Null), "a base of which no record is left");
+    }
+}
