@@ -12,10 +12,10 @@ use image::{Rgb, RgbImage};
 use resect_checkpoint::{Activation, Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::Epoch;
 use resect_data::embeddings::Embeddings;
+use resect_data::evaluation::Metrics;
 use resect_data::images::Images;
 use resect_data::{read_json, table};
 use resect_device::Device;
-use resect_evaluate::Metrics;
 use resect_geometry::View;
 use resect_params::{EmbedParams, EvaluateParams, Runtime, TrainParams};
 use resect_prompts::Prompt;
@@ -294,7 +294,7 @@ impl Stages {
     /// The mean Dice of each method on the test part.
     fn dice(&self, out: &Out) -> Vec<f32> {
         let metrics: Metrics = read_json(&out.evaluation.join("metrics.json")).unwrap();
-        metrics.methods.iter().map(|method| method.all.dice.unwrap() as f32).collect()
+        metrics.methods.iter().map(|method| method.all.original.dice.mean.unwrap() as f32).collect()
     }
 }
 

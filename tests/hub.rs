@@ -790,7 +790,7 @@ fn the_published_recipe_runs_from_the_hub() {
     assert_eq!((embeddings.len(), embeddings.shape()), (4, [256, 64, 64]));
     let metrics = fs::read(project.artifact(&run, "evaluation").join("metrics.json")).unwrap();
     let metrics: Value = serde_json::from_slice(&metrics).unwrap();
-    assert_eq!(metrics["samples"], 2, "{metrics}");
+    assert_eq!(metrics["targets"], 2, "{metrics}");
     let notes = run.notes("train").join("\n");
     for part in ["89.7 M", "6.2 K", "4.06 M", "93.7 M"] {
         assert!(notes.contains(part), "{part} is not in\n{notes}");

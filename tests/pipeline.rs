@@ -213,7 +213,9 @@ fn several_seeds_share_all_but_training() {
             let metrics: serde_json::Value =
                 serde_json::from_slice(&fs::read(path.join("metrics.json")).unwrap()).unwrap();
             let methods = metrics["methods"].as_array().unwrap();
-            methods.iter().find(|row| row["method"] == "tuned").unwrap()["all"]["dice"].as_f64().unwrap()
+            methods.iter().find(|row| row["method"] == "tuned").unwrap()["all"]["original"]["dice"]["mean"]
+                .as_f64()
+                .unwrap()
         })
         .collect();
     let spread = &first.json()["spread"];

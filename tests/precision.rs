@@ -16,7 +16,7 @@ fn tuned_dice(project: &Project, run: &Run) -> f64 {
     let metrics: Value = serde_json::from_slice(&metrics).unwrap();
     let methods = metrics["methods"].as_array().expect("methods");
     let tuned = methods.iter().find(|method| method["method"] == "tuned").expect("a row of the tuned model");
-    tuned["all"]["dice"].as_f64().expect("a Dice")
+    tuned["all"]["original"]["dice"]["mean"].as_f64().expect("a Dice")
 }
 
 #[test]

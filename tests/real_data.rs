@@ -11,7 +11,7 @@ fn a_few_real_images_pass_the_whole_pipeline() {
     assert_eq!(run.with_status("ran"), ["ingest", "embed", "train", "evaluate"]);
     let metrics = std::fs::read(project.artifact(&run, "evaluation").join("metrics.json")).unwrap();
     let metrics: serde_json::Value = serde_json::from_slice(&metrics).unwrap();
-    assert_eq!(metrics["samples"], 12, "{metrics}");
+    assert_eq!(metrics["targets"], 12, "{metrics}");
     let second = project.run(&["--set", &path, "--set", "ingest.limit=12", "--set", "train.epochs=2"]);
     assert_eq!(second.with_status("reused").len(), 4);
 }

@@ -93,7 +93,7 @@ impl Card<'_> {
                 yaml(&name)
             );
             for (metric, label) in [("dice", "Dice"), ("iou", "IoU")] {
-                let Some(value) = own.all[metric].as_f64() else { continue };
+                let Some(value) = own.mean("original", metric) else { continue };
                 let _ = writeln!(
                     out,
                     "    - type: {metric}\n      name: \"{label} at original resolution\"\n      value: {value:.4}"
@@ -198,27 +198,42 @@ impl Card<'_> {
         let mut out = format!(
             "On the test part ({} targets on {} images), means over targets. Each is prompted with the tight box around its \
              *ground truth*: compare with other prompted methods only.\n\n\
-             | masks of | Dice | IoU | Dice, small | medium | large | Dice, low-res grid |\n|---|--:|--:|--:|--:|--:|--:|\n",
-            metrics["samples"], metrics["images"]
+             | masks of | Dice (95 % interval) | IoU | HD95 | NSD | Dice, small | medium | large | low-res grid |\n\
+             |---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+            metrics["targets"], metrics["images"]
         );
-        let figure = |value: &Value| value.as_f64().map_or_else(|| "–".into(), |value| format!("{value:.4}"));
+        let figure = |value: Option<f64>, digits| {
+            value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
+        };
         for row in &rows {
-            let cells = [&row.all["dice"], &row.all["iou"]].into_iter();
-            let cells = cells.chain(["small", "medium", "large"].map(|class| &row.metrics[class]["dice"]));
-            let cells: Vec<String> = cells.chain([&row.all["low_res_dice"]]).map(figure).collect();
+            let mut cells = vec![figure(row.mean("original", "dice"), 4) + &row.interval("dice")];
+            cells.push(figure(row.mean("original", "iou"), 4));
+            cells.push(figure(row.mean("original", "hd95"), 1));
+            cells.push(figure(row.mean("original", "surface_dice"), 4));
+            let sizes = ["small", "medium", "large"].map(|class| row.size(class));
+            cells.extend(sizes.map(|totals| figure(totals["original"]["dice"]["mean"].as_f64(), 4)));
+            cells.push(figure(row.mean("low_res", "dice"), 4));
             let _ = writeln!(out, "| {} | {} |", row.what, cells.join(" | "));
         }
-        let dice = |row: &Row<'_>| row.all["dice"].as_f64().unwrap_or(0.0);
+        let dice = |row: &Row<'_>| row.mean("original", "dice").unwrap_or(0.0);
         let best = rows[1..].iter().max_by(|a, b| dice(a).total_cmp(&dice(b)));
         if let (true, Some(best)) =
             (rows[0].what == METHODS[0].1, best.filter(|best| dice(best) >= dice(&rows[0])))
         {
             let _ = writeln!(out, "\n**It is no better than {}.** Do not use it for its masks.", best.what);
         }
-        out.push_str("\nDice and IoU are at original resolution unless it says otherwise. ");
-        if let [Some(small), Some(large)] = [0, 1].map(|bound| metrics["size_bounds"][bound].as_f64()) {
+        out.push_str(
+            "\nAll but the last column are at original resolution. HD95 is in pixels, over the targets of which something was \
+             found; NSD is the normalised surface Dice",
+        );
+        if let Some(tolerance) = metrics["settings"]["surface_tolerance"].as_f64() {
+            let _ = write!(out, " at {tolerance} pixels");
+        }
+        out.push_str(". ");
+        let bounds = [0, 1].map(|bound| metrics["settings"]["size_bounds"][bound].as_f64());
+        if let [Some(small), Some(large)] = bounds {
             let sizes = ["small", "medium", "large"]
-                .map(|class| rows[0].metrics[class]["samples"].as_u64().unwrap_or(0));
+                .map(|class| rows[0].size(class)["targets"].as_u64().unwrap_or(0));
             let _ = write!(
                 out,
                 "Small targets cover less than {small} of their image ({} of them), large ones {large} or more ({}), medium \
@@ -448,7 +463,7 @@ impl Card<'_> {
         let methods = methods.map_or(&[][..], Vec::as_slice);
         let rows = METHODS.into_iter().filter_map(|(method, what)| {
             let metrics = methods.iter().find(|metrics| metrics["method"] == method)?;
-            Some(Row { what, all: &metrics["all"], metrics })
+            Some(Row { what, metrics })
         });
         rows.collect()
     }
@@ -456,8 +471,28 @@ impl Card<'_> {
 
 struct Row<'a> {
     what: &'static str,
-    all: &'a Value,
     metrics: &'a Value,
+}
+
+impl Row<'_> {
+    /// The mean of a metric over all targets; `grid` is "original" or "low_res".
+    fn mean(&self, grid: &str, metric: &str) -> Option<f64> {
+        self.metrics["all"][grid][metric]["mean"].as_f64()
+    }
+
+    /// The mean's interval at original resolution, in brackets; empty where there is none.
+    fn interval(&self, metric: &str) -> String {
+        let bound = |i: usize| self.metrics["all"]["original"][metric]["interval"][i].as_f64();
+        let both = bound(0).zip(bound(1));
+        both.map_or_else(String::new, |(low, high)| format!(" ({low:.4} to {high:.4})"))
+    }
+
+    /// The totals over targets of a size.
+    fn size(&self, class: &str) -> &Value {
+        let classes = self.metrics["classes"].as_array().map_or(&[][..], Vec::as_slice);
+        let found = classes.iter().find(|of| of["by"] == "size" && of["class"] == class);
+        found.unwrap_or(&Value::Null)
+    }
 }
 
 /// The repository of a section of settings whose kind is `hub`.
@@ -604,7 +639,7 @@ mod tests {
         assert_eq!(code(""), "`\"\"`");
         let lineage = Lineage {
             dataset: json!({"kind": "hub", "repository": "o/n\"\nlicense: mit"}),
-            metrics: json!({"methods": [{"method": "tuned", "all": {"dice": 0.5}}]}),
+            metrics: json!({"methods": [{"method": "tuned", "all": {"original": {"dice": {"mean": 0.5}}}}]}),
             ..Lineage::default()
         };
         let card = card_of(&lineage, "x\n---\n# y", Format::Transformers);
@@ -631,7 +666,8 @@ mod tests {
         );
         lineage.dataset = json!({"kind": "folder", "path": "/home/someone/polyps/"});
         lineage.base = json!({"kind": "folder", "path": "/home/someone/sam"});
-        lineage.metrics = json!({"methods": [{"method": "tuned", "all": {"dice": 0.5, "iou": 0.25}}]});
+        let original = json!({"dice": {"mean": 0.5}, "iou": {"mean": 0.25}});
+        lineage.metrics = json!({"methods": [{"method": "tuned", "all": {"original": original}}]});
         let card = card_of(&lineage, "m", Format::Transformers);
         assert!(card.contains("name: \"polyps (local files)\""), "{card}");
         assert!(!card.contains("/home") && !card.contains("base_model"), "{card}");
@@ -640,13 +676,18 @@ mod tests {
     #[test]
     fn a_model_that_is_beaten_says_by_what() {
         let of = |tuned: f64| {
-            let method =
-                |name: &str, dice: f64| json!({"method": name, "all": {"dice": dice, "iou": dice / 2.0}});
+            let method = |name: &str, dice: f64| {
+                let original = json!({
+                    "dice": {"mean": dice, "interval": [dice - 0.1, dice + 0.1]},
+                    "iou": {"mean": dice / 2.0},
+                });
+                json!({"method": name, "all": {"original": original}})
+            };
             let methods =
                 [method("box", 0.7), method("ellipse", 0.8), method("untuned", 0.6), method("tuned", tuned)];
             let lineage = Lineage {
                 train: Some(serde_json::from_value(action()).unwrap()),
-                metrics: json!({"methods": methods, "samples": 3, "images": 2}),
+                metrics: json!({"methods": methods, "targets": 3, "images": 2}),
                 ..Lineage::default()
             };
             card_of(&lineage, "m", Format::Transformers)
@@ -659,6 +700,7 @@ mod tests {
             "the Hub would take a baseline's for its own"
         );
         assert!(of(0.79).contains("      value: 0.7900\n"), "{}", of(0.79));
+        assert!(of(0.79).contains("| this model | 0.7900 (0.6900 to 0.8900) | 0.3950 | – |"), "{}", of(0.79));
         assert!(of(0.81).contains("| `train.learning_rate` | `3e-5` |"), "{}", of(0.81));
     }
 

@@ -78,15 +78,19 @@ impl Lineage {
             path.and_then(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok()).unwrap_or_default()
         };
         let targets = input("targets").try_into().ok();
+        let metrics: Value = json(
+            "evaluation",
+            evaluation.as_ref().and_then(|action| action.outputs.get("evaluation")),
+            "metrics.json",
+        );
+        // Figures of another form are none: today's `evaluate` makes them anew.
+        let known =
+            metrics["format"].as_str().is_some_and(|format| format.starts_with("resect-evaluation/2."));
         let settings = settings_of(&train.run).unwrap_or_default();
         Ok(Self {
             summary: json("checkpoint", Some(&tuned.id), "checkpoint.json"),
             audit: json("targets", targets.as_ref(), "audit.json"),
-            metrics: json(
-                "evaluation",
-                evaluation.as_ref().and_then(|action| action.outputs.get("evaluation")),
-                "metrics.json",
-            ),
+            metrics: if known { metrics } else { Value::Null },
             dataset: settings["dataset"].clone(),
             base: settings["checkpoint"].clone(),
             base_is_random,

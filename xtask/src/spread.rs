@@ -9,7 +9,7 @@ use resect_artifact::Store;
 use serde::{Deserialize, Serialize};
 
 /// Mean Dice and IoU over the test part, at original size and on the low-res grid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
     dice: Option<f64>,
     iou: Option<f64>,
@@ -45,7 +45,7 @@ pub struct Spread {
 /// The part of `metrics.json` that is read here.
 #[derive(Deserialize)]
 struct Metrics {
-    samples: u64,
+    targets: u64,
     checkpoint: Kept,
     methods: Vec<Method>,
 }
@@ -58,7 +58,36 @@ struct Kept {
 #[derive(Deserialize)]
 struct Method {
     method: String,
-    all: Figures,
+    all: Totals,
+}
+
+#[derive(Deserialize)]
+struct Totals {
+    original: Overlap,
+    low_res: Overlap,
+}
+
+#[derive(Deserialize)]
+struct Overlap {
+    dice: Estimate,
+    iou: Estimate,
+}
+
+#[derive(Deserialize)]
+struct Estimate {
+    mean: Option<f64>,
+}
+
+impl Method {
+    fn figures(&self) -> Figures {
+        let Totals { original, low_res } = &self.all;
+        Figures {
+            dice: original.dice.mean,
+            iou: original.iou.mean,
+            low_res_dice: low_res.dice.mean,
+            low_res_iou: low_res.iou.mean,
+        }
+    }
 }
 
 impl Spread {
@@ -82,7 +111,7 @@ impl Spread {
     fn beside(evaluations: &[(u64, Metrics)]) -> Option<Self> {
         let (_, first) = evaluations.first()?;
         let tuned = evaluations.iter().filter_map(|(seed, metrics)| {
-            let figures = metrics.methods.iter().find(|row| row.method == "tuned")?.all;
+            let figures = metrics.methods.iter().find(|row| row.method == "tuned")?.figures();
             Some(Tuned { seed: *seed, epoch: metrics.checkpoint.epoch, figures })
         });
         let tuned: Vec<Tuned> = tuned.collect();
@@ -100,10 +129,10 @@ impl Spread {
         };
         let others = first.methods.iter().filter(|row| row.method != "tuned");
         Some(Self {
-            samples: first.samples,
+            samples: first.targets,
             mean: over(mean),
             standard_deviation: over(standard_deviation),
-            others: others.map(|row| (row.method.clone(), row.all)).collect(),
+            others: others.map(|row| (row.method.clone(), row.figures())).collect(),
             tuned,
         })
     }
@@ -149,11 +178,11 @@ mod tests {
     use super::*;
 
     fn metrics(dice: f64, epoch: u32) -> Metrics {
-        let figures =
-            |dice: f64| Figures { dice: Some(dice), low_res_dice: Some(dice / 2.0), ..Default::default() };
+        let overlap = |dice| Overlap { dice: Estimate { mean: Some(dice) }, iou: Estimate { mean: None } };
+        let figures = |dice: f64| Totals { original: overlap(dice), low_res: overlap(dice / 2.0) };
         let rows = [("untuned", 0.25), ("tuned", dice)];
         let methods = rows.map(|(method, dice)| Method { method: method.into(), all: figures(dice) });
-        Metrics { samples: 7, checkpoint: Kept { epoch }, methods: methods.into() }
+        Metrics { targets: 7, checkpoint: Kept { epoch }, methods: methods.into() }
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub mod memory;
 mod preprocess;
 mod prompt_encoder;
 mod tape_decoder;
+mod tape_heads;
 mod transformer;
 
 use burn::module::Module;
@@ -51,6 +52,7 @@ pub use mask_decoder::{MaskDecoder, MaskOutput, is_idle, is_operand};
 pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise};
 pub use prompt_encoder::{Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
 pub use tape_decoder::{Run, TapeDecoder};
+pub use tape_heads::Heads;
 
 /// The CPU backend. Code outside this crate names it only through this alias.
 pub type Cpu = burn_flex::Flex;

@@ -7,6 +7,7 @@
 //! [`MaskDecoder::forward_single_mask`]: crate::MaskDecoder::forward_single_mask
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -17,6 +18,7 @@ use resect_tape::{Activation, Linear, Norm, Tape, Value};
 
 use crate::layers::CHANNEL_NORM_EPS;
 use crate::mask_decoder::is_idle;
+use crate::tape_heads::Heads;
 use crate::transformer::FINAL_NORM_EPS;
 use crate::{Cpu, Error, PromptEncoder, Prompts};
 
@@ -48,12 +50,19 @@ pub struct Run {
     /// Where the logits are, in the order in which the upscaling makes them.
     end: Option<Value>,
     logits: Vec<f32>,
+    iou_scores: Vec<f32>,
 }
 
 impl Run {
-    /// The logits of the mask, `[4g, 4g]`; of the last [`TapeDecoder::forward`].
+    /// The logits of the mask, `[4g, 4g]`; of the last [`TapeDecoder::forward`], or of all masks, `[m, 4g, 4g]`, of the last
+    /// [`TapeDecoder::predict_masks`].
     pub fn logits(&self) -> &[f32] {
         &self.logits
+    }
+
+    /// The estimated IoU of each of these masks, `[m]`; of the last [`TapeDecoder::predict_masks`].
+    pub fn iou_scores(&self) -> &[f32] {
+        &self.iou_scores
     }
 }
 
@@ -206,35 +215,87 @@ impl TapeDecoder {
         run.end = None;
     }
 
+    /// The networks of the masks 1 to 3 and of the IoU, for [`TapeDecoder::predict_masks`].
+    ///
+    /// # Errors
+    /// A tensor that is missing.
+    pub fn heads(&self) -> Result<Heads, Error> {
+        Heads::from_tensors(self.idle.iter().chain(&self.unused))
+    }
+
+    /// As [`TapeDecoder::predict`], all of the `masks` and their estimated IoU; see [`Run::logits`] and [`Run::iou_scores`]. Mask 0 is
+    /// the single one, the others are those of `multimask`.
+    ///
+    /// # Panics
+    /// As there, and for a mask that does not exist.
+    pub fn predict_masks(
+        &self,
+        heads: &Heads,
+        embedding: &[f32],
+        prompt: &[f32],
+        masks: Range<usize>,
+        run: &mut Run,
+    ) {
+        run.end = None;
+        run.tape.clear_forward_only(Precision::F32);
+        let (tokens, image) = self.transformed(embedding, prompt, &mut run.tape);
+        let token = |tape: &Tape, i: usize| tape.value(tokens)[i * self.channels..][..self.channels].to_vec();
+        let iou_scores = heads.iou(&token(&run.tape, 0));
+        run.iou_scores.clear();
+        run.iou_scores.extend_from_slice(&iou_scores[masks.clone()]);
+        let image = self.upscaled(&mut run.tape, image);
+        let cells = 16 * self.grid * self.grid;
+        run.logits.resize(masks.len() * cells, 0.0);
+        for (mask, out) in masks.zip(run.logits.chunks_exact_mut(cells)) {
+            let weight = match mask {
+                0 => self.hypernetwork(&mut run.tape, tokens),
+                _ => {
+                    let weight = heads.hypernetwork(mask, &token(&run.tape, 1 + mask));
+                    run.tape.constant(weight.len(), &weight)
+                }
+            };
+            let logits = run.tape.product(image, weight);
+            in_place(self.grid, run.tape.value(logits), out);
+        }
+    }
+
     /// Runs all layers on a cleared tape; where the logits are on it.
     fn logits(&self, embedding: &[f32], prompt: &[f32], run: &mut Run) -> Value {
-        let (tape, weights, c) = (&mut run.tape, self.parameters.as_slice(), self.channels);
-        let tokens = tape.stack(weights, self.layers.tokens, prompt, c);
-        let cells = self.grid * self.grid;
-        let image = tape.filled(cells, c, |image| transpose_add(embedding, &self.no_mask, image));
-        let (tokens, image) = self.transform(tape, tokens, image);
+        let (tokens, image) = self.transformed(embedding, prompt, &mut run.tape);
+        let weight = self.hypernetwork(&mut run.tape, tokens);
+        let image = self.upscaled(&mut run.tape, image);
+        let logits = run.tape.product(image, weight);
+        run.logits.resize(16 * self.grid * self.grid, 0.0);
+        in_place(self.grid, run.tape.value(logits), &mut run.logits);
+        logits
+    }
 
-        // The first token is the IoU's, the second that of the single mask.
+    /// Tokens and image after the transformer.
+    fn transformed(&self, embedding: &[f32], prompt: &[f32], tape: &mut Tape) -> (Value, Value) {
+        let c = self.channels;
+        let tokens = tape.stack(&self.parameters, self.layers.tokens, prompt, c);
+        let add = |image: &mut [f32]| transpose_add(embedding, &self.no_mask, image);
+        let image = tape.filled(self.grid * self.grid, c, add);
+        self.transform(tape, tokens, image)
+    }
+
+    /// What the single mask's network makes of its token. The first token is the IoU's, the second that of the single mask.
+    fn hypernetwork(&self, tape: &mut Tape, tokens: Value) -> Value {
         let mut weight = tape.row(tokens, 1);
         let last = self.layers.hypernetwork.len() - 1;
         for (i, layer) in self.layers.hypernetwork.iter().enumerate() {
-            weight = tape.linear(
-                weights,
-                *layer,
-                weight,
-                if i < last { Activation::Relu } else { Activation::None },
-            );
+            let activation = if i < last { Activation::Relu } else { Activation::None };
+            weight = tape.linear(&self.parameters, *layer, weight, activation);
         }
-        let x = tape.linear(weights, self.layers.upscale1, image, Activation::None);
-        let x = tape.norm(weights, self.layers.upscale_norm, x, None, Activation::Gelu);
-        let x = tape.linear(weights, self.layers.upscale2, x, Activation::Gelu);
-        let logits = tape.product(x, weight);
+        weight
+    }
 
-        run.logits.resize(16 * cells, 0.0);
-        for (place, logit) in places(self.grid).zip(run.tape.value(logits)) {
-            run.logits[place] = *logit;
-        }
-        logits
+    /// The image, four times as fine.
+    fn upscaled(&self, tape: &mut Tape, image: Value) -> Value {
+        let (weights, layers) = (self.parameters.as_slice(), &self.layers);
+        let x = tape.linear(weights, layers.upscale1, image, Activation::None);
+        let x = tape.norm(weights, layers.upscale_norm, x, None, Activation::Gelu);
+        tape.linear(weights, layers.upscale2, x, Activation::Gelu)
     }
 
     /// Goes back through [`TapeDecoder::forward`] from the gradient by its logits.
@@ -298,6 +359,13 @@ fn places(grid: usize) -> impl Iterator<Item = usize> {
             corner + row * 4 * grid + column
         })
     })
+}
+
+/// Logits in the order of the upscaling, put in their places in a mask.
+fn in_place(grid: usize, logits: &[f32], mask: &mut [f32]) {
+    for (place, logit) in places(grid).zip(logits) {
+        mask[place] = *logit;
+    }
 }
 
 /// `[c, n]` to `[n, c]`, and a row added to each row.

@@ -175,6 +175,38 @@ impl ModuleVisitor<B> for Found<'_> {
     }
 }
 
+/// All masks and their IoU scores, of tensors and of tapes.
+#[test]
+fn the_tapes_masks_and_scores_are_those_of_tensors() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sam-tiny");
+    let checkpoint = Checkpoint::open(&dir).unwrap();
+    let device = Default::default();
+    let prompts = PromptEncoder::<Cpu>::load(&checkpoint, &device).unwrap();
+    let case = Case::new(checkpoint.config().clone(), checkpoint.part(Part::MaskDecoder).unwrap(), prompts);
+    let (c, g) = (case.config.embedding_channels(), case.config.grid());
+    let on_tensors = MaskDecoder::<Cpu>::load(&checkpoint, &device).unwrap();
+    let on_tapes = TapeDecoder::from_tensors(&case.config, case.decoder.clone(), &case.prompts).unwrap();
+    let (heads, mut run) = (on_tapes.heads().unwrap(), Run::default());
+    for (embedding, bounds) in case.embeddings.iter().zip(BOXES) {
+        let embedded = case.prompts.forward(&Prompts::boxes(&[bounds], &device).unwrap());
+        let tokens = embedded.clone().tokens();
+        let position = case.prompts.image_positional_encoding();
+        let image = Tensor::from_data(TensorData::new(embedding.clone(), [1, c, g, g]), &device);
+        for (masks, multimask) in [(1..4, true), (0..1, false)] {
+            let expected = on_tensors.forward(image.clone(), position.clone(), &embedded, multimask);
+            on_tapes.predict_masks(&heads, embedding, &tokens, masks, &mut run);
+            let logits: Vec<f32> = expected.low_res_logits.into_data().to_vec().unwrap();
+            let scores: Vec<f32> = expected.iou_scores.into_data().to_vec().unwrap();
+            let errors = [error(run.logits(), &logits), error(run.iou_scores(), &scores)];
+            assert!(errors.iter().all(|error| *error <= TOLERANCE), "multimask {multimask}: {errors:?}");
+        }
+        // The single mask is that of the shorter way, to the bit.
+        let logits = run.logits().to_vec();
+        on_tapes.predict(embedding, &tokens, &mut run);
+        assert_eq!(run.logits(), logits);
+    }
+}
+
 #[test]
 fn the_tape_agrees_with_tensors_for_the_demonstrations_model() {
     Case::random(SamConfig::named("tiny").unwrap()).compare();

@@ -1,58 +1,91 @@
-//! The two decoders, one prompt encoder and the image embeddings: boxes to mask logits.
+//! The two decoders, one prompt encoder and the image embeddings: prompts to mask logits.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use resect_checkpoint::{Checkpoint, NamedTensor, Part, TensorFile};
 use resect_data::checkpoint::DECODER_FILE;
 use resect_data::embeddings::Embeddings;
-use resect_geometry::{Mask, Size, View, upscale_logits};
+use resect_geometry::{View, point_to_model, upscale_logits};
 use resect_kernels::on_lanes;
-use resect_sam::{Cpu, MaskDecoder, PromptEmbeddings, PromptEncoder, Prompts, Run, TapeDecoder};
+use resect_sam::{
+    Cpu, Heads, MaskDecoder, MaskOutput, Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts, Run,
+    TapeDecoder,
+};
 
+use crate::prompt::Prompt;
 use crate::samples::Sample;
-use crate::{EvaluateError, Method, flow};
+use crate::score::Predicted;
+use crate::{EvaluateError, Grids, Method, flow};
 
-/// Mask logits of one target on the low-res grid.
-pub(crate) struct Logits {
-    pub untuned: Vec<f32>,
-    pub tuned: Vec<f32>,
+/// A target and what it is prompted with.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub sample: Sample<'a>,
+    pub prompt: Prompt,
 }
 
-/// What turns a box on an image into masks: once as the base checkpoint does it, once as the tuned decoder does.
+/// Which of a decoder's masks are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Masks {
+    /// Mask 0, the best single one.
+    Single,
+    /// The masks 1 to 3, the parts of an ambiguous object.
+    Multi,
+}
+
+/// A mask on the low-res grid, and its estimated IoU.
+#[derive(Clone, Debug)]
+pub(crate) struct MaskLogits {
+    pub logits: Vec<f32>,
+    pub predicted_iou: f32,
+}
+
+/// What both decoders answer to one prompt.
+pub(crate) struct Answer {
+    pub untuned: Vec<MaskLogits>,
+    pub tuned: Vec<MaskLogits>,
+}
+
+/// What turns a prompt on an image into masks: once as the base checkpoint does it, once as the tuned decoder does.
 pub(crate) trait Decode {
     /// What is read of a batch before it is decoded.
     type Gathered: Send;
 
     /// Reads it, on any thread.
-    fn gather(embeddings: &Embeddings, samples: &[Sample<'_>]) -> Self::Gathered;
+    fn gather(embeddings: &Embeddings, batch: &[Asked<'_>]) -> Self::Gathered;
 
-    /// The logits of each target, prompted with its tight box.
+    /// The masks of each target. All prompts of a batch have the same parts.
     fn decode(
         &mut self,
-        samples: &[Sample<'_>],
+        batch: &[Asked<'_>],
+        masks: Masks,
         gathered: Self::Gathered,
-    ) -> Result<Vec<Logits>, EvaluateError>;
+    ) -> Result<Vec<Answer>, EvaluateError>;
 }
 
-/// Decodes all targets, `batch` at a time, and hands the logits of each batch to `consume` while the next one is decoded.
+/// Decodes all targets, `batch` at a time, and hands the answers of each batch to `consume` while the next one is decoded.
 pub(crate) fn each_batch<D: Decode>(
-    samples: &[Sample<'_>],
+    asked: &[Asked<'_>],
     batch: usize,
+    masks: Masks,
     decoders: &mut D,
     embeddings: &Embeddings,
-    consume: impl FnMut(&[Sample<'_>], Vec<Logits>) -> Result<(), EvaluateError> + Send,
+    consume: impl FnMut(&[Asked<'_>], Vec<Answer>) -> Result<(), EvaluateError> + Send,
 ) -> Result<(), EvaluateError> {
-    let gather = |samples: &[Sample<'_>]| D::gather(embeddings, samples);
-    flow::run(samples, batch, gather, |samples, gathered| decoders.decode(samples, gathered), consume)
+    let gather = |batch: &[Asked<'_>]| D::gather(embeddings, batch);
+    flow::run(asked, batch, gather, |batch, gathered| decoders.decode(batch, masks, gathered), consume)
 }
 
 /// Decodes on the CPU, each target on any thread.
 pub(crate) struct OnTapes<'a> {
     embeddings: &'a Embeddings,
     prompts: PromptEncoder<Cpu>,
-    untuned: TapeDecoder,
-    tuned: TapeDecoder,
+    untuned: (TapeDecoder, Heads),
+    tuned: (TapeDecoder, Heads),
+    /// Masks there are, the single one included.
+    count: usize,
     /// The memory of the targets that are decoded together.
     lanes: Vec<(Run, Vec<f32>)>,
 }
@@ -66,12 +99,17 @@ impl<'a> OnTapes<'a> {
     ) -> Result<Self, EvaluateError> {
         let prompts = prompt_encoder(base, &Default::default())?;
         let (path, tensors) = tuned_tensors(tuned)?;
-        let tuned = TapeDecoder::from_tensors(base.config(), tensors, &prompts)
-            .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
+        let load = |tensors| {
+            let decoder = TapeDecoder::from_tensors(base.config(), tensors, &prompts)?;
+            let heads = decoder.heads()?;
+            Ok((decoder, heads))
+        };
+        let tuned = load(tensors)
+            .map_err(|e: resect_sam::Error| EvaluateError::TunedModel { path, source: e.into() })?;
         let tensors = base.part(Part::MaskDecoder).map_err(|e| EvaluateError::Base(e.into()))?;
-        let untuned = TapeDecoder::from_tensors(base.config(), tensors, &prompts)
-            .map_err(|e| EvaluateError::BaseModel(e.into()))?;
-        Ok(Self { embeddings, prompts, untuned, tuned, lanes: Vec::new() })
+        let untuned = load(tensors).map_err(|e| EvaluateError::BaseModel(e.into()))?;
+        let count = 1 + base.config().decoder.num_multimask_outputs;
+        Ok(Self { embeddings, prompts, untuned, tuned, count, lanes: Vec::new() })
     }
 }
 
@@ -79,25 +117,35 @@ impl Decode for OnTapes<'_> {
     /// Nothing: each thread reads the embedding of its target.
     type Gathered = ();
 
-    fn gather(_: &Embeddings, _: &[Sample<'_>]) {}
+    fn gather(_: &Embeddings, _: &[Asked<'_>]) {}
 
-    fn decode(&mut self, samples: &[Sample<'_>], (): ()) -> Result<Vec<Logits>, EvaluateError> {
-        let Self { embeddings, prompts, untuned, tuned, lanes } = self;
-        let tokens = embed_boxes(prompts, samples, &Default::default())?.tokens();
-        let length = tokens.len() / samples.len().max(1);
-        let prompted: Vec<_> = samples.iter().zip(tokens.chunks(length.max(1))).collect();
+    fn decode(&mut self, batch: &[Asked<'_>], masks: Masks, (): ()) -> Result<Vec<Answer>, EvaluateError> {
+        let masks = masks.range(self.count);
+        let Self { embeddings, prompts, untuned, tuned, lanes, .. } = self;
+        let tokens = embed(prompts, batch, &Default::default())?.tokens();
+        let length = tokens.len() / batch.len().max(1);
+        let prompted: Vec<_> = batch.iter().zip(tokens.chunks(length.max(1))).collect();
         let together = rayon::current_num_threads();
-        let decoded = on_lanes(lanes, together, &prompted, |(run, embedding), (sample, tokens)| {
+        let decoded = on_lanes(lanes, together, &prompted, |(run, embedding), (asked, tokens)| {
             embedding.clear();
-            embeddings.append_to(&sample.target.pixel_hash, View::Identity, embedding);
-            let mut logits = |decoder: &TapeDecoder, method| {
-                decoder.predict(embedding, tokens, run);
-                finite(run.logits(), sample, method)
+            embeddings.append_to(&asked.sample.target.pixel_hash, View::Identity, embedding);
+            let mut answer = |(decoder, heads): &(TapeDecoder, Heads), method| {
+                decoder.predict_masks(heads, embedding, tokens, masks.clone(), run);
+                finite(run.logits(), run.iou_scores(), &asked.sample, method)
             };
-            let untuned = logits(untuned, Method::Untuned)?;
-            Ok(Logits { untuned, tuned: logits(tuned, Method::Tuned)? })
+            let untuned = answer(untuned, Method::Untuned)?;
+            Ok(Answer { untuned, tuned: answer(tuned, Method::Tuned)? })
         });
         decoded.into_iter().collect()
+    }
+}
+
+impl Masks {
+    fn range(self, count: usize) -> Range<usize> {
+        match self {
+            Self::Single => 0..1,
+            Self::Multi => 1..count,
+        }
     }
 }
 
@@ -128,32 +176,49 @@ impl<B: Backend> Decode for OnTensors<B> {
     /// The embeddings of a batch, `[n, C, g, g]`.
     type Gathered = TensorData;
 
-    fn gather(embeddings: &Embeddings, samples: &[Sample<'_>]) -> TensorData {
+    fn gather(embeddings: &Embeddings, batch: &[Asked<'_>]) -> TensorData {
         let [channels, height, width] = embeddings.shape();
-        let mut values = Vec::with_capacity(samples.len() * channels * height * width);
-        for Sample { target, .. } in samples {
-            embeddings.append_to(&target.pixel_hash, View::Identity, &mut values);
+        let mut values = Vec::with_capacity(batch.len() * channels * height * width);
+        for Asked { sample, .. } in batch {
+            embeddings.append_to(&sample.target.pixel_hash, View::Identity, &mut values);
         }
-        TensorData::new(values, [samples.len(), channels, height, width])
+        TensorData::new(values, [batch.len(), channels, height, width])
     }
 
-    fn decode(&mut self, samples: &[Sample<'_>], gathered: TensorData) -> Result<Vec<Logits>, EvaluateError> {
+    fn decode(
+        &mut self,
+        batch: &[Asked<'_>],
+        masks: Masks,
+        gathered: TensorData,
+    ) -> Result<Vec<Answer>, EvaluateError> {
         let embeddings = Tensor::from_data(gathered, &self.device);
-        let prompts = embed_boxes(&self.prompts, samples, &self.device)?;
-        let logits = |decoder: &MaskDecoder<B>| {
-            decoder.forward_single_mask(embeddings.clone(), self.position.clone(), &prompts)
+        let prompts = embed(&self.prompts, batch, &self.device)?;
+        let decode = |decoder: &MaskDecoder<B>| {
+            let multimask = matches!(masks, Masks::Multi);
+            let MaskOutput { low_res_logits, iou_scores } =
+                decoder.forward(embeddings.clone(), self.position.clone(), &prompts, multimask);
+            let [n, m, height, width] = low_res_logits.dims();
+            // A mask and its score in a row.
+            let logits = low_res_logits.reshape([n * m, height * width]);
+            (Tensor::cat(vec![logits, iou_scores.reshape([n * m, 1])], 1), m, height * width)
         };
+        let ((untuned, count, cells), (tuned, ..)) = (decode(&self.untuned), decode(&self.tuned));
         // One way back from the device for both.
-        let logits = Tensor::cat(vec![logits(&self.untuned), logits(&self.tuned)], 0);
-        let [_, _, height, width] = logits.dims();
-        let logits: Vec<f32> = logits.into_data().convert::<f32>().iter().collect();
-        let (untuned, tuned) = logits.split_at(samples.len() * height * width);
-        let rows = untuned.chunks(height * width).zip(tuned.chunks(height * width));
-        let rows = samples.iter().zip(rows).map(|(sample, (untuned, tuned))| {
-            let untuned = finite(untuned, sample, Method::Untuned)?;
-            Ok(Logits { untuned, tuned: finite(tuned, sample, Method::Tuned)? })
+        let rows: Vec<f32> =
+            Tensor::cat(vec![untuned, tuned], 0).into_data().convert::<f32>().iter().collect();
+        let answer = |rows: &[f32], asked: &Asked<'_>, method| {
+            let (logits, scores): (Vec<&[f32]>, Vec<f32>) =
+                rows.chunks(cells + 1).map(|row| (&row[..cells], row[cells])).unzip();
+            finite(&logits.concat(), &scores, &asked.sample, method)
+        };
+        let (untuned, tuned) = rows.split_at(rows.len() / 2);
+        let of_target = count * (cells + 1);
+        let rows = batch.iter().zip(untuned.chunks(of_target).zip(tuned.chunks(of_target)));
+        let answers = rows.map(|(asked, (untuned, tuned))| {
+            let untuned = answer(untuned, asked, Method::Untuned)?;
+            Ok(Answer { untuned, tuned: answer(tuned, asked, Method::Tuned)? })
         });
-        rows.collect()
+        answers.collect()
     }
 }
 
@@ -174,36 +239,47 @@ fn tuned_tensors(checkpoint: &Path) -> Result<(PathBuf, Vec<NamedTensor>), Evalu
     Ok((path, tensors.map_err(|e| EvaluateError::Tuned(e.into()))?))
 }
 
-/// The tight boxes as the decoder takes them.
-fn embed_boxes<B: Backend>(
+/// The prompts as the decoder takes them.
+fn embed<B: Backend>(
     prompts: &PromptEncoder<B>,
-    samples: &[Sample<'_>],
+    batch: &[Asked<'_>],
     device: &B::Device,
 ) -> Result<PromptEmbeddings<B>, EvaluateError> {
-    let boxes: Vec<[f32; 4]> = samples
-        .iter()
-        .map(|Sample { target, .. }| target.bounding_box().to_model(target.original(), target.resized()))
-        .collect();
-    let boxes = Prompts::boxes(&boxes, device).map_err(|e| EvaluateError::Prompt(e.into()))?;
-    Ok(prompts.forward(&boxes))
-}
-
-/// Logits that are numbers. A comparison with NaN is false: unnoticed, it would pass for background.
-fn finite(logits: &[f32], sample: &Sample<'_>, method: Method) -> Result<Vec<f32>, EvaluateError> {
-    match logits.iter().all(|logit| logit.is_finite()) {
-        true => Ok(logits.to_vec()),
-        false => Err(EvaluateError::NotFinite { id: sample.target.id.clone(), method }),
+    let (mut boxes, mut points) = (Vec::new(), Vec::new());
+    for Asked { sample, prompt } in batch {
+        let (original, resized) = (sample.target.original(), sample.target.resized());
+        boxes.extend(prompt.bounds.map(|bounds| bounds.to_model(original, resized)));
+        points.extend(prompt.point.map(|point| {
+            let [x, y] = point_to_model(point.map(f64::from), original, resized);
+            vec![Point { x, y, label: PointLabel::Foreground }]
+        }));
     }
+    let mut given = Prompts::none(batch.len(), device);
+    if !points.is_empty() {
+        given = given.with_points(&points).map_err(|e| EvaluateError::Prompt(e.into()))?;
+    }
+    if !boxes.is_empty() {
+        given = given.with_boxes(&boxes).map_err(|e| EvaluateError::Prompt(e.into()))?;
+    }
+    Ok(prompts.forward(&given))
 }
 
-/// The mask on the low-res grid: where the logit is above 0, the padding included.
-pub(crate) fn low_res_mask(logits: &[f32], low_res: u32) -> Mask {
-    Mask::new(Size::square(low_res), logits.iter().map(|&logit| logit > 0.0).collect())
+/// Masks whose logits and scores are numbers. A comparison with NaN is false: unnoticed, it would pass for background.
+fn finite(
+    logits: &[f32],
+    scores: &[f32],
+    sample: &Sample<'_>,
+    method: Method,
+) -> Result<Vec<MaskLogits>, EvaluateError> {
+    if !logits.iter().chain(scores).all(|x| x.is_finite()) {
+        return Err(EvaluateError::NotFinite { id: sample.target.id.clone(), method });
+    }
+    let masks = logits.chunks(logits.len() / scores.len().max(1)).zip(scores);
+    Ok(masks.map(|(logits, &predicted_iou)| MaskLogits { logits: logits.to_vec(), predicted_iou }).collect())
 }
 
 /// The mask at original resolution: logits upscaled as SAM does it, then above 0.
-pub(crate) fn original_mask(logits: &[f32], low_res: u32, input: u32, sample: &Sample<'_>) -> Mask {
+pub(crate) fn original(logits: &[f32], grids: Grids, sample: &Sample<'_>) -> Predicted {
     let (resized, original) = (sample.target.resized(), sample.target.original());
-    let upscaled = upscale_logits(logits, low_res, input, resized, original);
-    Mask::new(original, upscaled.into_iter().map(|logit| logit > 0.0).collect())
+    Predicted::of_logits(original, &upscale_logits(logits, grids.low_res, grids.input, resized, original))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Method;
+use resect_data::evaluation::Method;
 
 /// The tuned decoder could not be evaluated.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +76,11 @@ pub enum EvaluateError {
         found: resect_geometry::Size,
     },
     /// A prompt the model does not take.
-    #[error("the boxes cannot be given to the model")]
+    #[error("the prompts cannot be given to the model")]
     Prompt(#[source] Box<resect_sam::Error>),
     /// A decoder gave NaN or infinity.
     #[error(
-        "the {method} decoder's logits for target {id} are not finite\nhint: its weights are damaged, or diverged"
+        "the {method} decoder's output for target {id} is not finite\nhint: its weights are damaged, or diverged"
     )]
     NotFinite {
         /// The target.
@@ -88,6 +88,9 @@ pub enum EvaluateError {
         /// Whose logits.
         method: Method,
     },
+    /// A mask that was kept cannot be read again.
+    #[error("a predicted mask cannot be drawn")]
+    Mask(#[source] resect_geometry::RleError),
     /// An overlay cannot be written.
     #[error("cannot write {}", path.display())]
     Overlay {

@@ -54,7 +54,7 @@ fn decode_all<'a, T, G, L>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Method;
+    use resect_data::evaluation::Method;
     use std::sync::mpsc::channel;
     use std::time::Duration;
 

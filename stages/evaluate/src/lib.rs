@@ -2,15 +2,11 @@
 //!
 //! Every target of the test split is prompted with its tight box. The box comes from the truth, so a figure alone says little:
 //! the box filled, the ellipse in it and Otsu's threshold in it stand beside the model's, and the untuned decoder beside the tuned.
-//! Dice and IoU are stated at original resolution, where the reader lives, and on the low-res grid, where the decoder was tuned.
+//! Figures are stated at original resolution, where the reader lives, and on the low-res grid, where the decoder was tuned. Then both
+//! decoders are tried with other prompts: the sweep.
 //!
-//! ```text
-//! evaluation/
-//!   metrics.json          [`Metrics`]: means of each [`Method`], overall and by size
-//!   samples.parquet       [`SampleRow`]: one method on one target a row
-//!   overlays/NN-<id>.png  the worst targets by tuned Dice, worst first; colours: green truth, orange untuned
-//!                         (left out, and said so, where it is mere speckle), cyan tuned, white box
-//! ```
+//! What is written is defined in [`resect_data::evaluation`]. Overlays are the worst targets by tuned Dice, worst first; colours:
+//! green truth, orange untuned (left out, and said so, where it is mere speckle), cyan tuned, white box.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -18,12 +14,14 @@ mod baselines;
 mod check;
 mod decode;
 mod error;
-mod evaluation;
 mod flow;
-mod metrics;
 mod notes;
 mod overlay;
+mod prompt;
 mod samples;
+mod score;
+mod sweep;
+mod totals;
 mod worst;
 
 use std::path::Path;
@@ -33,21 +31,22 @@ use rayon::prelude::*;
 use resect_checkpoint::Checkpoint;
 use resect_data::checkpoint::Summary;
 use resect_data::embeddings::Embeddings;
+use resect_data::evaluation::{MaskRow, Method};
 use resect_data::images::Images;
 use resect_data::targets::Targets;
 use resect_device::Device;
-use resect_geometry::Mask;
+use resect_geometry::{Mask, Size};
 use resect_params::{EvaluateParams, Runtime};
 use resect_stage::Reporter;
 
-use decode::{Decode, Logits, OnTapes, OnTensors};
-use evaluation::Scores;
-use metrics::{Score, overlap};
+use decode::{Answer, Asked, Decode, MaskLogits, Masks, OnTapes, OnTensors};
+use prompt::Prompt;
 use samples::Sample;
+use score::{Predicted, figures};
+use sweep::Sweep;
+use totals::{Score, Scores, Totaller};
 
 pub use error::EvaluateError;
-pub use evaluation::{FORMAT, Kept, Method, MethodMetrics, Metrics, SampleRow, SizeClass};
-pub use metrics::Means;
 
 /// Folders of the artifacts that are read.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +115,8 @@ pub fn run_with<B: Backend>(
     let mut reference = OnTapes::load(base, inputs.checkpoint, embeddings)?;
     let samples = opened.samples()?;
     let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
-    let difference = check::agree(&mut decoders, &mut reference, embeddings, first)?;
+    let first: Vec<Asked<'_>> = first.iter().map(tightly).collect();
+    let difference = check::agree(&mut decoders, &mut reference, embeddings, &first)?;
     report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
     opened.evaluate(&samples, &mut decoders, params, runtime, out, report)
 }
@@ -157,21 +157,37 @@ impl Opened {
     ) -> Result<(), EvaluateError> {
         let grids = Grids { low_res: self.targets.low_res_size(), input: self.images.longest_side() };
         let batch = runtime.decode_batch.max(1);
-        let mut scores = Vec::with_capacity(samples.len());
-        decode::each_batch(samples, batch, decoders, &self.embeddings, |batch, logits| {
-            let scored = batch.par_iter().zip(&logits).map(|(sample, logits)| score(sample, logits, grids));
-            scores.append(&mut scored.collect());
-            samples::release(batch, &self.images, &self.embeddings, &self.targets);
+        let (mut scores, mut masks) = (Vec::with_capacity(samples.len()), Vec::new());
+        let asked: Vec<Asked<'_>> = samples.iter().map(tightly).collect();
+        decode::each_batch(&asked, batch, Masks::Single, decoders, &self.embeddings, |batch, answers| {
+            let scored = batch.par_iter().zip(&answers);
+            let scored =
+                scored.map(|(asked, answer)| score(&asked.sample, answer, grids, params.surface_tolerance));
+            for (of_target, predicted) in scored.collect::<Vec<_>>() {
+                scores.push(of_target);
+                masks.extend(predicted);
+            }
+            batch.iter().for_each(|asked| asked.sample.release(&self.embeddings));
+            self.images.release();
             report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
             Ok(())
         })?;
 
-        let metrics = Metrics::of(samples, &scores, &self.summary, params.size_bounds);
+        let totaller = Totaller::new(samples, params);
+        let embeddings = &self.embeddings;
+        let sweep = Sweep { samples, scores: &scores, embeddings, grids, batch, params, report };
+        let swept = if params.sweep { Some(sweep.rows(decoders)?) } else { None };
+        let points = swept.as_ref().map(|rows| sweep.points(rows, &totaller)).unwrap_or_default();
+        if let Some(rows) = &swept {
+            resect_data::table::write(&out.join("sweep.parquet"), rows)?;
+        }
+        let metrics = totals::metrics(samples, &scores, &self.summary, params, &totaller, points);
         resect_data::write_json(&out.join("metrics.json"), &metrics)?;
-        let rows = evaluation::sample_rows(samples, &scores, params.size_bounds);
+        let rows = totals::sample_rows(samples, &scores, params.size_bounds);
         resect_data::table::write(&out.join("samples.parquet"), &rows)?;
-        let worst = worst::select(samples, &scores, params.overlays as usize);
-        worst::draw(&worst, decoders, &self.embeddings, batch, grids, &out.join("overlays"), report)?;
+        resect_data::table::write(&out.join("masks.parquet"), &masks)?;
+        let worst = worst::select(samples, &scores, &masks, params.overlays as usize);
+        worst::draw(&worst, &out.join("overlays"), report)?;
         notes::notes(&metrics).into_iter().for_each(|line| report.note(line));
         Ok(())
     }
@@ -188,27 +204,49 @@ struct Grids {
     input: u32,
 }
 
-/// The scores of every method on one target.
-fn score(sample: &Sample<'_>, logits: &Logits, grids: Grids) -> Scores {
+/// A target and its tight box.
+fn tightly<'a>(sample: &Sample<'a>) -> Asked<'a> {
+    Asked { sample: *sample, prompt: Prompt::tight(sample.target) }
+}
+
+/// The scores of every method on one target, and both decoders' masks.
+fn score(sample: &Sample<'_>, answer: &Answer, grids: Grids, tolerance: f64) -> (Scores, [MaskRow; 2]) {
     let (truth, low_res_truth) = (sample.truth(), sample.low_res_truth());
     let (prompt, size) = (sample.target.bounding_box(), sample.target.original());
-    let score = |original: Mask, low_res: Mask| Score {
-        original: overlap(&original, &truth),
-        low_res: overlap(&low_res, &low_res_truth),
+    let low_res = Size::square(grids.low_res);
+    let image = score::image_cells(sample.target.resized(), grids.low_res, grids.input);
+    let score = |on_image: &Predicted, on_grid: &Predicted, predicted_iou: Option<f64>| Score {
+        original: figures(on_image, &truth, tolerance, size),
+        low_res: figures(on_grid, &low_res_truth, tolerance, image),
+        missed: on_image.mask.area() == 0,
+        predicted_iou,
     };
     let baseline = |mask: Mask| {
-        let low_res = mask.to_low_res(grids.low_res);
-        score(mask, low_res)
+        let on_grid = Predicted { mask: mask.to_low_res(grids.low_res), probabilities: None };
+        score(&Predicted { mask, probabilities: None }, &on_grid, None)
     };
-    let predicted = |logits: &[f32]| {
-        let original = decode::original_mask(logits, grids.low_res, grids.input, sample);
-        score(original, decode::low_res_mask(logits, grids.low_res))
+    let decoded = |masks: &[MaskLogits], method: Method| {
+        // A single one was asked for.
+        let MaskLogits { logits, predicted_iou } = &masks[0];
+        let on_image = decode::original(logits, grids, sample);
+        let on_grid = Predicted::of_logits(low_res, logits);
+        let row = MaskRow {
+            id: sample.target.id.clone(),
+            method,
+            height: size.height,
+            width: size.width,
+            counts: on_image.mask.to_rle(),
+        };
+        (score(&on_image, &on_grid, Some(f64::from(*predicted_iou))), row)
     };
-    Method::ALL.map(|method| match method {
+    let (untuned, untuned_mask) = decoded(&answer.untuned, Method::Untuned);
+    let (tuned, tuned_mask) = decoded(&answer.tuned, Method::Tuned);
+    let scores = Method::ALL.map(|method| match method {
         Method::Box => baseline(baselines::filled_box(prompt, size)),
         Method::Ellipse => baseline(baselines::ellipse(prompt, size)),
         Method::Otsu => baseline(baselines::otsu(&sample.image, prompt, size)),
-        Method::Untuned => predicted(&logits.untuned),
-        Method::Tuned => predicted(&logits.tuned),
-    })
+        Method::Untuned => untuned,
+        Method::Tuned => tuned,
+    });
+    (scores, [untuned_mask, tuned_mask])
 }

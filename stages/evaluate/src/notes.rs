@@ -1,28 +1,39 @@
 //! The evaluation in a few lines, for whoever watches the run.
 
-use crate::evaluation::{Method, MethodMetrics, Metrics};
+use resect_data::evaluation::{Method, MethodMetrics, Metrics, PromptKind, Property, SweepPoint};
 
 /// All notes, one line each.
 pub(crate) fn notes(metrics: &Metrics) -> Vec<String> {
     let mut lines = vec![format!(
         "{} test targets on {} images, tight boxes; tuned is epoch {} of {}",
-        metrics.samples, metrics.images, metrics.checkpoint.epoch, metrics.checkpoint.epochs
+        metrics.targets, metrics.images, metrics.checkpoint.epoch, metrics.checkpoint.epochs
     )];
     lines.extend(by_method(metrics));
     lines.extend(by_size(metrics));
+    lines.extend(by_noise(metrics, PromptKind::BoxNoisePixels, "px"));
+    lines.extend(by_noise(metrics, PromptKind::BoxNoisePercent, "%"));
+    lines.extend(by_prompt(metrics));
+    lines.extend(against_untuned(metrics));
     lines.extend(lead(metrics));
     lines
 }
 
 fn by_method(metrics: &Metrics) -> impl Iterator<Item = String> {
     let head = [
-        format!("{:<9}{:^15}   {:>13}", "", "original size", "low-res grid"),
-        format!("{:<9}{:>7} {:>7}   {:>7} {:>7}", "", "Dice", "IoU", "Dice", "IoU"),
+        format!("{:<9}{:^31}   {:>13}", "", "original size", "low-res grid"),
+        format!(
+            "{:<9}{:>7} {:>7} {:>7} {:>7}   {:>7} {:>7}",
+            "", "Dice", "IoU", "HD95", "NSD", "Dice", "IoU"
+        ),
     ];
     let rows = metrics.methods.iter().map(|MethodMetrics { method, all, .. }| {
-        let [dice, iou, low_dice, low_iou] =
-            [all.dice, all.iou, all.low_res_dice, all.low_res_iou].map(figure);
-        format!("{:<9}{dice:>7} {iou:>7}   {low_dice:>7} {low_iou:>7}", method.name())
+        let (original, low_res) = (&all.original, &all.low_res);
+        let [dice, iou, nsd, low_dice, low_iou] =
+            [original.dice, original.iou, original.surface_dice, low_res.dice, low_res.iou]
+                .map(|estimate| figure(estimate.mean));
+        let hd95 = original.hd95.mean.map_or_else(|| "-".into(), |pixels| format!("{pixels:.1}"));
+        let name = method.name();
+        format!("{name:<9}{dice:>7} {iou:>7} {hd95:>7} {nsd:>7}   {low_dice:>7} {low_iou:>7}")
     });
     head.into_iter().chain(rows)
 }
@@ -31,23 +42,88 @@ fn by_size(metrics: &Metrics) -> Vec<String> {
     let (Some(untuned), Some(tuned)) = (of(metrics, Method::Untuned), of(metrics, Method::Tuned)) else {
         return Vec::new();
     };
-    let [medium, large] = metrics.size_bounds.map(|bound| format!("{}%", round(100.0 * bound)));
+    let [medium, large] = metrics.settings.size_bounds.map(|bound| format!("{}%", round(100.0 * bound)));
     let mut lines =
         vec![format!("{:<23}{:>7} {:>7}   targets", "Dice by share of image", "untuned", "tuned")];
-    for (class, untuned, tuned) in [
-        (format!("small, below {medium}"), &untuned.small, &tuned.small),
-        (format!("medium, below {large}"), &untuned.medium, &tuned.medium),
-        (format!("large, from {large}"), &untuned.large, &tuned.large),
+    for (class, says) in [
+        ("small", format!("small, below {medium}")),
+        ("medium", format!("medium, below {large}")),
+        ("large", format!("large, from {large}")),
     ] {
-        let (before, after) = (figure(untuned.dice), figure(tuned.dice));
-        lines.push(format!("{class:<23}{before:>7} {after:>7}   {:>7}", tuned.samples));
+        let totals = |row: &MethodMetrics| {
+            let found = row.classes.iter().find(|of| of.by == Property::Size && of.class == class);
+            found.map(|found| (figure(found.totals.original.dice.mean), found.totals.targets))
+        };
+        if let (Some((before, _)), Some((after, targets))) = (totals(untuned), totals(tuned)) {
+            lines.push(format!("{says:<23}{before:>7} {after:>7}   {targets:>7}"));
+        }
     }
     lines
 }
 
+/// Width of the first column of the sweep's tables.
+const SWEEP_NAMES: usize = 23;
+
+/// Dice of both decoders over the noise of boxes.
+fn by_noise(metrics: &Metrics, prompt: PromptKind, unit: &str) -> Vec<String> {
+    let points: Vec<&SweepPoint> = metrics.sweep.iter().filter(|point| point.prompt == prompt).collect();
+    let amounts = points.iter().map(|point| point.amount.unwrap_or_default().to_string());
+    table(&format!("Dice by box noise, {unit}"), &points, amounts)
+}
+
+/// Dice of both decoders by other prompts.
+fn by_prompt(metrics: &Metrics) -> Vec<String> {
+    let noise = [PromptKind::BoxNoisePixels, PromptKind::BoxNoisePercent];
+    let points: Vec<&SweepPoint> =
+        metrics.sweep.iter().filter(|point| !noise.contains(&point.prompt)).collect();
+    let names = points.iter().map(|point| match point.prompt {
+        PromptKind::Point => "point".into(),
+        PromptKind::BoxAndPoint => "box+pt".into(),
+        PromptKind::WrongBox => "wrong".into(),
+        PromptKind::Multimask => "multi".into(),
+        PromptKind::MultimaskOracle => "oracle".into(),
+        noise => noise.name().to_owned(),
+    });
+    table("Dice by prompt", &points, names)
+}
+
+fn table(title: &str, points: &[&SweepPoint], heads: impl Iterator<Item = String>) -> Vec<String> {
+    if points.is_empty() {
+        return Vec::new();
+    }
+    let row = |name: &str, cells: Vec<String>| {
+        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>7}")).collect();
+        format!("{name:<SWEEP_NAMES$}{}", cells.join(" "))
+    };
+    let mut lines = vec![row(title, heads.collect())];
+    for method in Method::DECODERS {
+        let dice = |point: &&SweepPoint| {
+            let found = point.decoders.iter().find(|figures| figures.method == method);
+            figure(found.and_then(|figures| figures.dice.mean))
+        };
+        lines.push(row(method.name(), points.iter().map(dice).collect()));
+    }
+    lines
+}
+
+/// What tuning changed, target by target.
+fn against_untuned(metrics: &Metrics) -> Option<String> {
+    let dice = &metrics.comparison.original.dice;
+    let difference = dice.difference?;
+    let interval = dice.interval.map(|[low, high]| format!(" (95 % {low:+.4} to {high:+.4})"));
+    let p = dice.p.map(|p| if p < 1e-4 { ", p < 0.0001".into() } else { format!(", p = {p:.4}") });
+    Some(format!(
+        "tuned less untuned: {difference:+.4} Dice{}; better on {} of {} targets{}",
+        interval.unwrap_or_default(),
+        dice.wins,
+        dice.targets,
+        p.unwrap_or_default()
+    ))
+}
+
 /// By how much tuning beats, or does not beat, the best of the rest.
 fn lead(metrics: &Metrics) -> Option<String> {
-    let dice = |row: &MethodMetrics| row.all.dice;
+    let dice = |row: &MethodMetrics| row.all.original.dice.mean;
     let tuned = of(metrics, Method::Tuned).and_then(dice)?;
     let others = metrics.methods.iter().filter(|row| row.method != Method::Tuned);
     let (best, rival) =
@@ -80,41 +156,84 @@ fn round(percent: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use resect_data::checkpoint::SelectedBy;
+    use resect_data::evaluation::{
+        ClassMetrics, Comparison, Estimate, FORMAT, Figures, Kept, Paired, Settings, SweepFigures, Totals,
+    };
     use resect_data::targets::Split;
 
     use super::*;
-    use crate::evaluation::{FORMAT, Kept};
-    use crate::metrics::Means;
+
+    fn estimate(mean: f64) -> Estimate {
+        Estimate { targets: 5, mean: Some(mean), interval: None }
+    }
+
+    fn totals(dice: f64, targets: usize) -> Totals {
+        let figures = Figures {
+            dice: if targets > 0 { estimate(dice) } else { Estimate::default() },
+            iou: estimate(dice / 2.0),
+            hd95: estimate(100.0 * (1.0 - dice)),
+            ..Figures::default()
+        };
+        Totals { targets, missed: 0, original: figures, low_res: figures }
+    }
 
     fn metrics(dice: [f64; 5]) -> Metrics {
-        let means = |dice: f64, samples| Means {
-            samples,
-            dice: (samples > 0).then_some(dice),
-            iou: Some(dice / 2.0),
-            low_res_samples: samples,
-            low_res_dice: Some(dice),
-            low_res_iou: Some(dice / 2.0),
-        };
-        let methods = Method::ALL.into_iter().zip(dice).map(|(method, dice)| MethodMetrics {
-            method,
-            all: means(dice, 5),
-            small: means(dice - 0.1, 2),
-            medium: means(dice, 3),
-            large: means(0.0, 0),
+        let methods = Method::ALL.into_iter().zip(dice).map(|(method, dice)| {
+            let class =
+                |class: &str, totals| ClassMetrics { by: Property::Size, class: class.into(), totals };
+            let small = class("small", totals(dice - 0.1, 2));
+            let medium = class("medium", totals(dice, 3));
+            let classes = vec![small, medium, class("large", totals(0.0, 0))];
+            MethodMetrics { method, all: totals(dice, 5), classes, calibration: None }
         });
+        let point = |prompt, amount, dice: f64| {
+            let figures = |method, dice| SweepFigures {
+                method,
+                dice: estimate(dice),
+                iou: estimate(dice),
+                predicted_iou: estimate(dice),
+            };
+            let decoders = vec![figures(Method::Untuned, dice / 2.0), figures(Method::Tuned, dice)];
+            SweepPoint { prompt, amount, decoders }
+        };
+        let paired = Paired {
+            targets: 5,
+            difference: Some(dice[4] - dice[3]),
+            interval: Some([0.1, 0.5]),
+            wins: 4,
+            ties: 0,
+            losses: 1,
+            p: Some(0.125),
+        };
+        let figures = Figures { dice: paired, ..Figures::default() };
         Metrics {
             format: FORMAT.into(),
             split: Split::Test,
-            samples: 5,
+            targets: 5,
             images: 4,
+            groups: 4,
             checkpoint: Kept {
                 epoch: 3,
                 epochs: 4,
                 selected_by: SelectedBy::ValidationDice,
                 validation_dice: None,
             },
-            size_bounds: [0.07, 0.2],
+            settings: Settings {
+                size_bounds: [0.07, 0.2],
+                surface_tolerance: 2.0,
+                resamples: 100,
+                seed: 0,
+                confidence: 0.95,
+            },
             methods: methods.collect(),
+            comparison: Comparison { original: figures, low_res: figures },
+            sweep: vec![
+                point(PromptKind::BoxNoisePixels, Some(0), 0.9),
+                point(PromptKind::BoxNoisePixels, Some(100), 0.5),
+                point(PromptKind::BoxNoisePercent, Some(20), 0.8),
+                point(PromptKind::Point, None, 0.25),
+                point(PromptKind::WrongBox, None, 0.125),
+            ],
         }
     }
 
@@ -122,17 +241,27 @@ mod tests {
     fn the_notes_are_aligned_and_name_the_lead() {
         let expected = [
             "5 test targets on 4 images, tight boxes; tuned is epoch 3 of 4",
-            "          original size     low-res grid",
-            "            Dice     IoU      Dice     IoU",
-            "box       0.7000  0.3500    0.7000  0.3500",
-            "ellipse   0.8500  0.4250    0.8500  0.4250",
-            "otsu      0.6000  0.3000    0.6000  0.3000",
-            "untuned   0.5000  0.2500    0.5000  0.2500",
-            "tuned     0.9000  0.4500    0.9000  0.4500",
+            "                  original size             low-res grid",
+            "            Dice     IoU    HD95     NSD      Dice     IoU",
+            "box       0.7000  0.3500    30.0       -    0.7000  0.3500",
+            "ellipse   0.8500  0.4250    15.0       -    0.8500  0.4250",
+            "otsu      0.6000  0.3000    40.0       -    0.6000  0.3000",
+            "untuned   0.5000  0.2500    50.0       -    0.5000  0.2500",
+            "tuned     0.9000  0.4500    10.0       -    0.9000  0.4500",
             "Dice by share of image untuned   tuned   targets",
             "small, below 7%         0.4000  0.8000         2",
             "medium, below 20%       0.5000  0.9000         3",
             "large, from 20%              -       -         0",
+            "Dice by box noise, px        0     100",
+            "untuned                 0.4500  0.2500",
+            "tuned                   0.9000  0.5000",
+            "Dice by box noise, %        20",
+            "untuned                 0.4000",
+            "tuned                   0.8000",
+            "Dice by prompt           point   wrong",
+            "untuned                 0.1250  0.0625",
+            "tuned                   0.2500  0.1250",
+            "tuned less untuned: +0.4000 Dice (95 % +0.1000 to +0.5000); better on 4 of 5 targets, p = 0.1250",
             "tuned leads the best of the others (ellipse) by 0.0500 Dice",
         ];
         assert_eq!(notes(&metrics([0.7, 0.85, 0.6, 0.5, 0.9])), expected);

@@ -31,6 +31,12 @@ impl Sample<'_> {
         let cells = self.targets.low_res(self.index).iter().map(|&cell| cell != 0).collect();
         Mask::new(Size::square(self.targets.low_res_size()), cells)
     }
+
+    /// Gives the memory of what was read for it back to the system: memory does not grow with the number of samples.
+    pub fn release(&self, embeddings: &Embeddings) {
+        embeddings.release(&self.target.pixel_hash, View::Identity);
+        self.targets.release();
+    }
 }
 
 /// The targets of the test split in order; every one of them has an image and an embedding.
@@ -70,15 +76,6 @@ pub(crate) fn collect<'a>(
     Ok(samples)
 }
 
-/// Gives the memory of what was read for some samples back to the system: memory does not grow with the number of samples.
-pub(crate) fn release(samples: &[Sample<'_>], images: &Images, embeddings: &Embeddings, targets: &Targets) {
-    for sample in samples {
-        embeddings.release(&sample.target.pixel_hash, View::Identity);
-    }
-    images.release();
-    targets.release();
-}
-
 /// Every input must have been made for the model of the base checkpoint.
 pub(crate) fn check_model(
     config: &SamConfig,
@@ -101,4 +98,37 @@ pub(crate) fn check_model(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use resect_geometry::PixelBox;
+
+    use super::*;
+
+    /// A target of the test split.
+    pub fn target(original: Size, tight: PixelBox) -> Target {
+        Target {
+            id: "polyp".into(),
+            sample: "polyp".into(),
+            pixel_hash: String::new(),
+            split: Split::Test,
+            given_split: String::new(),
+            group: "polyp".into(),
+            height: original.height,
+            width: original.width,
+            resized_height: original.height,
+            resized_width: original.width,
+            x0: tight.x0,
+            y0: tight.y0,
+            x1: tight.x1,
+            y1: tight.y1,
+            area_fraction: 0.1,
+            components: 1,
+            specks_removed: 0,
+            noisy_mask: false,
+            touches_border: false,
+            near_duplicate_of: String::new(),
+        }
+    }
 }

@@ -3,70 +3,71 @@
 use std::path::Path;
 
 use rayon::prelude::*;
-use resect_data::embeddings::Embeddings;
+use resect_data::evaluation::{MaskRow, Method};
+use resect_geometry::{Mask, Size};
 use resect_stage::Reporter;
 
-use crate::decode::{self, Decode, Logits};
-use crate::evaluation::{Method, Scores};
+use crate::EvaluateError;
 use crate::overlay::{self, Prediction};
 use crate::samples::Sample;
-use crate::{EvaluateError, Grids};
+use crate::totals::Scores;
 
-/// The `count` targets of lowest tuned Dice at original resolution, worst first; of equal ones the earlier first.
+/// A target with what both decoders made of it.
+pub(crate) struct Worst<'a> {
+    sample: Sample<'a>,
+    scores: Scores,
+    masks: &'a [MaskRow],
+}
+
+/// The `count` targets of lowest tuned Dice at original resolution, worst first; of equal ones the earlier first. `masks` has the
+/// two of each target.
 pub(crate) fn select<'a>(
     samples: &[Sample<'a>],
     scores: &[Scores],
+    masks: &'a [MaskRow],
     count: usize,
-) -> Vec<(Sample<'a>, Scores)> {
-    let mut ranked: Vec<_> = samples.iter().copied().zip(scores.iter().copied()).collect();
-    ranked.retain(|(_, scores)| dice(scores, Method::Tuned).is_some());
-    let tuned = |scores: &Scores| dice(scores, Method::Tuned).unwrap_or_default();
-    ranked.sort_by(|(_, a), (_, b)| tuned(a).total_cmp(&tuned(b)));
+) -> Vec<Worst<'a>> {
+    let targets = samples.iter().zip(scores).zip(masks.chunks(Method::DECODERS.len()));
+    let mut ranked: Vec<_> =
+        targets.map(|((sample, scores), masks)| Worst { sample: *sample, scores: *scores, masks }).collect();
+    ranked.retain(|worst| worst.dice(Method::Tuned).is_some());
+    let tuned = |worst: &Worst<'_>| worst.dice(Method::Tuned).unwrap_or_default();
+    ranked.sort_by(|a, b| tuned(a).total_cmp(&tuned(b)));
     ranked.truncate(count);
     ranked
 }
 
-/// Draws them into `dir`. They are decoded again: keeping all masks until the worst are known would need memory for all.
-pub(crate) fn draw(
-    worst: &[(Sample<'_>, Scores)],
-    decoders: &mut impl Decode,
-    embeddings: &Embeddings,
-    batch: usize,
-    grids: Grids,
-    dir: &Path,
-    report: &Reporter,
-) -> Result<(), EvaluateError> {
+/// Draws them into `dir`.
+pub(crate) fn draw(worst: &[Worst<'_>], dir: &Path, report: &Reporter) -> Result<(), EvaluateError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| EvaluateError::Overlay { path, source }
     };
-    if !worst.is_empty() {
-        std::fs::create_dir_all(dir).map_err(failed(dir))?;
+    if worst.is_empty() {
+        return Ok(());
     }
-    let samples: Vec<Sample<'_>> = worst.iter().map(|(sample, _)| *sample).collect();
-    let mut done = 0;
-    decode::each_batch(&samples, batch, decoders, embeddings, |batch, logits| {
-        let drawn = worst[done..].par_iter().zip(&logits).enumerate();
-        drawn.try_for_each(|(index, ((sample, scores), logits))| {
-            let path = dir.join(overlay::file_name(done + index + 1, &sample.target.id));
-            let [untuned, tuned] = predictions(sample, scores, logits, grids);
-            let drawn = resect_overlay::png(&overlay::draw(sample, &untuned, &tuned));
-            drawn.and_then(|bytes| std::fs::write(&path, bytes)).map_err(failed(&path))
-        })?;
-        done += batch.len();
-        report.progress("drawing", done as u64, worst.len() as u64, "overlays");
-        Ok(())
-    })
+    std::fs::create_dir_all(dir).map_err(failed(dir))?;
+    worst.par_iter().enumerate().try_for_each(|(index, worst)| {
+        let path = dir.join(overlay::file_name(index + 1, &worst.sample.target.id));
+        let drawn = resect_overlay::png(&worst.draw()?);
+        drawn.and_then(|bytes| std::fs::write(&path, bytes)).map_err(failed(&path))
+    })?;
+    report.progress("drawing", worst.len() as u64, worst.len() as u64, "overlays");
+    Ok(())
 }
 
-/// What the untuned and the tuned decoder made of a target.
-fn predictions(sample: &Sample<'_>, scores: &Scores, logits: &Logits, grids: Grids) -> [Prediction; 2] {
-    [(Method::Untuned, &logits.untuned), (Method::Tuned, &logits.tuned)].map(|(method, logits)| Prediction {
-        mask: decode::original_mask(logits, grids.low_res, grids.input, sample),
-        dice: dice(scores, method),
-    })
-}
+impl Worst<'_> {
+    fn draw(&self) -> Result<image::RgbImage, EvaluateError> {
+        let prediction = |row: &MaskRow| {
+            let mask = Mask::from_rle(Size::new(row.height, row.width), &row.counts)?;
+            Ok(Prediction { mask, dice: self.dice(row.method) })
+        };
+        let [untuned, tuned] = [0, 1].map(|decoder| prediction(&self.masks[decoder]));
+        let of = |prediction: Result<_, _>| prediction.map_err(EvaluateError::Mask);
+        Ok(overlay::draw(&self.sample, &of(untuned)?, &of(tuned)?))
+    }
 
-fn dice(scores: &Scores, method: Method) -> Option<f64> {
-    scores[method as usize].original.map(|overlap| overlap.dice)
+    fn dice(&self, method: Method) -> Option<f64> {
+        self.scores[method as usize].original.dice
+    }
 }

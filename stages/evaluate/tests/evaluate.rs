@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use resect_checkpoint::{NamedTensor, SamConfig, random, write_random, write_safetensors};
 use resect_data::checkpoint::{self, DECODER_FILE, SelectedBy, Summary};
+use resect_data::evaluation::{
+    MaskRow, Method, MethodMetrics, Metrics, PromptKind, Property, SampleRow, SizeClass, SweepRow,
+};
 use resect_data::images::{self, Image, pixel_hash};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{read_json, table, write_json};
 use resect_device::{Device, DeviceError};
-use resect_evaluate::{EvaluateError, Inputs, Method, Metrics, SampleRow, SizeClass, run, run_with};
+use resect_evaluate::{EvaluateError, Inputs, run, run_with};
 use resect_geometry::{Mask, Size};
 use resect_params::{EmbedParams, EmbeddingDtype, EvaluateParams, Runtime};
 use resect_stage::Reporter;
@@ -114,6 +117,10 @@ impl Disc {
     }
 }
 
+fn params() -> EvaluateParams {
+    EvaluateParams { overlays: 2, size_bounds: [0.1, 0.4], resamples: 200, ..EvaluateParams::default() }
+}
+
 /// Everything that `evaluate` reads, in a folder of its own.
 struct Setup {
     dir: TempDir,
@@ -165,7 +172,7 @@ impl Setup {
     }
 
     fn evaluate(&self, out: &str, decode_batch: usize) -> Result<Metrics, EvaluateError> {
-        let params = EvaluateParams { overlays: 2, size_bounds: [0.1, 0.4] };
+        let params = params();
         evaluate(self.dir.path(), out, &params, decode_batch)?;
         Ok(read_json(&self.path(out).join("metrics.json")).unwrap())
     }
@@ -212,20 +219,33 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn the_test_split_is_scored_by_every_method_and_size() {
     let setup = Setup::new();
     let metrics = setup.evaluate("out", 2).unwrap();
-    assert_eq!((metrics.split, metrics.samples, metrics.images), (Split::Test, 4, 4));
+    assert_eq!((metrics.split, metrics.targets, metrics.images, metrics.groups), (Split::Test, 4, 4, 4));
     assert_eq!((metrics.checkpoint.epoch, metrics.checkpoint.validation_dice), (2, Some(0.5)));
     assert_eq!(metrics.methods.iter().map(|row| row.method).collect::<Vec<_>>(), Method::ALL);
     for row in &metrics.methods {
-        let counts = [&row.all, &row.small, &row.medium, &row.large].map(|means| means.samples);
-        assert_eq!(counts, [4, 2, 1, 1], "{}", row.method);
+        let sizes = row.classes.iter().filter(|class| class.by == Property::Size);
+        let counts: Vec<_> = sizes.map(|class| (class.class.as_str(), class.totals.targets)).collect();
+        assert_eq!((row.all.targets, counts), (4, vec![("small", 2), ("medium", 1), ("large", 1)]));
+        assert_eq!(row.calibration.is_some(), Method::DECODERS.contains(&row.method));
     }
 
     // A disc is the ellipse in its box; a box around a disc has Dice 2 (pi/4) / (1 + pi/4); light on dark is Otsu's best case.
-    let dice = |method: Method| metrics.methods[method as usize].all.dice.unwrap();
+    let dice = |method: Method| mean_dice(&metrics.methods[method as usize]);
     assert_eq!(dice(Method::Ellipse), 1.0);
     assert!((dice(Method::Box) - 0.8798).abs() < 0.01, "{}", dice(Method::Box));
     assert!(dice(Method::Otsu) > 0.9, "{}", dice(Method::Otsu));
-    assert!(metrics.methods[Method::Ellipse as usize].all.low_res_dice.unwrap() > 0.99);
+    let ellipse = &metrics.methods[Method::Ellipse as usize].all;
+    assert!(ellipse.low_res.dice.mean.unwrap() > 0.99);
+    assert_eq!((ellipse.original.hd95.mean, ellipse.original.surface_dice.mean), (Some(0.0), Some(1.0)));
+    assert_eq!(ellipse.original.mean_absolute_error.mean, Some(0.0));
+    // A filled box misses nothing, and what it has beside the disc is wrong.
+    let filled = &metrics.methods[Method::Box as usize].all.original;
+    assert_eq!(filled.recall.mean, Some(1.0));
+    assert!((filled.precision.mean.unwrap() - std::f64::consts::FRAC_PI_4).abs() < 0.02);
+    for estimate in filled.each() {
+        let [low, high] = estimate.interval.unwrap();
+        assert!(low <= estimate.mean.unwrap() && estimate.mean.unwrap() <= high);
+    }
 
     let rows: Vec<SampleRow> = table::read(&setup.path("out").join("samples.parquet")).unwrap();
     assert_eq!(rows.len(), 20);
@@ -238,6 +258,81 @@ fn the_test_split_is_scored_by_every_method_and_size() {
     // The overall mean is the rows' mean, in their order.
     let tuned = rows.iter().filter(|row| row.method == Method::Tuned).map(|row| row.dice.unwrap());
     assert_eq!(dice(Method::Tuned), tuned.sum::<f64>() / 4.0);
+
+    // The comparison is of the same rows.
+    let differences = rows.chunks(5).map(|rows| rows[4].dice.unwrap() - rows[3].dice.unwrap());
+    let differences: Vec<f64> = differences.collect();
+    let compared = metrics.comparison.original.dice;
+    assert_eq!(compared.difference, Some(differences.iter().sum::<f64>() / 4.0));
+    assert_eq!(compared.wins, differences.iter().filter(|d| **d > 0.0).count());
+}
+
+fn mean_dice(row: &MethodMetrics) -> f64 {
+    row.all.original.dice.mean.unwrap()
+}
+
+#[test]
+fn the_masks_that_are_kept_are_those_that_were_scored() {
+    let setup = Setup::new();
+    setup.evaluate("out", 3).unwrap();
+    let rows: Vec<SampleRow> = table::read(&setup.path("out").join("samples.parquet")).unwrap();
+    let masks: Vec<MaskRow> = table::read(&setup.path("out").join("masks.parquet")).unwrap();
+    assert_eq!(masks.len(), 8);
+    for row in masks {
+        let disc = DISCS.iter().find(|disc| disc.id == row.id).unwrap();
+        let mask = Mask::from_rle(Size::new(row.height, row.width), &row.counts).unwrap();
+        let found = resect_metrics::overlap(&mask, &disc.mask()).unwrap();
+        let scored = rows.iter().find(|scored| (&scored.id, scored.method) == (&row.id, row.method)).unwrap();
+        assert_eq!((scored.dice, scored.precision), (Some(found.dice), found.precision), "{}", row.id);
+    }
+}
+
+#[test]
+fn the_sweep_prompts_both_decoders_with_what_it_says() {
+    let setup = Setup::new();
+    let metrics = setup.evaluate("out", 3).unwrap();
+    let rows: Vec<SweepRow> = table::read(&setup.path("out").join("sweep.parquet")).unwrap();
+    let samples: Vec<SampleRow> = table::read(&setup.path("out").join("samples.parquet")).unwrap();
+    // Six noises in pixels, four in percent, five other forms; four targets, two decoders.
+    assert_eq!((metrics.sweep.len(), rows.len()), (15, 15 * 4 * 2));
+    let of = |prompt, amount: Option<u32>| -> Vec<&SweepRow> {
+        rows.iter().filter(|row| (row.prompt, row.amount) == (prompt, amount)).collect()
+    };
+    // Without noise it is what the tight box gave.
+    for row in of(PromptKind::BoxNoisePixels, Some(0)) {
+        let scored = samples.iter().find(|scored| (&scored.id, scored.method) == (&row.id, row.method));
+        let scored = scored.unwrap();
+        assert_eq!((row.dice, row.iou), (scored.dice, scored.iou));
+        assert_eq!(Some(row.predicted_iou), scored.predicted_iou);
+    }
+    for row in of(PromptKind::Point, None) {
+        let disc = DISCS.iter().find(|disc| disc.id == row.id).unwrap();
+        let [x, y] = [row.point_x, row.point_y].map(|at| i64::from(at.unwrap()));
+        assert_eq!((x, y, row.x0), (disc.centre.0, disc.centre.1, None));
+    }
+    for row in of(PromptKind::BoxNoisePixels, Some(10)) {
+        let disc = DISCS.iter().find(|disc| disc.id == row.id).unwrap();
+        let moved = i64::from(row.x0.unwrap()) - (disc.centre.0 - disc.radius);
+        assert!(moved.abs() <= 10, "{row:?}");
+    }
+    let likeliest = of(PromptKind::Multimask, None);
+    let best = of(PromptKind::MultimaskOracle, None);
+    assert!(likeliest.iter().zip(&best).all(|(a, b)| a.id == b.id && a.dice <= b.dice));
+    assert!(likeliest.iter().zip(&best).any(|(a, b)| a.dice < b.dice));
+    // The points are the rows' means.
+    for point in &metrics.sweep {
+        for figures in &point.decoders {
+            let rows = of(point.prompt, point.amount).into_iter().filter(|row| row.method == figures.method);
+            let mean = rows.map(|row| row.dice.unwrap()).sum::<f64>() / 4.0;
+            assert_eq!(figures.dice.mean, Some(mean), "{:?}", point.prompt);
+        }
+    }
+
+    let params = EvaluateParams { sweep: false, ..params() };
+    evaluate(setup.dir.path(), "none", &params, 8).unwrap();
+    assert!(!setup.path("none").join("sweep.parquet").exists());
+    let without: Metrics = read_json(&setup.path("none").join("metrics.json")).unwrap();
+    assert_eq!((without.sweep, without.methods), (vec![], metrics.methods));
 }
 
 #[test]
@@ -245,7 +340,9 @@ fn the_decoder_that_was_not_tuned_scores_as_the_untuned_one() {
     let setup = Setup::of(&miniature(), &DISCS, BASE_SEED);
     let metrics = setup.evaluate("out", 8).unwrap();
     let [untuned, tuned] = [&metrics.methods[3], &metrics.methods[4]];
-    assert_eq!((&untuned.all, &untuned.small), (&tuned.all, &tuned.small));
+    assert_eq!((&untuned.all, &untuned.classes), (&tuned.all, &tuned.classes));
+    let compared = metrics.comparison.original.dice;
+    assert_eq!((compared.difference, compared.ties, compared.p), (Some(0.0), 4, None));
     let other = Setup::new().evaluate("out", 8).unwrap();
     assert_eq!(other.methods[3], metrics.methods[3]);
     assert_ne!(other.methods[4].all, metrics.methods[4].all);
@@ -272,7 +369,7 @@ fn the_batch_does_not_change_a_byte() {
     let setup = Setup::of(&tiny(), &DISCS, 8);
     setup.evaluate("one", 1).unwrap();
     let one = files(&setup.path("one"));
-    assert_eq!(one.len(), 4);
+    assert_eq!(one.len(), 6);
     for batch in [3, 8] {
         setup.evaluate("many", batch).unwrap();
         assert_eq!(files(&setup.path("many")), one, "batches of {batch}");
@@ -302,7 +399,7 @@ fn the_number_of_threads_does_not_change_a_byte() {
         std::fs::remove_dir_all(setup.path("child")).unwrap();
         files
     });
-    assert_eq!(outputs[0].len(), 6);
+    assert_eq!(outputs[0].len(), 8);
     assert!(outputs.iter().all(|output| *output == outputs[0]));
 }
 
@@ -314,9 +411,10 @@ fn an_object_too_small_for_the_low_res_grid_has_no_figure_there() {
     let [_, wide, ..] = DISCS;
     let metrics = Setup::of(&miniature(), &[speck, wide], 8).evaluate("out", 8).unwrap();
     for row in &metrics.methods {
-        assert_eq!((row.all.samples, row.all.low_res_samples), (2, 1), "{}", row.method);
+        let targets = (row.all.targets, row.all.original.dice.targets, row.all.low_res.dice.targets);
+        assert_eq!(targets, (2, 2, 1), "{}", row.method);
     }
-    assert_eq!(metrics.methods[Method::Ellipse as usize].all.dice, Some(1.0));
+    assert_eq!(mean_dice(&metrics.methods[Method::Ellipse as usize]), 1.0);
 }
 
 #[test]
@@ -346,7 +444,7 @@ fn inputs_that_lack_something_are_named() {
     let mut tensors = decoder(&miniature(), 8);
     tensors.iter_mut().for_each(|tensor| tensor.data.fill(f32::NAN));
     write_safetensors(&weights, tensors, None).unwrap();
-    fails("the tuned decoder's logits for target wide are not finite");
+    fails("the tuned decoder's output for target wide is not finite");
     write_safetensors(&weights, decoder(&miniature(), 8), None).unwrap();
 
     // Embeddings of other images.
@@ -383,7 +481,7 @@ fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
     setup.evaluate("out", 2).unwrap();
     let [checkpoint, images, embeddings, targets, base, out] = &devices_of(&setup);
     let inputs = Inputs { checkpoint, images, embeddings, targets, base };
-    let params = EvaluateParams { overlays: 2, size_bounds: [0.1, 0.4] };
+    let params = params();
     let runtime = Runtime { decode_batch: 2, ..Runtime::default() };
     std::fs::create_dir(out).unwrap();
     let said = Said::default();
@@ -393,7 +491,21 @@ fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
     let (_, difference) = said.split_once("agrees with the CPU on the first batch to ").unwrap();
     let difference: f64 = difference.split('"').next().unwrap().parse().unwrap();
     assert!(difference < 1e-5, "{difference}");
-    assert_eq!(files(out), files(&setup.path("out")));
+    // Masks are equal; probabilities and scores differ in their last bits.
+    let (found, expected) = (files(out), files(&setup.path("out")));
+    assert!(found.keys().eq(expected.keys()));
+    for (path, bytes) in &found {
+        if path.starts_with("overlays") || path == Path::new("masks.parquet") {
+            assert!(*bytes == expected[path], "{}", path.display());
+        }
+    }
+    let rows = |dir: &Path| -> Vec<SampleRow> { table::read(&dir.join("samples.parquet")).unwrap() };
+    for (found, expected) in rows(out).iter().zip(&rows(&setup.path("out"))) {
+        for ((column, found), (_, expected)) in table::cells(found).iter().zip(&table::cells(expected)) {
+            let (found, expected) = (found.unwrap_or(-1.0), expected.unwrap_or(-1.0));
+            assert!((found - expected).abs() < 1e-5, "{column}: {found} {expected}");
+        }
+    }
 }
 
 #[cfg(not(feature = "cuda"))]

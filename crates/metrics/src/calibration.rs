@@ -1,0 +1,97 @@
+//! How well predicted scores agree with true ones.
+
+use crate::mean;
+
+/// Bins over predicted scores.
+const BINS: usize = 10;
+
+/// Predicted against true scores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibration {
+    /// Pairs.
+    pub targets: usize,
+    /// Mean of predicted less true.
+    pub bias: Option<f64>,
+    /// Mean distance.
+    pub mean_absolute_error: Option<f64>,
+    /// Distance of the means in each bin, weighted by its pairs (Naeini et al., 2015; here of a regression).
+    pub expected_calibration_error: Option<f64>,
+    /// Pearson's correlation; `None` when one of them does not vary.
+    pub correlation: Option<f64>,
+    /// Ten bins of equal width over predicted 0 to 1; what lies outside belongs to the outermost.
+    pub bins: Vec<Bin>,
+}
+
+/// Pairs of similar predicted score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bin {
+    /// Lowest predicted score.
+    pub low: f64,
+    /// Highest, exclusive but in the last bin.
+    pub high: f64,
+    /// Pairs.
+    pub targets: usize,
+    /// Mean predicted score.
+    pub predicted: Option<f64>,
+    /// Mean true score.
+    pub actual: Option<f64>,
+}
+
+/// Compares pairs of predicted and true score.
+pub fn calibration(pairs: &[(f64, f64)]) -> Calibration {
+    let bin_of = |predicted: f64| ((predicted * BINS as f64).max(0.0) as usize).min(BINS - 1);
+    let bins: Vec<Bin> = (0..BINS)
+        .map(|bin| {
+            let of_bin = || pairs.iter().filter(move |(predicted, _)| bin_of(*predicted) == bin);
+            Bin {
+                low: bin as f64 / BINS as f64,
+                high: (bin + 1) as f64 / BINS as f64,
+                targets: of_bin().count(),
+                predicted: mean(of_bin().map(|(predicted, _)| *predicted)),
+                actual: mean(of_bin().map(|(_, actual)| *actual)),
+            }
+        })
+        .collect();
+    let weighted = bins.iter().filter_map(|bin| {
+        Some(bin.targets as f64 * (bin.predicted? - bin.actual?).abs() / pairs.len() as f64)
+    });
+    Calibration {
+        targets: pairs.len(),
+        bias: mean(pairs.iter().map(|(predicted, actual)| predicted - actual)),
+        mean_absolute_error: mean(pairs.iter().map(|(predicted, actual)| (predicted - actual).abs())),
+        expected_calibration_error: (!pairs.is_empty()).then(|| weighted.sum()),
+        correlation: correlation(pairs),
+        bins,
+    }
+}
+
+fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
+    let (x, y) = (mean(pairs.iter().map(|p| p.0))?, mean(pairs.iter().map(|p| p.1))?);
+    let sum = |of: fn(f64, f64) -> f64| pairs.iter().map(|p| of(p.0 - x, p.1 - y)).sum::<f64>();
+    let (xx, yy, xy) = (sum(|x, _| x * x), sum(|_, y| y * y), sum(|x, y| x * y));
+    (xx > 0.0 && yy > 0.0).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_outside_belongs_to_the_outermost_bins() {
+        let found = calibration(&[(-0.5, 0.0), (1.5, 1.0), (1.0, 0.5), (0.1, 0.25)]);
+        assert_eq!(
+            found.bins.iter().map(|bin| bin.targets).collect::<Vec<_>>(),
+            [1, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+        );
+        assert_eq!((found.bins[9].predicted, found.bins[9].actual), (Some(1.25), Some(0.75)));
+        assert_eq!((found.bins[2].predicted, found.bins[2].actual), (None, None));
+    }
+
+    #[test]
+    fn nothing_has_no_calibration_and_what_does_not_vary_no_correlation() {
+        let none = calibration(&[]);
+        assert_eq!((none.bias, none.expected_calibration_error, none.correlation), (None, None, None));
+        let flat = calibration(&[(0.5, 0.25), (0.5, 0.75)]);
+        assert_eq!((flat.bias, flat.mean_absolute_error, flat.correlation), (Some(0.0), Some(0.25), None));
+    }
+}
