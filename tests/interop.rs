@@ -256,6 +256,11 @@ fn the_fixtures_are_what_the_references_give_today() {
         assert!((a - b).abs() <= 1e-6 * b.abs(), "{case}: {a} {b}");
     }
 
+    let metrics = dir.path().join("metrics.json");
+    python("metrics_reference.py", &[Path::new("--out"), &metrics]);
+    let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    alike(&read(&metrics), &read(&workspace().join("tests/fixtures/metrics/metrics.json")), 1e-6);
+
     let curve = dir.path().join("curve");
     python("curve_reference.py", &[Path::new("--out"), &curve]);
     let committed = workspace().join("tests/fixtures/curve");
@@ -461,4 +466,22 @@ fn a_report_works_in_a_browser() {
     let output = Command::new(example("specimen")).arg(&page).args(["30", "160"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(python("report_browser.py", &[page.as_path()]).ends_with("fine\n"));
+}
+
+/// The same but for the last digits of numbers.
+fn alike(a: &Value, b: &Value, tolerance: f64) {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => {
+            assert_eq!(a.len(), b.len());
+            a.iter().zip(b).for_each(|(a, b)| alike(a, b, tolerance));
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            assert!(a.keys().eq(b.keys()));
+            a.values().zip(b.values()).for_each(|(a, b)| alike(a, b, tolerance));
+        }
+        _ => match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => assert!((a - b).abs() <= tolerance * b.abs().max(1.0), "{a} {b}"),
+            _ => assert_eq!(a, b),
+        },
+    }
 }

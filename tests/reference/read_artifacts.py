@@ -1,4 +1,4 @@
-"""Opens the artifacts of a store with pyarrow and checks that they say what they should.
+"""Opens the artifacts of a store with pyarrow, pandas, polars and DuckDB and checks that they say what they should.
 
     python tests/reference/read_artifacts.py IMAGES TARGETS EMBEDDINGS CHECKPOINT EVALUATION
 
@@ -9,10 +9,15 @@ import json
 import sys
 from pathlib import Path
 
+import duckdb
+import jsonschema
 import numpy as np
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
+from pycocotools import mask
 from safetensors.numpy import load_file
 
 
@@ -35,7 +40,6 @@ def main() -> int:
         assert max(pixels.shape) == header["longest_side"]
         assert pixels.std() > 0
 
-    rows = pq.read_table(targets / "targets.parquet").to_pandas() if has_pandas() else None
     count = pq.read_metadata(targets / "targets.parquet").num_rows
     masks = table(targets, "masks")
     assert masks.num_rows == count
@@ -46,12 +50,12 @@ def main() -> int:
     listed = pq.read_table(targets / "targets.parquet").to_pylist()
     for row, packed in zip(listed, masks.column("original").to_pylist()):
         bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
-        mask = bits[: row["height"] * row["width"]].reshape(row["height"], row["width"])
-        ys, xs = np.nonzero(mask)
+        truth = bits[: row["height"] * row["width"]].reshape(row["height"], row["width"])
+        ys, xs = np.nonzero(truth)
         assert (xs.min(), ys.min(), xs.max(), ys.max()) == (row["x0"], row["y0"], row["x1"], row["y1"]), row["id"]
-        assert abs(mask.mean() - row["area_fraction"]) < 1e-9
+        assert abs(truth.mean() - row["area_fraction"]) < 1e-9
     assert {row["split"] for row in listed} <= {"train", "validation", "test"}
-    assert rows is None or len(rows) == count
+    assert len(pandas.read_parquet(targets / "targets.parquet")) == count
 
     vectors = table(embeddings, "embeddings-").column("embedding").combine_chunks()
     shape = json.loads((embeddings / "embeddings.json").read_text())["shape"]
@@ -71,21 +75,49 @@ def main() -> int:
     epochs = pq.read_table(checkpoint / "epochs.parquet").to_pydict()
     assert epochs["epoch"] == list(range(len(epochs["epoch"]))) and epochs["train_loss"][0] is None
 
-    metrics = json.loads((evaluation / "metrics.json").read_text())
-    samples = pq.read_table(evaluation / "samples.parquet").to_pylist()
-    for row in metrics["methods"]:
-        scores = [s["dice"] for s in samples if s["method"] == row["method"]]
-        assert abs(np.mean(scores) - row["all"]["original"]["dice"]["mean"]) < 1e-9, row["method"]
-    print(f"{pictures.num_rows} images, {count} targets, {len(values)} embeddings of {shape}, {len(samples)} scores")
+    scores = read_evaluation(evaluation, listed, masks)
+    print(f"{pictures.num_rows} images, {count} targets, {len(values)} embeddings of {shape}, {scores} scores")
     return 0
 
 
-def has_pandas() -> bool:
-    try:
-        import pandas  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def read_evaluation(evaluation: Path, targets: list[dict], masks: pa.Table) -> int:
+    """Checks the tables of an evaluation against metrics.json and the masks against the figures; how many rows of figures."""
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    schema = Path(__file__).parents[2] / "docs/schema/metrics.schema.json"
+    jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(metrics)
+
+    # Three readers, one table.
+    path = evaluation / "samples.parquet"
+    samples = pandas.read_parquet(path)
+    of_polars = polars.read_parquet(path)
+    of_duckdb = dict(duckdb.sql(f"select method, avg(dice) from '{path}' group by method").fetchall())
+    assert list(samples.columns) == of_polars.columns
+    for row in metrics["methods"]:
+        stated = row["all"]["original"]["dice"]
+        of_method = samples[samples.method == row["method"]]
+        assert abs(of_method.dice.mean() - stated["mean"]) < 1e-9, row["method"]
+        assert abs(of_polars.filter(polars.col("method") == row["method"])["dice"].mean() - stated["mean"]) < 1e-9
+        assert abs(of_duckdb[row["method"]] - stated["mean"]) < 1e-9
+        assert stated["interval"][0] <= stated["mean"] <= stated["interval"][1]
+
+    # The masks are COCO's, and score what is stated.
+    row_of = {row["id"]: i for i, row in enumerate(targets)}
+    packed = masks.column("original").to_pylist()
+    for row in pandas.read_parquet(evaluation / "masks.parquet").itertuples():
+        found = mask.decode({"size": [row.height, row.width], "counts": row.counts}).astype(bool)
+        bits = np.unpackbits(np.frombuffer(packed[row_of[row.id]], np.uint8), bitorder="little")
+        truth = bits[: row.height * row.width].reshape(row.height, row.width).astype(bool)
+        stated = samples[(samples.id == row.id) & (samples.method == row.method)].iloc[0]
+        assert abs(2 * (found & truth).sum() / (found.sum() + truth.sum()) - stated.dice) < 1e-12, row.id
+
+    swept = pandas.read_parquet(evaluation / "sweep.parquet")
+    for point in metrics["sweep"]:
+        rows = swept[swept.prompt == point["prompt"]]
+        rows = rows if point["amount"] is None else rows[rows.amount == point["amount"]]
+        for decoder in point["decoders"]:
+            mean = rows[rows.method == decoder["method"]].dice.mean()
+            assert abs(mean - decoder["dice"]["mean"]) < 1e-9, point
+    return len(samples)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ fn python() -> anyhow::Result<PathBuf> {
     let python = std::env::var_os("RESECT_PYTHON")
         .map_or_else(|| workspace::root().join(".venv/bin/python"), PathBuf::from);
     let modules = "torch, torchvision, transformers, segment_anything, monai, pyarrow, pycocotools, PIL, numpy, scipy, \
-                   tensorboard, playwright";
+                   tensorboard, playwright, pandas, polars, duckdb, jsonschema";
     let works = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     ensure!(
         works.as_ref().is_ok_and(|output| output.status.success()),
