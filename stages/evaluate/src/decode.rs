@@ -16,7 +16,6 @@ use resect_sam::{
 
 use crate::prompt::Prompt;
 use crate::samples::Sample;
-use crate::score::Predicted;
 use crate::{EvaluateError, Grids, Method, flow};
 
 /// A target and what it is prompted with.
@@ -278,8 +277,8 @@ fn finite(
     Ok(masks.map(|(logits, &predicted_iou)| MaskLogits { logits: logits.to_vec(), predicted_iou }).collect())
 }
 
-/// The mask at original resolution: logits upscaled as SAM does it, then above 0.
-pub(crate) fn original(logits: &[f32], grids: Grids, sample: &Sample<'_>) -> Predicted {
+/// Logits at original resolution, upscaled as SAM does it.
+pub(crate) fn original(logits: &[f32], grids: Grids, sample: &Sample<'_>) -> Vec<f32> {
     let (resized, original) = (sample.target.resized(), sample.target.original());
-    Predicted::of_logits(original, &upscale_logits(logits, grids.low_res, grids.input, resized, original))
+    upscale_logits(logits, grids.low_res, grids.input, resized, original)
 }

@@ -228,7 +228,7 @@ fn score(sample: &Sample<'_>, answer: &Answer, grids: Grids, tolerance: f64) -> 
     let decoded = |masks: &[MaskLogits], method: Method| {
         // A single one was asked for.
         let MaskLogits { logits, predicted_iou } = &masks[0];
-        let on_image = decode::original(logits, grids, sample);
+        let on_image = Predicted::of_logits(size, &decode::original(logits, grids, sample));
         let on_grid = Predicted::of_logits(low_res, logits);
         let row = MaskRow {
             id: sample.target.id.clone(),

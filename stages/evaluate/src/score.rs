@@ -12,12 +12,16 @@ pub(crate) struct Predicted {
 }
 
 impl Predicted {
-    /// The mask is where the logit is above 0, as SAM has it.
     pub fn of_logits(size: Size, logits: &[f32]) -> Self {
-        let mask = Mask::new(size, logits.iter().map(|&logit| logit > 0.0).collect());
+        let mask = mask_of(size, logits);
         let probabilities = logits.iter().map(|&logit| 1.0 / (1.0 + (-logit).exp())).collect();
         Self { mask, probabilities: Some(probabilities) }
     }
+}
+
+/// The mask is where the logit is above 0, as SAM has it.
+pub(crate) fn mask_of(size: Size, logits: &[f32]) -> Mask {
+    Mask::new(size, logits.iter().map(|&logit| logit > 0.0).collect())
 }
 
 /// The figures of a mask; `counted` are the rows and columns whose probabilities count, those of the image.

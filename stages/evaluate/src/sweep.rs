@@ -10,6 +10,7 @@ use resect_stage::Reporter;
 use crate::decode::{self, Answer, Asked, Decode, Masks};
 use crate::prompt::{Form, Prompt};
 use crate::samples::Sample;
+use crate::score::mask_of;
 use crate::totals::{Scores, Totaller};
 use crate::{EvaluateError, Grids};
 
@@ -100,8 +101,8 @@ impl Sweep<'_> {
         let truth = asked.sample.truth();
         let decoders = [&answer.untuned, &answer.tuned].map(|masks| -> Vec<(Option<Overlap>, f64)> {
             let masks = masks.iter().map(|mask| {
-                let predicted = decode::original(&mask.logits, self.grids, &asked.sample);
-                (overlap(&predicted.mask, &truth), f64::from(mask.predicted_iou))
+                let logits = decode::original(&mask.logits, self.grids, &asked.sample);
+                (overlap(&mask_of(truth.size(), &logits), &truth), f64::from(mask.predicted_iou))
             });
             masks.collect()
         });
