@@ -16,10 +16,12 @@
     theme.textContent = `Theme: ${themes[chosen]}`;
   });
 
-  // Everything folded away is printed, too.
+  // Everything folded away is printed, too, but for tables of pages: samples.parquet has those.
+  const LONGEST = 80;
+  const printed = (one) => !one.closest(".card") && one.querySelectorAll("tr").length <= LONGEST;
   let unfolded = [];
   addEventListener("beforeprint", () => {
-    unfolded = [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest(".card"));
+    unfolded = [...document.querySelectorAll("details:not([open])")].filter(printed);
     unfolded.forEach((one) => (one.open = true));
   });
   addEventListener("afterprint", () => unfolded.forEach((one) => (one.open = false)));

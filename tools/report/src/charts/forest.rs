@@ -97,7 +97,7 @@ impl Chart for Forest {
         let span = range.end - range.start;
         let x = |value: f64| left + ((value - range.start) / span * f64::from(right - left)).round() as i32;
 
-        let ticks = if narrow { 4 } else { 8 };
+        let ticks = if narrow { 6 } else { 8 };
         let label = tick(span);
         let step = nice(span / f64::from(ticks));
         let first = (range.start / step - 1e-9).ceil() as i64;
