@@ -4,7 +4,7 @@
 //! names a time, a host or a path.
 
 use crate::export::{Format, Manifest};
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, file_name, repository};
 use resect_artifact::{Action, canonical_json};
 use resect_checkpoint::{CONFIG_FILE, SamConfig, parameter_counts};
 use serde_json::Value;
@@ -441,18 +441,13 @@ impl Card<'_> {
     /// What a person calls the dataset. Of a local one only the last part of its path is told.
     fn dataset_name(&self) -> String {
         let dataset = &self.lineage.dataset;
-        let local = |path: &Value| {
-            let path = path.as_str().unwrap_or_default();
-            let name = path.split(['/', '\\']).rfind(|part| !part.is_empty()).unwrap_or("unnamed");
-            format!("{name} (local files)")
-        };
         match dataset["kind"].as_str() {
             Some("hub") => self.hub_dataset().unwrap_or("a dataset on the Hub").to_owned(),
             Some("phantom") => format!(
                 "Resect phantoms: {} synthetic endoscopy-like images, seed {}",
                 dataset["images"], dataset["seed"]
             ),
-            Some(_) => local(&dataset["path"]),
+            Some(_) => format!("{} (local files)", file_name(dataset).unwrap_or("unnamed")),
             None => "a dataset of which no record is left".into(),
         }
     }
@@ -493,11 +488,6 @@ impl Row<'_> {
         let found = classes.iter().find(|of| of["by"] == "size" && of["class"] == class);
         found.unwrap_or(&Value::Null)
     }
-}
-
-/// The repository of a section of settings whose kind is `hub`.
-fn repository(section: &Value) -> Option<&str> {
-    section["repository"].as_str().filter(|name| section["kind"] == "hub" && !name.is_empty())
 }
 
 /// What training prompted with and minimised, in words, from its settings.

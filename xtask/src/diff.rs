@@ -2,6 +2,7 @@
 //!
 //! Which artifacts are meant is said here; the program `resect-diff` compares and prints. `tools/diff` says how.
 
+use crate::StoreArgs;
 use crate::plan::Step;
 use crate::{program, workspace};
 use anyhow::{Context, bail};
@@ -16,9 +17,8 @@ pub struct DiffArgs {
     a: String,
     /// Another one of the same kind.
     b: String,
-    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
-    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Run the programs in this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
@@ -38,8 +38,7 @@ pub fn main(args: &DiffArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
-    let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
-    let store = Store::open(&std::path::absolute(root)?)?;
+    let store = args.store.open()?;
     let (a, b) = (find(&args.a, &store)?, find(&args.b, &store)?);
     let program = program::tool("diff", args.bin_dir.as_deref(), false)?;
     let json = args.json.then_some("--json");

@@ -11,6 +11,7 @@
 //!
 //! The folder appears whole: it is written beside its place and renamed. Nothing in it names a time, a host or a path.
 
+use crate::StoreArgs;
 use crate::card::Card;
 use crate::lineage::Lineage;
 use crate::show;
@@ -18,7 +19,7 @@ use crate::subject::Subject;
 use crate::workspace;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use resect_artifact::{ArtifactId, Hash, Store, hash_file};
+use resect_artifact::{ArtifactId, Hash, hash_file};
 use resect_checkpoint::{
     CONFIG_FILE, Checkpoint, Layout, NAMED_CONFIGS, PREPROCESSOR_FILE, SamConfig, TensorFile, WEIGHTS_FILE,
 };
@@ -49,9 +50,8 @@ pub struct ExportArgs {
     /// The pipeline file [default: pipeline.toml at the top of the workspace].
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
-    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
-    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]
     json: bool,
@@ -111,8 +111,7 @@ impl Manifest {
 }
 
 pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
-    let store = Store::open(&std::path::absolute(root)?)?;
+    let store = args.store.open()?;
     let out = std::path::absolute(&args.out)?;
     let folder =
         out.file_name().and_then(|name| name.to_str()).context("--out must name a folder to make")?;

@@ -124,3 +124,13 @@ impl Lineage {
         [&self.ingest, &self.embed, &self.train, &self.evaluation].into_iter().flatten()
     }
 }
+
+/// The repository of a section of settings whose kind is `hub`.
+pub fn repository(section: &Value) -> Option<&str> {
+    section["repository"].as_str().filter(|name| section["kind"] == "hub" && !name.is_empty())
+}
+
+/// Of local files only the last part of the path is told.
+pub fn file_name(section: &Value) -> Option<&str> {
+    section["path"].as_str()?.split(['/', '\\']).rfind(|part| !part.is_empty())
+}

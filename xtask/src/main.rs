@@ -66,6 +66,25 @@ enum Command {
     Test(test::TestArgs),
 }
 
+/// Which store.
+#[derive(Args, Clone)]
+pub struct StoreArgs {
+    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
+    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
+    store: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or read.
+    pub fn open(&self) -> anyhow::Result<resect_artifact::Store> {
+        let root = self.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
+        Ok(resect_artifact::Store::open(&std::path::absolute(root)?)?)
+    }
+}
+
 /// Which pipeline, with which settings, in which store.
 #[derive(Args, Clone)]
 pub struct PipelineArgs {
@@ -79,9 +98,9 @@ pub struct PipelineArgs {
     /// [default: what [device] says of each].
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<resect_device::Choice>,
-    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
-    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
-    pub store: Option<PathBuf>,
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Run the stage programs in this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,

@@ -5,7 +5,6 @@ use crate::device::{Place, Places};
 use crate::hub::Resolver;
 use crate::pipeline::Pipeline;
 use crate::sources::{Source, Sources};
-use crate::workspace;
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
 use resect_device::Settings;
 use resect_params::TrainParams;
@@ -152,8 +151,7 @@ impl Plan {
             pipeline.device = Settings { embed: choice, train: choice, evaluate: choice };
         }
         let places = Places::find(&pipeline.device)?;
-        let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
-        let store = Store::open(&std::path::absolute(root)?)?;
+        let store = args.store.open()?;
         let hub = Resolver::new(&pipeline.path, args.offline, args.update)?;
         let sources = Sources::resolve(&pipeline, &store, hub)?;
         let latest = store.latest(&pipeline.path.to_string_lossy());

@@ -3,6 +3,7 @@
 //! What can be said without pixels is said here: flags, prompts files, which images there are, which checkpoint is meant. The
 //! program `resect-predict` does the rest; `tools/predict` says what it writes.
 
+use crate::StoreArgs;
 use crate::code::Codes;
 use crate::device::Place;
 use crate::plan::Step;
@@ -12,7 +13,6 @@ use crate::subject::Subject;
 use crate::{interrupt, workspace};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use resect_artifact::Store;
 use resect_checkpoint::Checkpoint;
 use resect_prompts::file::{self, ImagePrompts};
 use resect_prompts::job::{
@@ -77,9 +77,8 @@ pub struct PredictArgs {
     /// The pipeline file [default: pipeline.toml at the top of the workspace].
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
-    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
-    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Run the programs in this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
@@ -96,8 +95,7 @@ pub struct Usage(String);
 pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let images = images(args)?;
     let place = Place::find(args.device)?;
-    let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
-    let store = Store::open(&std::path::absolute(root)?)?;
+    let store = args.store.open()?;
     let subject = Subject::find(args.checkpoint.as_deref(), &store, args.pipeline.as_deref())?;
     // The program checks it again; here it costs no build.
     Checkpoint::check(&subject.base)?;

@@ -3,14 +3,14 @@
 //! What stands in the store's records is collected here, as a [`Job`]; the program `resect-report` reads the artifacts and draws.
 //! `tools/report` says how.
 
-use crate::lineage::Lineage;
+use crate::lineage::{self, Lineage};
 use crate::subject::Subject;
-use crate::{export, program, show, workspace};
+use crate::{StoreArgs, export, program, show, workspace};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use resect_artifact::{Action, ArtifactId, Store};
 use resect_report_job::{
-    FORMAT, Folders, Job, Reproduce, Run, Section, SeedRow, Seeds, Source, Stage, Written,
+    FORMAT, Folders, Job, Reproduce, Run, Section, SeedFigures, SeedRow, Seeds, Source, Stage, Written,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -31,9 +31,8 @@ pub struct ReportArgs {
     /// The pipeline file [default: pipeline.toml at the top of the workspace].
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
-    /// Where artifacts are kept [default: artifacts/ at the top of the workspace].
-    #[arg(long, value_name = "DIR", env = "RESECT_STORE")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Run the programs in this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
@@ -43,8 +42,7 @@ pub struct ReportArgs {
 }
 
 pub fn main(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let root = args.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
-    let store = Store::open(&std::path::absolute(root)?)?;
+    let store = args.store.open()?;
     let out = std::path::absolute(&args.out)?;
     ensure!(!out.is_dir(), "--out: {} is a folder; name the file to write", args.out.display());
     let subject = Subject::find(args.what.as_deref(), &store, args.pipeline.as_deref())?;
@@ -120,7 +118,7 @@ fn job(
         base,
         run: run_of(&run),
         settings: sections(&run["settings"]),
-        seeds: seeds(&run, &tuned.id, store),
+        seeds: seeds(&run, &tuned.id),
         stages,
         artifacts: ids.iter().map(|(kind, id)| (kind.clone(), id.to_string())).collect(),
         reproduce: reproduce(&run, lineage),
@@ -230,9 +228,8 @@ fn base_name(settings: &Value) -> String {
 
 /// The repository on the Hub; of local files only the last part of the path is told.
 fn source_name(settings: &Value) -> String {
-    let of_path = |path: &str| path.split(['/', '\\']).rfind(|part| !part.is_empty()).map(str::to_owned);
-    let repository = settings["repository"].as_str().map(str::to_owned);
-    repository.or_else(|| of_path(settings["path"].as_str()?)).unwrap_or_else(|| "local files".into())
+    let name = lineage::repository(settings).or_else(|| lineage::file_name(settings));
+    name.unwrap_or("local files").to_owned()
 }
 
 fn run_of(run: &Value) -> Option<Run> {
@@ -268,30 +265,16 @@ fn sections(settings: &Value) -> Vec<Section> {
     order.into_iter().filter_map(section).collect()
 }
 
-/// The figures of each seed of a run, from their evaluations; none where there was one seed.
-fn seeds(run: &Value, shown: &ArtifactId, store: &Store) -> Option<Seeds> {
+/// What the record of a run with several seeds says of them; none where there was one seed.
+fn seeds(run: &Value, shown: &ArtifactId) -> Option<Seeds> {
+    let spread = &run["spread"];
+    let rows: Vec<SeedRow> = serde_json::from_value(spread["tuned"].clone()).ok()?;
+    let figures = |name: &str| serde_json::from_value::<SeedFigures>(spread[name].clone()).ok();
     let stages = run["stages"].as_array()?;
-    let of = |name: &'static str, kind: &'static str| {
-        stages.iter().filter(move |stage| stage["name"] == name).filter_map(move |stage| {
-            Some((stage["seed"].as_u64()?, stage["artifacts"][kind].as_str()?.to_owned()))
-        })
-    };
-    let rows = of("evaluate", "evaluation").filter_map(|(seed, id)| {
-        let path = store.path("evaluation", &id.try_into().ok()?).join("metrics.json");
-        let metrics: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        let tuned = metrics["methods"].as_array()?.iter().find(|row| row["method"] == "tuned")?;
-        let figures = &tuned["all"]["original"];
-        let epoch = metrics["checkpoint"]["epoch"].as_u64().and_then(|epoch| epoch.try_into().ok());
-        Some(SeedRow {
-            seed,
-            epoch,
-            dice: figures["dice"]["mean"].as_f64(),
-            iou: figures["iou"]["mean"].as_f64(),
-        })
-    });
-    let rows: Vec<SeedRow> = rows.collect();
-    let shown = of("train", "checkpoint").find(|(_, id)| id == shown.as_str())?.0;
-    (rows.len() > 1).then_some(Seeds { shown, rows })
+    let tuned = stages.iter().find(|stage| stage["artifacts"]["checkpoint"] == shown.as_str())?;
+    let shown = tuned["seed"].as_u64()?;
+    let (mean, standard_deviation) = (figures("mean")?, figures("standard_deviation")?);
+    (rows.len() > 1).then_some(Seeds { shown, rows, mean, standard_deviation })
 }
 
 /// The command of a run, and what it needs beside itself.

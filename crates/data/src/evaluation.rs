@@ -444,6 +444,17 @@ pub struct SampleRow {
     pub near_duplicate: bool,
 }
 
+/// What the audit can say of a target, in the order of [`SampleRow::flags`].
+pub const FLAGS: [&str; 4] = ["touches border", "noisy mask", "specks removed", "near duplicate"];
+
+impl SampleRow {
+    /// Those of [`FLAGS`] that are set.
+    pub fn flags(&self) -> impl Iterator<Item = &'static str> {
+        let set = [self.touches_border, self.noisy_mask, self.specks_removed, self.near_duplicate];
+        FLAGS.into_iter().zip(set).filter_map(|(flag, set)| set.then_some(flag))
+    }
+}
+
 /// A decoder on one target under one prompt: a row of `sweep.parquet`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepRow {

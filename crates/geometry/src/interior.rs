@@ -1,6 +1,6 @@
 //! The point of a mask that is farthest from its edge.
 
-use crate::Mask;
+use crate::{Mask, Nearest};
 
 impl Mask {
     /// The pixel `[x, y]` farthest from the mask's edge; `None` when the mask is empty.
@@ -9,52 +9,23 @@ impl Mask {
     /// that a mask at the border has its edge there; it is exact, as squares of whole numbers. Of equal pixels the first in
     /// row order. (The first point of SAM's own evaluation, Kirillov et al., 2023, section 7.1 and appendix D.1.)
     pub fn most_interior(&self) -> Option<[u32; 2]> {
-        let width = self.size().width as usize;
-        let vertical = self.vertical_distances();
+        let (width, height) = (self.size().width, self.size().height);
+        // The image with a frame of one pixel around it, which is in no mask.
+        let framed = (0..height + 2).flat_map(|y| (0..width + 2).map(move |x| (x, y)));
+        let outside = framed.map(|(x, y)| {
+            let within = (1..=width).contains(&x) && (1..=height).contains(&y);
+            !(within && self.get(x - 1, y - 1))
+        });
+        let outside = Nearest::of(width as usize + 2, outside);
         let mut best = (0, None);
-        for (y, row) in vertical.chunks_exact(width).enumerate() {
-            for x in 0..width {
-                if let Some(squared) = squared_distance(row, x, best.0) {
-                    best = (squared, Some([x as u32, y as u32]));
-                }
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let squared = outside.squared(x as usize + 1, y as usize + 1, best.0);
+            if squared > best.0 {
+                best = (squared, Some([x, y]));
             }
         }
         best.1
     }
-
-    /// Of each pixel, the distance to the nearest one of its column that is not in the mask, in rows; 0 where it is not itself.
-    fn vertical_distances(&self) -> Vec<u32> {
-        let width = self.size().width as usize;
-        let mut distances: Vec<u32> = self.pixels().iter().map(|&object| u32::from(object)).collect();
-        // Downward from the row above, which is outside the image first; then upward, where that is nearer.
-        for place in width..distances.len() {
-            if distances[place] > 0 {
-                distances[place] = distances[place - width] + 1;
-            }
-        }
-        for place in (0..distances.len()).rev() {
-            let below = distances.get(place + width).copied().unwrap_or(0);
-            distances[place] = distances[place].min(below + 1);
-        }
-        distances
-    }
-}
-
-/// The squared distance of a row's pixel to the nearest one that is not in the mask, from the vertical distances in its row; `None`
-/// as soon as it is known to be no more than `least`.
-fn squared_distance(vertical: &[u32], x: usize, least: u64) -> Option<u64> {
-    let mut nearest = u64::from(vertical[x]).pow(2);
-    let mut aside = 1;
-    // What is farther aside than the nearest found is no nearer.
-    while nearest > least && (aside as u64).pow(2) < nearest {
-        for side in [x.checked_sub(aside), Some(x + aside)] {
-            // Outside the image nothing is in the mask.
-            let vertical = side.and_then(|x| vertical.get(x)).map_or(0, |&distance| u64::from(distance));
-            nearest = nearest.min((aside as u64).pow(2) + vertical.pow(2));
-        }
-        aside += 1;
-    }
-    (nearest > least).then_some(nearest)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! `processing_sam.py`) and Pillow, to the pixel.
 
 mod boxes;
+mod distance;
 mod interior;
 mod mask;
 mod outline;
@@ -17,6 +18,7 @@ mod upscale;
 mod view;
 
 pub use boxes::{PixelBox, box_to_model, point_to_model};
+pub use distance::Nearest;
 pub use mask::Mask;
 pub use rle::RleError;
 pub use upscale::upscale_logits;

@@ -1,49 +1,19 @@
 //! How well predicted scores agree with true ones.
 
+use resect_data::evaluation::{Calibration, CalibrationBin};
+
 use crate::mean;
 
 /// Bins over predicted scores.
 const BINS: usize = 10;
 
-/// Predicted against true scores.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Calibration {
-    /// Pairs.
-    pub targets: usize,
-    /// Mean of predicted less true.
-    pub bias: Option<f64>,
-    /// Mean distance.
-    pub mean_absolute_error: Option<f64>,
-    /// Distance of the means in each bin, weighted by its pairs (Naeini et al., 2015; here of a regression).
-    pub expected_calibration_error: Option<f64>,
-    /// Pearson's correlation; `None` when one of them does not vary.
-    pub correlation: Option<f64>,
-    /// Ten bins of equal width over predicted 0 to 1; what lies outside belongs to the outermost.
-    pub bins: Vec<Bin>,
-}
-
-/// Pairs of similar predicted score.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bin {
-    /// Lowest predicted score.
-    pub low: f64,
-    /// Highest, exclusive but in the last bin.
-    pub high: f64,
-    /// Pairs.
-    pub targets: usize,
-    /// Mean predicted score.
-    pub predicted: Option<f64>,
-    /// Mean true score.
-    pub actual: Option<f64>,
-}
-
 /// Compares pairs of predicted and true score.
 pub fn calibration(pairs: &[(f64, f64)]) -> Calibration {
     let bin_of = |predicted: f64| ((predicted * BINS as f64).max(0.0) as usize).min(BINS - 1);
-    let bins: Vec<Bin> = (0..BINS)
+    let bins: Vec<CalibrationBin> = (0..BINS)
         .map(|bin| {
             let of_bin = || pairs.iter().filter(move |(predicted, _)| bin_of(*predicted) == bin);
-            Bin {
+            CalibrationBin {
                 low: bin as f64 / BINS as f64,
                 high: (bin + 1) as f64 / BINS as f64,
                 targets: of_bin().count(),

@@ -10,7 +10,7 @@ mod surface;
 mod wilcoxon;
 
 pub use bootstrap::{Bootstrap, mean, quantile};
-pub use calibration::{Bin, Calibration, calibration};
+pub use calibration::calibration;
 pub use overlap::{Overlap, mean_absolute_error, overlap};
 pub use surface::{SurfaceDistance, surface_distance};
 pub use wilcoxon::wilcoxon;

@@ -1,6 +1,6 @@
 //! Distances between the borders of two masks.
 
-use resect_geometry::{Mask, PixelBox};
+use resect_geometry::{Mask, Nearest, PixelBox};
 
 use crate::quantile;
 
@@ -75,53 +75,11 @@ impl Border {
 
     /// The distance of each of these pixels to the nearest one of another border, which has one.
     fn distances_to(&self, other: &Self) -> Vec<f64> {
-        let vertical = other.vertical_distances();
-        let rows = self.pixels.chunks_exact(self.width).zip(vertical.chunks_exact(self.width));
-        let mut distances = Vec::new();
-        for (row, vertical) in rows {
-            let of_row = row.iter().enumerate().filter(|(_, border)| **border);
-            distances.extend(of_row.map(|(x, _)| (squared_distance(vertical, x) as f64).sqrt()));
-        }
-        distances
+        let nearest = Nearest::of(self.width, other.pixels.iter().copied());
+        let places = self.pixels.iter().enumerate().filter(|(_, border)| **border);
+        let squared = places.map(|(place, _)| nearest.squared(place % self.width, place / self.width, 0));
+        squared.map(|squared| (squared as f64).sqrt()).collect()
     }
-
-    /// Of each place, the distance to the nearest pixel of this border in its column, in rows; `None` without any.
-    fn vertical_distances(&self) -> Vec<Option<u32>> {
-        let mut distances: Vec<_> = self.pixels.iter().map(|&border| border.then_some(0)).collect();
-        // From above; then from below, where that is nearer.
-        for place in self.width..distances.len() {
-            if distances[place].is_none() {
-                distances[place] = distances[place - self.width].map(|distance| distance + 1);
-            }
-        }
-        for place in (0..distances.len().saturating_sub(self.width)).rev() {
-            let below = distances[place + self.width].map(|distance| distance + 1);
-            distances[place] = match (distances[place], below) {
-                (Some(above), Some(below)) => Some(above.min(below)),
-                (above, below) => above.or(below),
-            };
-        }
-        distances
-    }
-}
-
-/// The squared distance of place `x` to the nearest pixel of a border, from the vertical distances in its row.
-fn squared_distance(vertical: &[Option<u32>], x: usize) -> u64 {
-    let squared = |aside: usize, vertical: Option<u32>| {
-        vertical.map(|vertical| (aside as u64).pow(2) + u64::from(vertical).pow(2))
-    };
-    let mut nearest = squared(0, vertical[x]).unwrap_or(u64::MAX);
-    // What is farther aside than the nearest found is no nearer.
-    for aside in 1..vertical.len() {
-        if (aside as u64).pow(2) >= nearest {
-            break;
-        }
-        for side in [x.checked_sub(aside), Some(x + aside)] {
-            let vertical = side.and_then(|x| *vertical.get(x)?);
-            nearest = nearest.min(squared(aside, vertical).unwrap_or(u64::MAX));
-        }
-    }
-    nearest
 }
 
 #[cfg(test)]

@@ -51,6 +51,15 @@ pub fn canvas(image: &RgbImage, smallest: u32, largest: u32) -> RgbImage {
     resize(image, to.width, to.height, filter)
 }
 
+/// An image from its planes of red, green and blue, `[3, h, w]`, as artifacts have it.
+pub fn from_planes(pixels: &[u8], size: Size) -> RgbImage {
+    let plane = size.pixels();
+    RgbImage::from_fn(size.width, size.height, |x, y| {
+        let index = y as usize * size.width as usize + x as usize;
+        Rgb([0, 1, 2].map(|channel| pixels[channel * plane + index]))
+    })
+}
+
 /// An image as the bytes of a PNG file.
 ///
 /// # Errors

@@ -92,6 +92,19 @@ pub struct Seeds {
     pub shown: u64,
     /// Each seed's figures.
     pub rows: Vec<SeedRow>,
+    /// Their mean.
+    pub mean: SeedFigures,
+    /// Their standard deviation, that of a sample.
+    pub standard_deviation: SeedFigures,
+}
+
+/// Figures over the test part, at original resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeedFigures {
+    /// Dice.
+    pub dice: Option<f64>,
+    /// IoU.
+    pub iou: Option<f64>,
 }
 
 /// What a seed gave, over the test part.
@@ -101,10 +114,9 @@ pub struct SeedRow {
     pub seed: u64,
     /// The kept epoch.
     pub epoch: Option<u32>,
-    /// Dice at original resolution.
-    pub dice: Option<f64>,
-    /// IoU at original resolution.
-    pub iou: Option<f64>,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: SeedFigures,
 }
 
 /// A step of the pipeline, as its record tells it.

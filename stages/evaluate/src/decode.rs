@@ -77,6 +77,17 @@ pub(crate) fn each_batch<D: Decode>(
     flow::run(asked, batch, gather, |batch, gathered| decoders.decode(batch, masks, gathered), consume)
 }
 
+/// Gives the memory of what was read for a batch back to the system: memory does not grow with the number of samples.
+pub(crate) fn release(batch: &[Asked<'_>], embeddings: &Embeddings) {
+    for Asked { sample, .. } in batch {
+        embeddings.release(&sample.target.pixel_hash, View::Identity);
+    }
+    // All samples are of one artifact.
+    if let Some(Asked { sample, .. }) = batch.first() {
+        sample.targets.release();
+    }
+}
+
 /// Decodes on the CPU, each target on any thread.
 pub(crate) struct OnTapes<'a> {
     embeddings: &'a Embeddings,
@@ -130,7 +141,9 @@ impl Decode for OnTapes<'_> {
             embeddings.append_to(&asked.sample.target.pixel_hash, View::Identity, embedding);
             let mut answer = |(decoder, heads): &(TapeDecoder, Heads), method| {
                 decoder.predict_masks(heads, embedding, tokens, masks.clone(), run);
-                finite(run.logits(), run.iou_scores(), &asked.sample, method)
+                let scores = run.iou_scores();
+                let logits = run.logits().chunks(run.logits().len() / scores.len());
+                finite(logits.zip(scores.iter().copied()), &asked.sample, method)
             };
             let untuned = answer(untuned, Method::Untuned)?;
             Ok(Answer { untuned, tuned: answer(tuned, Method::Tuned)? })
@@ -206,9 +219,8 @@ impl<B: Backend> Decode for OnTensors<B> {
         let rows: Vec<f32> =
             Tensor::cat(vec![untuned, tuned], 0).into_data().convert::<f32>().iter().collect();
         let answer = |rows: &[f32], asked: &Asked<'_>, method| {
-            let (logits, scores): (Vec<&[f32]>, Vec<f32>) =
-                rows.chunks(cells + 1).map(|row| (&row[..cells], row[cells])).unzip();
-            finite(&logits.concat(), &scores, &asked.sample, method)
+            let masks = rows.chunks(cells + 1).map(|row| (&row[..cells], row[cells]));
+            finite(masks, &asked.sample, method)
         };
         let (untuned, tuned) = rows.split_at(rows.len() / 2);
         let of_target = count * (cells + 1);
@@ -263,18 +275,19 @@ fn embed<B: Backend>(
     Ok(prompts.forward(&given))
 }
 
-/// Masks whose logits and scores are numbers. A comparison with NaN is false: unnoticed, it would pass for background.
-fn finite(
-    logits: &[f32],
-    scores: &[f32],
+/// Masks, each with its score, all of which are numbers. A comparison with NaN is false: unnoticed, it would pass for background.
+fn finite<'a>(
+    masks: impl Iterator<Item = (&'a [f32], f32)>,
     sample: &Sample<'_>,
     method: Method,
 ) -> Result<Vec<MaskLogits>, EvaluateError> {
-    if !logits.iter().chain(scores).all(|x| x.is_finite()) {
-        return Err(EvaluateError::NotFinite { id: sample.target.id.clone(), method });
-    }
-    let masks = logits.chunks(logits.len() / scores.len().max(1)).zip(scores);
-    Ok(masks.map(|(logits, &predicted_iou)| MaskLogits { logits: logits.to_vec(), predicted_iou }).collect())
+    let masks = masks.map(|(logits, predicted_iou)| {
+        match predicted_iou.is_finite() && logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(MaskLogits { logits: logits.to_vec(), predicted_iou }),
+            false => Err(EvaluateError::NotFinite { id: sample.target.id.clone(), method }),
+        }
+    });
+    masks.collect()
 }
 
 /// Logits at original resolution, upscaled as SAM does it.

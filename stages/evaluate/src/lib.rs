@@ -167,7 +167,7 @@ impl Opened {
                 scores.push(of_target);
                 masks.extend(predicted);
             }
-            batch.iter().for_each(|asked| asked.sample.release(&self.embeddings));
+            decode::release(batch, &self.embeddings);
             self.images.release();
             report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
             Ok(())
@@ -181,9 +181,9 @@ impl Opened {
         if let Some(rows) = &swept {
             resect_data::table::write(&out.join("sweep.parquet"), rows)?;
         }
-        let metrics = totals::metrics(samples, &scores, &self.summary, params, &totaller, points);
-        resect_data::write_json(&out.join("metrics.json"), &metrics)?;
         let rows = totals::sample_rows(samples, &scores, params.size_bounds);
+        let metrics = totals::metrics(samples, &scores, &rows, &self.summary, params, &totaller, points);
+        resect_data::write_json(&out.join("metrics.json"), &metrics)?;
         resect_data::table::write(&out.join("samples.parquet"), &rows)?;
         resect_data::table::write(&out.join("masks.parquet"), &masks)?;
         let worst = worst::select(samples, &scores, &masks, params.overlays as usize);

@@ -12,7 +12,7 @@
 
 use image::{Rgb, RgbImage};
 use resect_geometry::{Mask, PixelBox, Size};
-use resect_overlay::{Line, Side, canvas, length, outline, rectangle, with_legend};
+use resect_overlay::{Line, Side, canvas, from_planes, length, outline, rectangle, with_legend};
 
 use crate::samples::Sample;
 
@@ -35,7 +35,8 @@ pub(crate) struct Prediction {
 
 /// Draws one target.
 pub(crate) fn draw(sample: &Sample<'_>, untuned: &Prediction, tuned: &Prediction) -> RgbImage {
-    let mut canvas = canvas(&picture(sample), SMALLEST_LONGEST_SIDE, u32::MAX);
+    let mut canvas =
+        canvas(&from_planes(sample.image.pixels, sample.image.resized), SMALLEST_LONGEST_SIDE, u32::MAX);
     let size = Size::new(canvas.height(), canvas.width());
     draw_box(&mut canvas, sample.target.bounding_box(), sample.target.original());
     let truth = sample.truth().resized_nearest(size);
@@ -66,16 +67,6 @@ pub(crate) fn file_name(rank: usize, id: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = id.chars().take(LONGEST).map(safe).collect();
     format!("{rank:02}-{name}.png")
-}
-
-/// The resized image.
-fn picture(sample: &Sample<'_>) -> RgbImage {
-    let from = sample.image.resized;
-    let plane = from.pixels();
-    RgbImage::from_fn(from.width, from.height, |x, y| {
-        let index = y as usize * from.width as usize + x as usize;
-        Rgb([0, 1, 2].map(|channel| sample.image.pixels[channel * plane + index]))
-    })
 }
 
 fn draw_box(canvas: &mut RgbImage, prompt: PixelBox, original: Size) {

@@ -46,8 +46,8 @@ impl Form {
         .concat()
     }
 
-    /// What it makes of a target; `None` where the truth has no pixel to point at.
-    pub fn prompt(self, target: &Target, truth: &Mask, seed: u64) -> Option<Prompt> {
+    /// What it makes of a target, whose truth is read where it is needed; `None` where the truth has no pixel to point at.
+    pub fn prompt(self, target: &Target, truth: impl Fn() -> Mask, seed: u64) -> Option<Prompt> {
         let (tight, image) = (target.bounding_box(), target.original());
         let bounds = match self.kind {
             PromptKind::BoxNoisePixels | PromptKind::BoxNoisePercent => {
@@ -55,11 +55,11 @@ impl Form {
                 Some(noisy(tight, image, reach(self.kind, amount, tight), draws(&target.id, seed)))
             }
             PromptKind::BoxAndPoint | PromptKind::Multimask | PromptKind::MultimaskOracle => Some(tight),
-            PromptKind::WrongBox => Some(wrong(tight, truth)),
+            PromptKind::WrongBox => Some(wrong(tight, &truth())),
             PromptKind::Point => None,
         };
         let point = match self.kind {
-            PromptKind::Point | PromptKind::BoxAndPoint => Some(truth.most_interior()?),
+            PromptKind::Point | PromptKind::BoxAndPoint => Some(truth().most_interior()?),
             _ => None,
         };
         Some(Prompt { bounds, point })
@@ -164,7 +164,7 @@ mod tests {
         let truth = Mask::from_fn(IMAGE, |x, y| TIGHT.contains(x, y));
         let target = crate::samples::tests::target(IMAGE, TIGHT);
         for form in kinds {
-            let prompt = form.prompt(&target, &truth, 0).unwrap();
+            let prompt = form.prompt(&target, || truth.clone(), 0).unwrap();
             let expected = match form.kind {
                 PromptKind::Point => (false, true),
                 PromptKind::BoxAndPoint => (true, true),
@@ -173,6 +173,6 @@ mod tests {
             assert_eq!((prompt.bounds.is_some(), prompt.point.is_some()), expected, "{form:?}");
         }
         let point = Form { kind: PromptKind::Point, amount: None };
-        assert_eq!(point.prompt(&target, &Mask::empty(IMAGE), 0), None);
+        assert_eq!(point.prompt(&target, || Mask::empty(IMAGE), 0), None);
     }
 }

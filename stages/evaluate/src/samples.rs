@@ -31,12 +31,6 @@ impl Sample<'_> {
         let cells = self.targets.low_res(self.index).iter().map(|&cell| cell != 0).collect();
         Mask::new(Size::square(self.targets.low_res_size()), cells)
     }
-
-    /// Gives the memory of what was read for it back to the system: memory does not grow with the number of samples.
-    pub fn release(&self, embeddings: &Embeddings) {
-        embeddings.release(&self.target.pixel_hash, View::Identity);
-        self.targets.release();
-    }
 }
 
 /// The targets of the test split in order; every one of them has an image and an embedding.

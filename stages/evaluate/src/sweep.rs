@@ -73,7 +73,8 @@ impl Sweep<'_> {
         masks: Masks,
         decoders: &mut impl Decode,
     ) -> Result<[Vec<SweepRow>; N], EvaluateError> {
-        let prompt = |sample: &Sample<'_>| forms[0].prompt(sample.target, &sample.truth(), self.params.seed);
+        let prompt =
+            |sample: &Sample<'_>| forms[0].prompt(sample.target, || sample.truth(), self.params.seed);
         let asked = self.samples.par_iter().filter_map(|sample| {
             let prompt = prompt(sample)?;
             Some(Asked { sample: *sample, prompt })
@@ -86,7 +87,7 @@ impl Sweep<'_> {
             for of_target in found.collect::<Vec<_>>() {
                 rows.iter_mut().zip(of_target).for_each(|(rows, found)| rows.extend(found));
             }
-            batch.iter().for_each(|asked| asked.sample.release(self.embeddings));
+            decode::release(batch, self.embeddings);
             Ok(())
         })?;
         Ok(rows)

@@ -2,10 +2,10 @@
 
 use resect_data::checkpoint::Summary;
 use resect_data::evaluation::{
-    Calibration, CalibrationBin, ClassMetrics, Comparison, Estimate, FORMAT, Figures, Kept, Method,
-    MethodMetrics, Metrics, Paired, Property, SampleRow, Settings, SizeClass, SweepPoint, Totals,
+    Calibration, ClassMetrics, Comparison, Estimate, FLAGS, FORMAT, Figures, Kept, Method, MethodMetrics,
+    Metrics, Paired, Property, SampleRow, Settings, SizeClass, SweepPoint, Totals,
 };
-use resect_data::targets::{Split, Target};
+use resect_data::targets::Split;
 use resect_metrics::{Bootstrap, mean, wilcoxon};
 use resect_params::EvaluateParams;
 
@@ -96,10 +96,11 @@ impl Totaller {
     }
 }
 
-/// Everything that `metrics.json` says.
+/// Everything that `metrics.json` says; `rows` are those of [`sample_rows`].
 pub(crate) fn metrics(
     samples: &[Sample<'_>],
     scores: &[Scores],
+    rows: &[SampleRow],
     summary: &Summary,
     params: &EvaluateParams,
     totaller: &Totaller,
@@ -108,7 +109,7 @@ pub(crate) fn metrics(
     let images: std::collections::HashSet<_> = samples.iter().map(|s| &s.target.pixel_hash).collect();
     let of = |method: Method| -> Vec<&Score> { scores.iter().map(|s| &s[method as usize]).collect() };
     let everyone = vec![true; samples.len()];
-    let classes = classes(samples, params.size_bounds);
+    let classes = classes(rows);
     let methods = Method::ALL.map(|method| {
         let scores = of(method);
         let of_class = |(by, class, members): &(Property, &str, Vec<bool>)| ClassMetrics {
@@ -144,43 +145,24 @@ pub(crate) fn metrics(
     }
 }
 
-/// All classes of all properties, and which targets belong to each.
-fn classes(samples: &[Sample<'_>], size_bounds: [f64; 2]) -> Vec<(Property, &'static str, Vec<bool>)> {
-    let members = |is: &dyn Fn(&Target) -> bool| samples.iter().map(|sample| is(sample.target)).collect();
-    let size = |t: &Target| SizeClass::of(t.area_fraction, size_bounds);
-    let sizes = SizeClass::ALL.map(|class| (Property::Size, class.name(), members(&|t| size(t) == class)));
+/// All classes of all properties, and which targets belong to each. What a target is, each of its rows says.
+fn classes(rows: &[SampleRow]) -> Vec<(Property, &'static str, Vec<bool>)> {
+    let members = |is: &dyn Fn(&SampleRow) -> bool| rows.iter().step_by(Method::ALL.len()).map(is).collect();
+    let sizes = SizeClass::ALL
+        .map(|class| (Property::Size, class.name(), members(&|row: &SampleRow| row.size_class == class)));
     let components = [
-        (Property::Components, "one", members(&|t| t.components == 1)),
-        (Property::Components, "several", members(&|t| t.components > 1)),
+        (Property::Components, "one", members(&|row: &SampleRow| row.components == 1)),
+        (Property::Components, "several", members(&|row: &SampleRow| row.components > 1)),
     ];
-    let specks = |t: &Target| t.specks_removed > 0;
-    let duplicate = |t: &Target| !t.near_duplicate_of.is_empty();
-    let flagged = |t: &Target| t.touches_border || t.noisy_mask || specks(t) || duplicate(t);
-    let flags = [
-        (Property::Flag, "touches border", members(&|t| t.touches_border)),
-        (Property::Flag, "noisy mask", members(&|t| t.noisy_mask)),
-        (Property::Flag, "specks removed", members(&specks)),
-        (Property::Flag, "near duplicate", members(&duplicate)),
-        (Property::Flag, "none", members(&|t| !flagged(t))),
-    ];
-    sizes.into_iter().chain(components).chain(flags).collect()
+    let flags = FLAGS
+        .map(|flag| (Property::Flag, flag, members(&|row: &SampleRow| row.flags().any(|of| of == flag))));
+    let none = (Property::Flag, "none", members(&|row: &SampleRow| row.flags().next().is_none()));
+    sizes.into_iter().chain(components).chain(flags).chain([none]).collect()
 }
 
 fn calibration(scores: &[&Score]) -> Calibration {
     let pairs: Vec<_> = scores.iter().filter_map(|s| s.predicted_iou.zip(s.original.iou)).collect();
-    let found = resect_metrics::calibration(&pairs);
-    let bin = |bin: resect_metrics::Bin| {
-        let resect_metrics::Bin { low, high, targets, predicted, actual } = bin;
-        CalibrationBin { low, high, targets, predicted, actual }
-    };
-    Calibration {
-        targets: found.targets,
-        bias: found.bias,
-        mean_absolute_error: found.mean_absolute_error,
-        expected_calibration_error: found.expected_calibration_error,
-        correlation: found.correlation,
-        bins: found.bins.into_iter().map(bin).collect(),
-    }
+    resect_metrics::calibration(&pairs)
 }
 
 /// The rows of `samples.parquet`: target after target, the methods of each in the order of [`Method::ALL`].

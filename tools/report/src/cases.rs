@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use base64::Engine;
+use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
-use image::{ExtendedColorType, Rgb, RgbImage};
 use resect_data::evaluation::{MaskRow, Method, Metrics, SampleRow};
 use resect_data::images::{ImageRef, Images};
 use resect_data::table;
@@ -65,14 +65,7 @@ impl Case {
 
     /// What the audit says of it.
     pub fn flags(&self) -> Vec<&'static str> {
-        let row = &self.rows[1];
-        let flags = [
-            (row.touches_border, "touches border"),
-            (row.noisy_mask, "noisy mask"),
-            (row.specks_removed, "specks removed"),
-            (row.near_duplicate, "near duplicate"),
-        ];
-        flags.into_iter().filter_map(|(set, name)| set.then_some(name)).collect()
+        self.rows[1].flags().collect()
     }
 }
 
@@ -85,7 +78,7 @@ pub(crate) fn read(
 ) -> Result<Vec<Case>, ReportError> {
     let path = folders.evaluation.join("samples.parquet");
     let disagree = |what: String| ReportError::Disagree { path: path.clone(), what };
-    let mut by_key: HashMap<(&str, &str), &SampleRow> =
+    let by_key: HashMap<(&str, &str), &SampleRow> =
         rows.iter().map(|row| ((row.id.as_str(), row.method.name()), row)).collect();
     let mut reported = Vec::new();
     for index in targets.of(metrics.split) {
@@ -95,7 +88,6 @@ pub(crate) fn read(
         let (untuned, tuned) = pair.ok_or_else(|| disagree(format!("it has no figures of target {id}")))?;
         reported.push((index, [untuned, tuned]));
     }
-    by_key.clear();
     if reported.len() != metrics.targets {
         let (says, are) = (metrics.targets, reported.len());
         return Err(disagree(format!("metrics.json counts {says} targets, the targets artifact has {are}")));
@@ -119,8 +111,8 @@ pub(crate) fn read(
         })?;
         let (picture, size) = picture(&images.get(*image), &target.id)?;
         images.release();
-        let truth = targets.mask(index);
-        let (truth, longest) = (path_data(&truth.outlines()), LONGEST_OUTLINE * length(&truth.outlines()));
+        let truth = targets.mask(index).outlines();
+        let (truth, longest) = (path_data(&truth), LONGEST_OUTLINE * length(&truth));
         let predicted = |method: Method| {
             let mask = decode(masks.get(&(target.id.as_str(), method.name())).copied(), &target, folders)?;
             let outlines = mask.outlines();
@@ -152,11 +144,7 @@ fn decode(row: Option<&MaskRow>, target: &Target, folders: &Folders) -> Result<M
 /// The image as a data URI, and its size there.
 fn picture(image: &ImageRef<'_>, id: &str) -> Result<(String, Size), ReportError> {
     let from = image.resized;
-    let plane = from.pixels();
-    let mut pixels = RgbImage::from_fn(from.width, from.height, |x, y| {
-        let index = y as usize * from.width as usize + x as usize;
-        Rgb([0, 1, 2].map(|channel| image.pixels[channel * plane + index]))
-    });
+    let mut pixels = resect_overlay::from_planes(image.pixels, from);
     // The model's input may be larger than the image was: nothing is gained by keeping that.
     let longest = LONGEST_SIDE.min(image.original.width.max(image.original.height));
     if longest < from.width.max(from.height) {

@@ -1,7 +1,7 @@
 //! The gallery: every target with its outlines, worst first. Cards are plain HTML; the script filters, sorts and enlarges them.
 
 use maud::{Markup, PreEscaped, html};
-use resect_data::evaluation::{Method, SizeClass};
+use resect_data::evaluation::{FLAGS, Method, SizeClass};
 use resect_geometry::Size;
 use serde_json::json;
 
@@ -12,7 +12,6 @@ use crate::format::{count, figure, metric, signed};
 /// Masks that can be switched: class, name, key.
 const MASKS: [(&str, &str, &str); 4] =
     [("truth", "truth", "T"), ("untuned", "untuned", "U"), ("tuned", "tuned", "N"), ("box", "box", "B")];
-const FLAGS: [&str; 4] = ["touches border", "noisy mask", "specks removed", "near duplicate"];
 
 pub(crate) fn render(report: &Report<'_>) -> Markup {
     let all = report.metrics.targets;

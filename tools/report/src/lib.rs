@@ -21,7 +21,7 @@ use cases::Case;
 use resect_data::checkpoint::{Epoch, Summary};
 use resect_data::evaluation::{self, Method, MethodMetrics, Metrics, SampleRow};
 use resect_data::targets::{Rejected, Split, Targets};
-use resect_data::{read_json, table};
+use resect_data::{DataError, read_json, table};
 use resect_report_job::{Job, Written};
 use serde_json::Value;
 use std::path::Path;
@@ -140,7 +140,9 @@ fn read_metrics(path: &Path) -> Result<Metrics, ReportError> {
     if found.split('.').next() != expected.split('.').next() {
         return Err(ReportError::Format { path: path.into(), found, expected });
     }
-    Ok(read_json(path)?)
+    let damaged =
+        |error: serde_json::Error| DataError::Damaged { path: path.into(), message: error.to_string() };
+    Ok(serde_json::from_value(value).map_err(damaged)?)
 }
 
 impl Part {

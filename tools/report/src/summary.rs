@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use resect_data::checkpoint::SelectedBy;
 use resect_data::evaluation::Method;
 use resect_data::targets::Split;
+use resect_report_job::{SeedFigures, SeedRow};
 
 use crate::charts::{self, Dot, Forest, Ink, Line, Place, Plot, Row};
 use crate::format::{count, figure, interval, moment, p_value, signed};
@@ -239,24 +240,17 @@ fn curve(report: &Report<'_>) -> Result<Markup, ReportError> {
 /// Each seed, mean and deviation.
 fn seeds(report: &Report<'_>) -> Markup {
     let Some(seeds) = &report.job.seeds else { return html! {} };
-    let column = |value: fn(&resect_report_job::SeedRow) -> Option<f64>| {
-        seeds.rows.iter().map(value).collect::<Option<Vec<f64>>>().unwrap_or_default()
+    let row = |name: String, figures: SeedFigures, epoch: Option<u32>| {
+        let epoch = epoch.map_or_else(|| "–".into(), |epoch| epoch.to_string());
+        vec![name, figure(figures.dice), figure(figures.iou), epoch]
     };
-    let columns = [column(|row| row.dice), column(|row| row.iou)];
-    let mut rows: Vec<Vec<String>> = seeds
-        .rows
-        .iter()
-        .map(|row| {
-            let shown = if row.seed == seeds.shown { " (shown here)" } else { "" };
-            let epoch = row.epoch.map_or_else(|| "–".into(), |epoch| epoch.to_string());
-            vec![format!("seed {}{shown}", row.seed), figure(row.dice), figure(row.iou), epoch]
-        })
-        .collect();
-    for (name, statistic) in [("mean", mean as fn(&[f64]) -> Option<f64>), ("standard deviation", deviation)]
-    {
-        let [dice, iou] = columns.each_ref().map(|values| figure(statistic(values)));
-        rows.push(vec![name.into(), dice, iou, "–".into()]);
-    }
+    let of_seed = |of: &SeedRow| {
+        let shown = if of.seed == seeds.shown { " (shown here)" } else { "" };
+        row(format!("seed {}{shown}", of.seed), of.figures, of.epoch)
+    };
+    let mut rows: Vec<Vec<String>> = seeds.rows.iter().map(of_seed).collect();
+    rows.push(row("mean".into(), seeds.mean, None));
+    rows.push(row("standard deviation".into(), seeds.standard_deviation, None));
     let columns = ["tuned", "Dice", "IoU", "epoch"].map(str::to_owned);
     html! {
         div.seeds {
@@ -268,15 +262,4 @@ fn seeds(report: &Report<'_>) -> Markup {
             (crate::page::table(&columns, &rows))
         }
     }
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// That of a sample: divided by one less than there are values.
-fn deviation(values: &[f64]) -> Option<f64> {
-    let mean = mean(values).filter(|_| values.len() > 1)?;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Some((squares / (values.len() - 1) as f64).sqrt())
 }
