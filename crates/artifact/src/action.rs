@@ -52,4 +52,13 @@ pub struct Action {
 impl Action {
     /// Format of the record.
     pub const FORMAT: &str = "resect-action/1.1";
+
+    /// Kind and id of each artifact it read, as far as its document names them.
+    pub fn inputs(&self) -> Vec<(String, ArtifactId)> {
+        let inputs = self.document["inputs"].as_object().into_iter().flatten();
+        let named = |(kind, id): (&String, &serde_json::Value)| {
+            Some((kind.clone(), id.as_str()?.to_owned().try_into().ok()?))
+        };
+        inputs.filter_map(named).collect()
+    }
 }

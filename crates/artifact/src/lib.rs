@@ -24,12 +24,14 @@ mod action;
 mod canonical;
 mod lock;
 mod manifest;
+mod records;
 mod store;
 
 pub use action::{Accepted, Action, Outputs};
 pub use canonical::canonical_json;
 pub use lock::Lock;
 pub use manifest::{FileEntry, MANIFEST, Manifest, hash_file};
+pub use records::{Ancestry, Named, Records};
 pub use store::Store;
 
 use serde::{Deserialize, Serialize};

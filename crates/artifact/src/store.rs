@@ -158,6 +158,15 @@ impl Store {
         (action.format.starts_with("resect-action/1.") && action.key == *key).then_some(action)
     }
 
+    /// The stages of which there are records, sorted.
+    pub fn stages(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.private("actions")).into_iter().flatten().flatten();
+        let mut stages: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        stages.sort();
+        stages
+    }
+
     /// All readable records of a stage, the latest first.
     pub fn actions(&self, stage: &str) -> Vec<Action> {
         let entries = fs::read_dir(self.private("actions").join(stage)).into_iter().flatten().flatten();
@@ -220,6 +229,26 @@ impl Store {
     pub fn run(&self, run: &str) -> Option<serde_json::Value> {
         let plain = run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         plain.then(|| read_record(&self.private("runs").join(format!("{run}.json"))))?
+    }
+
+    /// The names of all runs that left a record, the latest first.
+    pub fn runs(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.private("runs")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut runs: Vec<String> =
+            names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
+        runs.sort_by(|a, b| b.cmp(a));
+        runs
+    }
+
+    /// The kinds of which there are artifacts, sorted.
+    pub fn kinds(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let names =
+            entries.filter(|entry| entry.path().is_dir()).filter_map(|e| e.file_name().into_string().ok());
+        let mut kinds: Vec<String> = names.filter(|name| !name.starts_with('.') && name != "runs").collect();
+        kinds.sort();
+        kinds
     }
 
     /// The ids of all artifacts of a kind that begin with these digits, sorted.

@@ -1,0 +1,132 @@
+use crate::{Action, ArtifactId, Store};
+use std::collections::{BTreeSet, HashMap};
+
+/// All action records of a store, read once, for what asks where artifacts come from.
+///
+/// Reading them costs with their number, so nothing on the way of a run without work does.
+pub struct Records {
+    actions: Vec<Action>,
+    /// Which records name an artifact as what came out: those that made it before those that accepted it, the latest first.
+    makers: HashMap<(String, ArtifactId), Vec<usize>>,
+}
+
+/// An artifact's kind and id.
+pub type Named = (String, ArtifactId);
+
+/// Artifacts together with all that they were made from, as far as there are records.
+#[derive(Clone, Debug, Default)]
+pub struct Ancestry {
+    /// The artifacts, whether they are in the store or not.
+    pub artifacts: BTreeSet<Named>,
+    /// One record for each artifact that has one, that which made it; each after those of its inputs.
+    pub actions: Vec<Action>,
+}
+
+impl Records {
+    /// Reads all records that can be read.
+    pub fn read(store: &Store) -> Self {
+        let mut actions: Vec<Action> = store.stages().iter().flat_map(|stage| store.actions(stage)).collect();
+        // Stable, so that the latest still comes first.
+        actions.sort_by_key(|action| action.accepted.is_some());
+        let mut makers: HashMap<Named, Vec<usize>> = HashMap::new();
+        for (i, action) in actions.iter().enumerate() {
+            for outputs in [&action.outputs].into_iter().chain(&action.other_outputs) {
+                for (kind, id) in outputs {
+                    makers.entry((kind.clone(), id.clone())).or_default().push(i);
+                }
+            }
+        }
+        Self { actions, makers }
+    }
+
+    /// The records: those that made something before those that accepted it, and of one stage the latest first.
+    pub fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// All records that name an artifact as what came out: those that made it before those that accepted it, the latest first.
+    pub fn makers(&self, kind: &str, id: &ArtifactId) -> impl Iterator<Item = &Action> {
+        let makers = self.makers.get(&(kind.to_owned(), id.clone()));
+        makers.into_iter().flatten().map(|i| &self.actions[*i])
+    }
+
+    /// Artifacts with all behind them.
+    pub fn ancestry(&self, artifacts: impl IntoIterator<Item = Named>) -> Ancestry {
+        let mut found = Ancestry::default();
+        for artifact in artifacts {
+            self.add(artifact, &mut found);
+        }
+        found
+    }
+
+    fn add(&self, artifact: Named, found: &mut Ancestry) {
+        if !found.artifacts.insert(artifact.clone()) {
+            return;
+        }
+        let Some(maker) = self.makers(&artifact.0, &artifact.1).next() else { return };
+        for input in maker.inputs() {
+            self.add(input, found);
+        }
+        // Of a stage with two outputs the record is there already when the second is asked for.
+        if !found.actions.iter().any(|known| (&known.stage, &known.key) == (&maker.stage, &maker.key)) {
+            found.actions.push(maker.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Accepted, Hash};
+    use serde_json::json;
+
+    fn action(stage: &str, inputs: &[(&str, &str)], outputs: &[(&str, &str)], finished: &str) -> Action {
+        let id = |name: &str| Hash::of(name.as_bytes());
+        let inputs: serde_json::Map<_, _> =
+            inputs.iter().map(|(kind, name)| ((*kind).to_owned(), json!(id(name)))).collect();
+        let document = json!({ "stage": stage, "inputs": inputs, "finished": finished });
+        Action {
+            format: Action::FORMAT.into(),
+            stage: stage.into(),
+            key: Hash::key(&document),
+            document,
+            outputs: outputs.iter().map(|(kind, name)| ((*kind).to_owned(), id(name))).collect(),
+            run: "run".into(),
+            finished: finished.into(),
+            seconds: 1.0,
+            peak_memory: None,
+            notes: Vec::new(),
+            other_outputs: Vec::new(),
+            accepted: None,
+        }
+    }
+
+    #[test]
+    fn ancestry_follows_the_records_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let ingest = action("ingest", &[("dataset", "d")], &[("images", "i"), ("targets", "t")], "1");
+        let embed = action("embed", &[("images", "i"), ("base", "b")], &[("embeddings", "e")], "2");
+        let other = action("embed", &[("images", "j"), ("base", "b")], &[("embeddings", "f")], "3");
+        let train = action("train", &[("embeddings", "e"), ("targets", "t")], &[("checkpoint", "c")], "4");
+        let mut accepted = action("embed", &[("images", "k")], &[("embeddings", "e")], "5");
+        accepted.accepted = Some(Accepted { key: embed.key.clone(), reason: "code".into(), run: "r".into() });
+        for action in [&ingest, &embed, &other, &train, &accepted] {
+            store.record(action).unwrap();
+        }
+        let records = Records::read(&store);
+        assert_eq!(records.actions().len(), 5);
+        let named = |kind: &str, name: &str| (kind.to_owned(), Hash::of(name.as_bytes()));
+        let (kind, id) = named("embeddings", "e");
+        let makers: Vec<_> = records.makers(&kind, &id).map(|action| action.finished.as_str()).collect();
+        assert_eq!(makers, ["2", "5"], "what made it comes before what accepted it");
+
+        let found = records.ancestry([named("checkpoint", "c")]);
+        let expected = [("base", "b"), ("checkpoint", "c"), ("dataset", "d"), ("embeddings", "e")];
+        let expected = expected.into_iter().chain([("images", "i"), ("targets", "t")]);
+        assert_eq!(found.artifacts, expected.map(|(kind, name)| named(kind, name)).collect());
+        let stages: Vec<_> = found.actions.iter().map(|action| action.stage.as_str()).collect();
+        assert_eq!(stages, ["ingest", "embed", "train"], "each after its inputs, once");
+        assert!(records.ancestry([named("images", "unknown")]).actions.is_empty());
+    }
+}
