@@ -11,23 +11,23 @@ use resect_artifact::{Hash, Store};
 use resect_checkpoint::{CONFIG_FILE, Checkpoint, SamConfig, WEIGHTS_FILE};
 use resect_hub::{Error, Hub, Kind, Listing, RemoteFile, Repo, Settings, Watch};
 use serde_json::{Value, json};
-use std::cell::OnceCell;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 /// Files of a repository at a commit.
 pub struct HubFiles {
     wanted: Wanted,
     commit: String,
     files: Vec<RemoteFile>,
-    connection: Rc<Connection>,
+    connection: Arc<Connection>,
 }
 
 /// The Hub, set up when it is first needed: what is in the store needs neither network nor cache nor environment.
 struct Connection {
     offline: bool,
-    hub: OnceCell<Hub>,
+    hub: OnceLock<Hub>,
 }
 
 impl Connection {
@@ -48,7 +48,7 @@ impl Connection {
 
 /// Looks up revisions: in the lock file, or where they are not in it, on the Hub.
 pub struct Resolver {
-    connection: Rc<Connection>,
+    connection: Arc<Connection>,
     lock: Lockfile,
     update: bool,
     used: Vec<Wanted>,
@@ -56,7 +56,7 @@ pub struct Resolver {
 
 impl Resolver {
     pub fn new(pipeline: &Path, offline: bool, update: bool) -> anyhow::Result<Self> {
-        let connection = Rc::new(Connection { offline, hub: OnceCell::new() });
+        let connection = Arc::new(Connection { offline, hub: OnceLock::new() });
         Ok(Self { connection, lock: Lockfile::beside(pipeline)?, update, used: Vec::new() })
     }
 

@@ -10,17 +10,20 @@ mod code;
 mod device;
 mod diff;
 mod export;
+mod figures;
 mod hub;
 mod interrupt;
 mod lineage;
 mod lockfile;
 mod log;
+mod matrix;
 mod pipeline;
 mod plan;
 mod predict;
 mod program;
 mod report;
 mod run;
+mod schedule;
 mod select;
 mod show;
 mod sources;
@@ -29,6 +32,7 @@ mod status;
 mod subject;
 mod test;
 mod why;
+mod work;
 mod workspace;
 
 use clap::{Args, Parser, Subcommand};
@@ -91,7 +95,8 @@ pub struct PipelineArgs {
     /// The pipeline file [default: pipeline.toml at the top of the workspace].
     #[arg(long, value_name = "FILE")]
     pub pipeline: Option<PathBuf>,
-    /// Change a setting for this run, such as `--set train.learning_rate=3e-5`. Repeatable.
+    /// Change a setting for this run, such as `--set train.learning_rate=3e-5`. Repeatable. With several values, such as
+    /// `--set train.learning_rate=1e-5,3e-5`, every combination is a run.
     #[arg(long = "set", value_name = "SETTING=VALUE")]
     pub set: Vec<String>,
     /// Where embed, train and evaluate compute: cpu, cuda, cuda:N, or auto, which is cuda:0 if there is one, else cpu

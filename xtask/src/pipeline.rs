@@ -1,6 +1,7 @@
 //! The pipeline file: read, completed with defaults, overridden by `--set`, and checked as a whole before anything
 //! runs. Every problem is reported at once, with its line and the nearest right name.
 
+use crate::matrix::{self, Axis, Variant};
 use crate::workspace;
 use anyhow::Context;
 use resect_device::Settings as DeviceSettings;
@@ -167,15 +168,16 @@ impl Default for RandomCheckpoint {
 pub struct PipelineErrors(Vec<String>);
 
 impl Pipeline {
-    /// Reads a pipeline file (by default the workspace's `pipeline.toml`) and applies `--set`s.
+    /// Reads a pipeline file (by default the workspace's `pipeline.toml`) and applies `--set`s: one pipeline, or each that its
+    /// `[matrix]` and lists of values make, with what is its own.
     ///
     /// # Errors
     /// [`PipelineErrors`] when a setting is wrong; another error when the file cannot be read.
-    pub fn load(path: Option<&Path>, sets: &[String]) -> anyhow::Result<Self> {
+    pub fn load(path: Option<&Path>, sets: &[String]) -> anyhow::Result<Vec<(Option<Variant>, Self)>> {
         let path = file(path)?;
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read the pipeline file {}", path.display()))?;
-        Reader::new(&path, &text, sets).and_then(Reader::finish).map_err(|e| PipelineErrors(e).into())
+        Reader::new(&path, &text, sets).and_then(Reader::expand).map_err(|e| PipelineErrors(e).into())
     }
 
     /// The settings of `embed`; `train.augment` decides the views.
@@ -222,12 +224,18 @@ pub fn file(given: Option<&Path>) -> std::io::Result<PathBuf> {
 const SECTIONS: [&str; 10] =
     ["dataset", "checkpoint", "mask", "split", "ingest", "embed", "train", "evaluate", "device", "runtime"];
 
+/// The section that makes several pipelines of one.
+const MATRIX: &str = "matrix";
+
 /// Reads sections one after the other and collects what is wrong with any of them.
+#[derive(Clone)]
 struct Reader<'a> {
     path: &'a Path,
     document: Map<String, Value>,
     /// Full setting name to where it was given: a line of the file, or a `--set`.
     origins: BTreeMap<String, String>,
+    /// Settings with several values, in the order in which they were given.
+    axes: Vec<Axis>,
     problems: Vec<String>,
 }
 
@@ -239,7 +247,13 @@ impl<'a> Reader<'a> {
             let line = e.span().map_or(1, |span| line_of(span.start));
             vec![format!("{name}:{line}: {}", e.message().trim_end().replace('\n', "; "))]
         })?;
-        let mut reader = Self { path, document: Map::new(), origins: BTreeMap::new(), problems: Vec::new() };
+        let mut reader = Self {
+            path,
+            document: Map::new(),
+            origins: BTreeMap::new(),
+            axes: Vec::new(),
+            problems: Vec::new(),
+        };
         for (section, item) in document.as_table().iter() {
             let key = document.as_table().key(section);
             let line = key.and_then(|key| key.span()).or_else(|| item.span()).map_or(1, |s| line_of(s.start));
@@ -248,6 +262,13 @@ impl<'a> Reader<'a> {
                 reader.document.insert(section.to_owned(), json_of(item));
                 continue;
             };
+            if section == MATRIX {
+                let line = |span: Option<std::ops::Range<usize>>| {
+                    format!("{name}:{}", span.map_or(line, |span| line_of(span.start)))
+                };
+                reader.matrix(table, "", &line);
+                continue;
+            }
             let mut settings = Map::new();
             for (setting, item) in table.iter() {
                 let span = table.key(setting).and_then(|key| key.span()).or_else(|| item.span());
@@ -263,7 +284,45 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
-    /// Applies one `--set section.setting=value`.
+    /// `[matrix]`: `train.loss = ["dice", "ce"]`, or the same with the name in quotes, or in a table of its own.
+    fn matrix(
+        &mut self,
+        table: &dyn toml_edit::TableLike,
+        above: &str,
+        line: &dyn Fn(Option<std::ops::Range<usize>>) -> String,
+    ) {
+        for (name, item) in table.iter() {
+            let setting = format!("{above}{name}");
+            let span = table.key(name).and_then(|key| key.span()).or_else(|| item.span());
+            match (item.as_table_like(), json_of(item)) {
+                (Some(inner), _) => self.matrix(inner, &format!("{setting}."), line),
+                (None, Value::Array(values)) => self.vary(&setting, values, line(span)),
+                (None, _) => {
+                    let origin = line(span);
+                    self.problems.push(format!("{origin}: matrix.{setting} must be a list of values"));
+                }
+            }
+        }
+    }
+
+    /// Notes that a setting has several values.
+    fn vary(&mut self, setting: &str, values: Vec<Value>, origin: String) {
+        let axis = Axis { setting: setting.to_owned(), values, origin };
+        let problem = match setting.split_once('.') {
+            Some(_) => matrix::problem(&axis),
+            None => Some("is not SECTION.SETTING".into()),
+        };
+        if let Some(problem) = problem {
+            self.problems.push(format!("{}: {setting} {problem}", axis.origin));
+        }
+        // Again from the command line: there it takes the place that it had.
+        match self.axes.iter_mut().find(|known| known.setting == axis.setting) {
+            Some(known) => *known = axis,
+            None => self.axes.push(axis),
+        }
+    }
+
+    /// Applies one `--set section.setting=value`, or `=value,value`.
     fn apply(&mut self, set: &str) {
         let origin = format!("--set {set}");
         let split = set.split_once('=').and_then(|(name, value)| Some((name.trim().split_once('.')?, value)));
@@ -271,22 +330,67 @@ impl<'a> Reader<'a> {
             self.problems.push(format!("{origin}: expected SECTION.SETTING=VALUE"));
             return;
         };
-        // A value that is not TOML is taken as a string, so that paths and names need no quotes.
-        let parsed = format!("v = {value}").parse::<toml_edit::DocumentMut>();
-        let mut value = parsed.ok().map_or_else(|| Value::from(value), |d| json_of(&d["v"]));
+        let name = format!("{section}.{setting}");
         // A path in the file is relative to the file, one on the command line to where the user stands.
-        if setting == "path"
-            && let Some(given) = value.as_str()
-            && let Ok(path) = std::path::absolute(given)
-        {
-            value = Value::from(path.to_string_lossy().into_owned());
+        let from_here = |value: Value| match value.as_str().map(std::path::absolute) {
+            Some(Ok(path)) if setting == "path" => Value::from(path.to_string_lossy().into_owned()),
+            _ => value,
+        };
+        match (toml_value(value), matrix::split(value)) {
+            (Err(_), Some(values)) => {
+                let value = |text: &str| from_here(toml_value(text).unwrap_or_else(|text| text.into()));
+                self.vary(&name, values.into_iter().map(value).collect(), origin);
+            }
+            (one, _) => {
+                self.axes.retain(|axis| axis.setting != name);
+                self.put(&name, from_here(one.unwrap_or_else(|text| text.into())), origin);
+            }
         }
-        self.origins.insert(format!("{section}.{setting}"), origin.clone());
+    }
+
+    /// Sets one setting.
+    fn put(&mut self, name: &str, value: Value, origin: String) {
+        let (section, setting) = name.split_once('.').unwrap_or((name, ""));
+        self.origins.insert(name.to_owned(), origin.clone());
         self.origins.entry(section.to_owned()).or_insert(origin);
         let table = self.document.entry(section).or_insert_with(|| Value::Object(Map::new()));
         if let Some(table) = table.as_object_mut() {
             table.insert(setting.to_owned(), value);
         }
+    }
+
+    /// Each pipeline that the axes make, or all that is wrong with any of them.
+    fn expand(mut self) -> Result<Vec<(Option<Variant>, Pipeline)>, Vec<String>> {
+        let axes = std::mem::take(&mut self.axes);
+        if axes.is_empty() {
+            return Ok(vec![(None, self.finish()?)]);
+        }
+        let runs = axes.iter().fold(1_usize, |runs, axis| runs.saturating_mul(axis.values.len()));
+        if runs > matrix::MOST_RUNS {
+            let file = workspace::display(self.path);
+            self.problems.push(format!(
+                "{file}: the matrix makes {runs} runs, more than {}: take values out of it",
+                matrix::MOST_RUNS
+            ));
+        }
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
+        for (number, settings) in matrix::combinations(&axes).into_iter().enumerate() {
+            let mut reader = self.clone();
+            for (axis, (setting, value)) in axes.iter().zip(&settings) {
+                reader.put(setting, value.clone(), axis.origin.clone());
+            }
+            match reader.finish() {
+                Ok(pipeline) => pipelines.push((Some(Variant { number, settings }), pipeline)),
+                Err(of_this) => problems.extend(of_this),
+            }
+        }
+        // What is wrong with one value is wrong in each run that has it.
+        let mut seen = std::collections::BTreeSet::new();
+        problems.retain(|problem| seen.insert(problem.clone()));
+        if problems.is_empty() { Ok(pipelines) } else { Err(problems) }
     }
 
     fn problem(&mut self, setting: &str, message: impl std::fmt::Display) {
@@ -301,7 +405,7 @@ impl<'a> Reader<'a> {
         let sections: Vec<String> = self.document.keys().cloned().collect();
         for section in sections {
             if !SECTIONS.contains(&section.as_str()) {
-                let hint = did_you_mean(&section, SECTIONS.iter().copied());
+                let hint = did_you_mean(&section, SECTIONS.into_iter().chain([MATRIX]));
                 self.problem(&section, format!("is not a section{hint}"));
             }
         }
@@ -496,6 +600,12 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A value as TOML has it. What is not TOML is text, so that paths and names need no quotes.
+fn toml_value(text: &str) -> Result<Value, &str> {
+    let parsed = format!("v = {text}").parse::<toml_edit::DocumentMut>();
+    parsed.map(|document| json_of(&document["v"])).map_err(|_| text)
+}
+
 /// `; did you mean X?` when a known name is near, else the list of known names.
 fn did_you_mean<'a>(given: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let near = known.clone().map(|name| (strsim::damerau_levenshtein(given, name), name)).min();
@@ -535,6 +645,47 @@ mod tests {
     fn read(text: &str, sets: &[&str]) -> Result<Pipeline, Vec<String>> {
         let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
         Reader::new(Path::new("/p/pipeline.toml"), text, &sets).and_then(Reader::finish)
+    }
+
+    #[test]
+    fn a_matrix_makes_a_pipeline_of_each_combination() {
+        let expand = |text: &str, sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+            Reader::new(Path::new("/p/pipeline.toml"), text, &sets).and_then(Reader::expand)
+        };
+        let text =
+            "[train]\njitter = 3\n[matrix]\ntrain.loss = [\"dice\", \"ce\"]\n\"mask.threshold\" = [1, 128]\n";
+        let all = expand(text, &["train.learning_rate=1e-5,3e-5", "mask.threshold=7"]).unwrap();
+        let said: Vec<String> = all.iter().map(|(variant, _)| variant.as_ref().unwrap().label()).collect();
+        let expected = ["loss dice, learning_rate 1e-5", "loss dice, learning_rate 3e-5"];
+        assert_eq!((said.len(), &said[..2]), (4, &expected.map(str::to_owned)[..]));
+        for (_, pipeline) in &all {
+            assert_eq!((pipeline.mask.threshold, pipeline.train.jitter), (7, 3));
+        }
+        assert_eq!(all[3].1.train.loss, resect_params::Loss::Ce);
+        assert_eq!(all[3].1.train.learning_rate, 3e-5);
+        assert!(expand("", &["train.seeds=[1,2]"]).unwrap()[0].0.is_none());
+
+        let wrong = |text: &str, sets: &[&str]| expand(text, sets).unwrap_err().join("\n");
+        assert_eq!(
+            wrong("[matrix]\ntrain.loss = [\"dice\", \"dise\"]\ntrain.epochs = [1, 2]\n", &[])
+                .lines()
+                .count(),
+            1
+        );
+        assert!(
+            wrong("[matrix]\ntrain.los = [1]\n", &[])
+                .starts_with("/p/pipeline.toml:2: train.los is not a setting")
+        );
+        assert_eq!(wrong("[matrix]\nseed = [1]\n", &[]), "/p/pipeline.toml:2: seed is not SECTION.SETTING");
+        assert_eq!(
+            wrong("[matrix.train]\nseed = 1\n", &[]),
+            "/p/pipeline.toml:2: matrix.train.seed must be a list of values"
+        );
+        let long = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+        let sets = ["train.seed", "train.jitter", "split.seed"].map(|setting| format!("{setting}={long}"));
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        assert!(wrong("", &sets).contains("makes 1030301 runs, more than 1000"));
     }
 
     #[test]

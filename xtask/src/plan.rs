@@ -3,17 +3,20 @@
 use crate::code::Codes;
 use crate::device::{Place, Places};
 use crate::hub::Resolver;
+use crate::matrix::Variant;
 use crate::pipeline::Pipeline;
 use crate::sources::{Source, Sources};
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
 use resect_device::Settings;
-use resect_params::TrainParams;
+use resect_params::{EmbedParams, Shard, TrainParams};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The steps in the order they run: two sources and four stages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     Dataset,
     Base,
@@ -67,20 +70,28 @@ impl Step {
     }
 }
 
-/// A step of a run. With several seeds, `train` and `evaluate` come once for each.
+/// A step of a run. With several seeds, `train` and `evaluate` come once for each; in shards, `embed` comes once for each, and once
+/// more to put them together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
     pub step: Step,
     /// The seed, where there are several.
     pub seed: Option<u64>,
+    /// The part of the images that it embeds, where that is not all.
+    pub shard: Option<Shard>,
     /// Whether it is of the first seed: what a pipeline gave last is what that one gave.
     first: bool,
 }
 
 impl Task {
-    /// What is said of it, with the seed where there are several.
-    pub fn says(self, what: &str) -> String {
-        self.seed.map_or_else(|| what.to_owned(), |seed| format!("seed {seed}: {what}"))
+    fn once(step: Step) -> Self {
+        Self { step, seed: None, shard: None, first: true }
+    }
+
+    /// What tells it from others of its step in the same run.
+    fn label(self) -> Option<String> {
+        let seed = self.seed.map(|seed| format!("seed {seed}"));
+        seed.or_else(|| self.shard.map(|shard| format!("shard {shard}")))
     }
 
     /// Name of the folder of what it logs.
@@ -89,12 +100,9 @@ impl Task {
             .map_or_else(|| self.step.name().to_owned(), |seed| format!("{}-seed-{seed}", self.step.name()))
     }
 
-    /// The name under which the key it used last is remembered.
-    pub fn memory(self) -> String {
-        match self.seed {
-            Some(seed) if !self.first => format!("{}, seed {seed}", self.step.name()),
-            _ => self.step.name().to_owned(),
-        }
+    /// Whether what it makes is read by steps after it; a shard is read by the step that puts shards together alone.
+    pub fn is_known_to(self, other: Task) -> bool {
+        self.shard.is_none() && (self.seed.is_none() || self.seed == other.seed)
     }
 }
 
@@ -116,17 +124,49 @@ pub type Known = BTreeMap<&'static str, ArtifactId>;
 /// A pipeline with its sources resolved: enough to say of each step what its key is.
 pub struct Plan {
     pub pipeline: Pipeline,
-    pub sources: Sources,
+    /// What tells it from the others of a matrix.
+    pub variant: Option<Variant>,
+    pub sources: Arc<Sources>,
     pub store: Store,
-    places: Places,
-    codes: Codes,
+    places: Arc<Places>,
+    codes: Arc<Codes>,
     /// Stages whose artifacts are accepted although their code, or their numeric class, was another.
     accept: [(&'static str, Vec<Step>); 2],
     /// The keys this pipeline used last.
     pub latest: BTreeMap<String, Key>,
 }
 
+/// Which shards of `embed` are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shards {
+    /// This one alone.
+    One(Shard),
+    /// So many, and what they make together.
+    All(NonZeroU32),
+}
+
+/// What was found out, by what it was asked for.
+struct Once<T>(Vec<(Value, Arc<T>)>);
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Once<T> {
+    fn of(&mut self, asked: Value, find: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<Arc<T>> {
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| *known == asked) {
+            return Ok(known.clone());
+        }
+        let found = Arc::new(find()?);
+        self.0.push((asked, found.clone()));
+        Ok(found)
+    }
+}
+
 /// What a step's key says.
+#[derive(Clone)]
 pub struct Keyed {
     pub document: Value,
     pub key: Key,
@@ -144,20 +184,52 @@ pub enum Decision {
 }
 
 impl Plan {
-    /// Reads the pipeline file, checks it and resolves the sources.
-    pub fn new(args: &crate::PipelineArgs) -> anyhow::Result<Self> {
-        let mut pipeline = Pipeline::load(args.pipeline.as_deref(), &args.set)?;
-        if let Some(choice) = args.device {
-            pipeline.device = Settings { embed: choice, train: choice, evaluate: choice };
-        }
-        let places = Places::find(&pipeline.device)?;
+    /// Reads the pipeline file, checks it and resolves the sources: one plan, or one for each run that its matrix makes. They share
+    /// what costs time to find out.
+    pub fn all(args: &crate::PipelineArgs) -> anyhow::Result<Vec<Self>> {
+        let pipelines = Pipeline::load(args.pipeline.as_deref(), &args.set)?;
         let store = args.store.open()?;
-        let hub = Resolver::new(&pipeline.path, args.offline, args.update)?;
-        let sources = Sources::resolve(&pipeline, &store, hub)?;
-        let latest = store.latest(&pipeline.path.to_string_lossy());
-        let codes = Codes::new(args.bin_dir.as_deref())?;
+        let codes = Arc::new(Codes::new(args.bin_dir.as_deref())?);
         let accept = [("code", args.accept_code.clone()), ("numeric", args.accept_device.clone())];
-        Ok(Self { pipeline, sources, store, places, codes, accept, latest })
+        let file = crate::pipeline::file(args.pipeline.as_deref())?;
+        let latest = store.latest(&file.to_string_lossy());
+        let mut hub = Resolver::new(&file, args.offline, args.update)?;
+        let (mut places, mut sources) = (Once::default(), Once::default());
+        let mut plans = Vec::new();
+        for (variant, mut pipeline) in pipelines {
+            if let Some(choice) = args.device {
+                pipeline.device = Settings { embed: choice, train: choice, evaluate: choice };
+            }
+            let places = places.of(json!(pipeline.device), || Ok(Places::find(&pipeline.device)?))?;
+            let from = json!([pipeline.dataset, pipeline.checkpoint]);
+            let sources = sources.of(from, || Sources::resolve(&pipeline, &store, &mut hub))?;
+            let (store, codes, accept, latest) =
+                (store.clone(), codes.clone(), accept.clone(), latest.clone());
+            plans.push(Self { pipeline, variant, sources, store, places, codes, accept, latest });
+        }
+        hub.save()?;
+        Ok(plans)
+    }
+
+    /// What tells a task from others of its step; empty where there are none.
+    pub fn label(&self, task: Task) -> String {
+        let labels = [self.variant.as_ref().map(Variant::label), task.label()];
+        labels.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// What is said of a task, after its label.
+    pub fn says(&self, task: Task, what: &str) -> String {
+        let label = self.label(task);
+        if label.is_empty() { what.to_owned() } else { format!("{label}: {what}") }
+    }
+
+    /// The name under which the key that a task used last is remembered.
+    pub fn memory(&self, task: Task) -> String {
+        let variant = self.variant.as_ref().filter(|variant| variant.number > 0).map(Variant::label);
+        let seed = task.seed.filter(|_| !task.first).map(|seed| format!("seed {seed}"));
+        let shard = task.shard.map(|shard| format!("shard {shard}"));
+        let name = Some(task.step.name().to_owned());
+        [name, variant, seed, shard].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     pub fn bin_dir(&self) -> Option<&std::path::Path> {
@@ -169,18 +241,28 @@ impl Plan {
         &self.places
     }
 
-    /// The steps of a run in their order.
-    pub fn tasks(&self) -> Vec<Task> {
-        let (once, each): (Vec<Step>, Vec<Step>) =
-            Step::ALL.into_iter().partition(|step| *step < Step::Train);
-        let seeds = &self.pipeline.seeds;
-        let one = |step: &Step| Task { step: *step, seed: None, first: true };
-        let mut tasks: Vec<Task> = once.iter().map(one).collect();
-        if seeds.is_empty() {
-            tasks.extend(each.iter().map(one));
+    /// The steps of a run in their order. Of `shards`, only one can be meant: then nothing after it is.
+    pub fn tasks(&self, shards: Option<Shards>) -> Vec<Task> {
+        let upto = if matches!(shards, Some(Shards::One(_))) { Step::Embed } else { Step::Evaluate };
+        let mut tasks = Vec::new();
+        for step in Step::ALL.into_iter().filter(|step| *step < Step::Train) {
+            let shard = |shard| Task { shard: Some(shard), ..Task::once(step) };
+            match shards.filter(|_| step == Step::Embed) {
+                Some(Shards::One(one)) => tasks.push(shard(one)),
+                Some(Shards::All(count)) => {
+                    tasks.extend((1..=count.get()).map(|index| shard(Shard { index, count: count.get() })));
+                    tasks.push(Task::once(step));
+                }
+                None => tasks.push(Task::once(step)),
+            }
         }
-        for (i, seed) in seeds.iter().enumerate() {
-            tasks.extend(each.iter().map(|step| Task { step: *step, seed: Some(*seed), first: i == 0 }));
+        let seeds: Vec<Option<u64>> = match self.pipeline.seeds.as_slice() {
+            [] => vec![None],
+            seeds => seeds.iter().copied().map(Some).collect(),
+        };
+        for (i, seed) in seeds.into_iter().enumerate() {
+            let each = Step::ALL.into_iter().filter(|step| *step >= Step::Train && *step <= upto);
+            tasks.extend(each.map(|step| Task { seed, first: i == 0, ..Task::once(step) }));
         }
         tasks
     }
@@ -210,7 +292,7 @@ impl Plan {
         match task.step {
             Step::Dataset | Step::Base => Value::Null,
             Step::Ingest => json!(pipeline.ingest_params(&self.sources.model)),
-            Step::Embed => json!(pipeline.embed_params()),
+            Step::Embed => json!(EmbedParams { shard: task.shard, ..pipeline.embed_params() }),
             Step::Train => {
                 let seed = task.seed.unwrap_or(pipeline.train.seed);
                 json!(TrainParams { seed, ..pipeline.train.clone() })
@@ -304,41 +386,49 @@ impl Plan {
     }
 
     /// Earlier artifacts from which `embed` may copy rows: made by the same code from the same checkpoint with the same
-    /// settings on the same kind of arithmetic, of other images or under other views. The latest first; a few, because each is hashed again:
-    /// what is copied from one that was damaged would be wrong for ever.
+    /// settings on the same kind of arithmetic, of other images, under other views or of some of the images. Shards of what is wanted
+    /// come first, all of them; of the rest the latest, a few, because each is hashed again: what is copied from one that was damaged
+    /// would be wrong for ever.
     pub fn hints(&self, step: Step, keyed: &Keyed) -> Vec<PathBuf> {
         const MOST: usize = 4;
         if step != Step::Embed {
             return Vec::new();
         }
         let kind = step.outputs()[0];
-        let mut ids: Vec<ArtifactId> = Vec::new();
+        let (mut shards, mut others): (Vec<ArtifactId>, Vec<ArtifactId>) = (Vec::new(), Vec::new());
         for action in self.store.actions(step.name()) {
             let mut differ = Vec::new();
             differences(&action.document, &keyed.document, "", &mut differ);
             let Some(id) = action.outputs.get(kind) else { continue };
+            let is_shard = |path: &str| path.starts_with("params.shard");
+            let may_differ = |path: &str| ["inputs.images", "params.views"].contains(&path) || is_shard(path);
             // What was only accepted may be of other code.
             if action.accepted.is_some()
                 || differ.is_empty()
-                || !differ.iter().all(|d| ["inputs.images", "params.views"].contains(&d.path.as_str()))
-                || ids.contains(id)
+                || !differ.iter().all(|d| may_differ(&d.path))
+                || shards.contains(id)
+                || others.contains(id)
             {
                 continue;
             }
-            match self.store.verify(kind, id) {
-                Ok(()) => ids.push(id.clone()),
-                Err(damage) => eprintln!("{}: nothing is copied from {damage}", step.name()),
-            }
-            if ids.len() == MOST {
-                break;
-            }
+            let of_this = differ.iter().all(|d| is_shard(&d.path));
+            if of_this { shards.push(id.clone()) } else { others.push(id.clone()) }
         }
-        ids.iter().map(|id| self.store.path(kind, id)).collect()
+        let mut sound = |id: &ArtifactId| match self.store.verify(kind, id) {
+            Ok(()) => true,
+            Err(damage) => {
+                eprintln!("{}: nothing is copied from {damage}", step.name());
+                false
+            }
+        };
+        shards.retain(&mut sound);
+        let others: Vec<ArtifactId> = others.into_iter().filter(sound).take(MOST).collect();
+        shards.iter().chain(&others).map(|id| self.store.path(kind, id)).collect()
     }
 
-    /// The key this pipeline used last for a step; for a seed that is new, that of the first.
+    /// The key this pipeline used last for a step; for a seed, a shard or a run of a matrix that is new, that of the first.
     fn latest(&self, task: Task) -> Option<&Key> {
-        self.latest.get(&task.memory()).or_else(|| self.latest.get(task.step.name()))
+        self.latest.get(&self.memory(task)).or_else(|| self.latest.get(task.step.name()))
     }
 
     /// What is different from the key this pipeline used last.
@@ -388,6 +478,7 @@ fn setting_name(step: Step, path: &str) -> String {
         },
         Step::Base => format!("checkpoint.{path}"),
         Step::Embed if path == "views" => "train.augment".into(),
+        Step::Embed if path.starts_with("shard") => "shard".into(),
         _ => format!("{}.{path}", step.name()),
     }
 }
@@ -415,7 +506,7 @@ fn differences(before: &Value, after: &Value, path: &str, found: &mut Vec<Differ
 }
 
 /// A value as a person writes it.
-fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => "none".into(),
         Value::String(text) if text.is_empty() => "\"\"".into(),

@@ -1,7 +1,7 @@
 //! What a person sees of a run: one line a step on standard output, progress and logs on standard error.
 
 use crate::plan::Step;
-use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressStyle};
 use resect_artifact::Outputs;
 use resect_stage::{Message, Plain, Progress};
 use std::io::{IsTerminal, Write};
@@ -11,12 +11,16 @@ use std::time::{Duration, Instant};
 pub struct Screen {
     json: bool,
     terminal: bool,
+    /// The lines that live, one for each step at work.
+    bars: MultiProgress,
 }
 
 /// A step or a tool at work.
 pub struct Working<'a> {
     screen: &'a Screen,
     name: &'static str,
+    /// What tells it from others at work, with a colon; or nothing.
+    label: String,
     bar: Option<ProgressBar>,
     last_line: Instant,
     pace: Option<Pace>,
@@ -27,7 +31,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
 impl Screen {
     pub fn new(json: bool) -> Self {
-        Self { json, terminal: std::io::stderr().is_terminal() }
+        Self { json, terminal: std::io::stderr().is_terminal(), bars: MultiProgress::new() }
     }
 
     /// Whether standard output belongs to a JSON object.
@@ -37,7 +41,7 @@ impl Screen {
 
     /// A line of the result. With `--json` standard output belongs to the JSON object.
     pub fn line(&self, text: &str) {
-        if self.json { eprintln!("{text}") } else { print(text) }
+        self.bars.suspend(|| if self.json { eprintln!("{text}") } else { print(text) });
     }
 
     /// The one line of a step that is over.
@@ -62,19 +66,20 @@ impl Screen {
     }
 
     /// Begins to show a step or a tool at work.
-    pub fn begin(&self, name: &'static str, why: &str) -> Working<'_> {
+    pub fn begin(&self, name: &'static str, label: &str, why: &str) -> Working<'_> {
+        let label = if label.is_empty() { String::new() } else { format!("{label}: ") };
         let bar = self.terminal.then(|| {
-            let bar = ProgressBar::new(0);
+            let bar = self.bars.add(ProgressBar::new(0));
             bar.set_style(style(WAITING));
             bar.set_prefix(name);
-            bar.set_message(why.lines().next().unwrap_or_default().to_owned());
+            bar.set_message(format!("{label}{}", why.lines().next().unwrap_or_default()));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
         if bar.is_none() {
-            eprintln!("{name}: {}", why.replace('\n', "; "));
+            eprintln!("{name}: {label}{}", why.replace('\n', "; "));
         }
-        Working { screen: self, name, bar, last_line: Instant::now(), pace: None }
+        Working { screen: self, name, label, bar, last_line: Instant::now(), pace: None }
     }
 }
 
@@ -125,7 +130,8 @@ impl Working<'_> {
             self.live(*done, *total, COUNTED, &message);
         } else if *plain == Plain::Always {
             let words = [Some(phase.clone()), left];
-            eprintln!("{}: {}", self.name, words.into_iter().flatten().collect::<Vec<_>>().join(", "));
+            let words = words.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            eprintln!("{}: {}{words}", self.name, self.label);
         } else if *plain == Plain::Sometimes {
             self.now_and_then(|| format!("{phase}, {done} of {total} {unit}"));
         }
@@ -146,23 +152,20 @@ impl Working<'_> {
             bar.reset_eta();
         }
         bar.set_position(done);
-        bar.set_message(message.to_owned());
+        bar.set_message(format!("{}{message}", self.label));
     }
 
     /// A plain line, where none lives in place and the last one is a while ago.
     fn now_and_then(&mut self, line: impl FnOnce() -> String) {
         if self.bar.is_none() && self.last_line.elapsed() > PLAIN_INTERVAL {
             self.last_line = Instant::now();
-            eprintln!("{}: {}", self.name, line());
+            eprintln!("{}: {}{}", self.name, self.label, line());
         }
     }
 
     /// A line on standard error that does not tear the progress line.
     pub fn log(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.screen.bars.suspend(|| eprintln!("{line}"));
     }
 
     /// Ends with the step's line.
@@ -172,10 +175,7 @@ impl Working<'_> {
 
     /// A line of the result that does not tear the progress line.
     pub fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.screen.line(text)),
-            None => self.screen.line(text),
-        }
+        self.screen.line(text);
     }
 
     /// Ends without a line; the name.

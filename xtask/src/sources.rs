@@ -301,10 +301,9 @@ pub struct Sources {
 
 impl Sources {
     /// Resolves both; nothing is copied or made yet.
-    pub fn resolve(pipeline: &Pipeline, store: &Store, mut hub: Resolver) -> anyhow::Result<Self> {
-        let (base, model) = base(pipeline, store, &mut hub)?;
-        let dataset = dataset(pipeline, store, &mut hub)?;
-        hub.save()?;
+    pub fn resolve(pipeline: &Pipeline, store: &Store, hub: &mut Resolver) -> anyhow::Result<Self> {
+        let (base, model) = base(pipeline, store, hub)?;
+        let dataset = dataset(pipeline, store, hub)?;
         Ok(Self { dataset, base, model })
     }
 

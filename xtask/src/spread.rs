@@ -3,19 +3,9 @@
 //! Seeds differ in what training draws (order, prompts), on the same split. So this is the noise of training alone; how much
 //! another choice of images would change is another question.
 
+use crate::figures::{Figures, Metrics};
 use crate::run::Outcome;
-use anyhow::Context;
-use resect_artifact::Store;
-use serde::{Deserialize, Serialize};
-
-/// Mean Dice and IoU over the test part, at original size and on the low-res grid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Figures {
-    dice: Option<f64>,
-    iou: Option<f64>,
-    low_res_dice: Option<f64>,
-    low_res_iou: Option<f64>,
-}
+use serde::Serialize;
 
 /// What an evaluation says of a seed.
 #[derive(Clone, Debug, Serialize)]
@@ -42,77 +32,18 @@ pub struct Spread {
     others: Vec<(String, Figures)>,
 }
 
-/// The part of `metrics.json` that is read here.
-#[derive(Deserialize)]
-struct Metrics {
-    targets: u64,
-    checkpoint: Kept,
-    methods: Vec<Method>,
-}
-
-#[derive(Deserialize)]
-struct Kept {
-    epoch: u32,
-}
-
-#[derive(Deserialize)]
-struct Method {
-    method: String,
-    all: Totals,
-}
-
-#[derive(Deserialize)]
-struct Totals {
-    original: Overlap,
-    low_res: Overlap,
-}
-
-#[derive(Deserialize)]
-struct Overlap {
-    dice: Estimate,
-    iou: Estimate,
-}
-
-#[derive(Deserialize)]
-struct Estimate {
-    mean: Option<f64>,
-}
-
-impl Method {
-    fn figures(&self) -> Figures {
-        let Totals { original, low_res } = &self.all;
-        Figures {
-            dice: original.dice.mean,
-            iou: original.iou.mean,
-            low_res_dice: low_res.dice.mean,
-            low_res_iou: low_res.iou.mean,
-        }
-    }
-}
-
 impl Spread {
     /// What the evaluations of a run with several seeds say; none where there were none.
-    ///
-    /// # Errors
-    /// An evaluation that cannot be read.
-    pub fn of(stages: &[Outcome], store: &Store) -> anyhow::Result<Option<Self>> {
-        let mut evaluations = Vec::new();
-        for stage in stages {
-            let (Some(seed), Some(id)) = (stage.seed, stage.artifacts.get("evaluation")) else { continue };
-            let path = store.path("evaluation", id).join("metrics.json");
-            let read = std::fs::read(&path).map_err(anyhow::Error::from);
-            let metrics = read.and_then(|json| Ok(serde_json::from_slice::<Metrics>(&json)?));
-            let metrics = metrics.with_context(|| format!("cannot read {}", path.display()))?;
-            evaluations.push((seed, metrics));
-        }
-        Ok(Self::beside(&evaluations))
+    pub fn of(stages: &[Outcome]) -> Option<Self> {
+        let evaluations: Vec<_> =
+            stages.iter().filter_map(|stage| Some((stage.seed?, stage.metrics.clone()?))).collect();
+        Self::beside(&evaluations)
     }
 
     fn beside(evaluations: &[(u64, Metrics)]) -> Option<Self> {
         let (_, first) = evaluations.first()?;
         let tuned = evaluations.iter().filter_map(|(seed, metrics)| {
-            let figures = metrics.methods.iter().find(|row| row.method == "tuned")?.figures();
-            Some(Tuned { seed: *seed, epoch: metrics.checkpoint.epoch, figures })
+            Some(Tuned { seed: *seed, epoch: metrics.epoch, figures: *metrics.methods.get("tuned")? })
         });
         let tuned: Vec<Tuned> = tuned.collect();
         let over = |statistic: fn(&[f64]) -> Option<f64>| {
@@ -123,16 +54,18 @@ impl Spread {
             Figures {
                 dice: one(|f| f.dice),
                 iou: one(|f| f.iou),
+                hd95: one(|f| f.hd95),
+                nsd: one(|f| f.nsd),
                 low_res_dice: one(|f| f.low_res_dice),
                 low_res_iou: one(|f| f.low_res_iou),
             }
         };
-        let others = first.methods.iter().filter(|row| row.method != "tuned");
+        let others = first.methods.iter().filter(|(method, _)| *method != "tuned");
         Some(Self {
             samples: first.targets,
             mean: over(mean),
             standard_deviation: over(standard_deviation),
-            others: others.map(|row| (row.method.clone(), row.figures())).collect(),
+            others: others.map(|(method, figures)| (method.clone(), *figures)).collect(),
             tuned,
         })
     }
@@ -142,7 +75,7 @@ impl Spread {
         let tuned: Vec<String> = self.tuned.iter().map(|row| format!("tuned, seed {}", row.seed)).collect();
         let names = tuned.iter().map(String::len).max().unwrap_or_default();
         let row = |name: &str, figures: &Figures, rest: &str| {
-            let Figures { dice, iou, low_res_dice, low_res_iou } = *figures;
+            let Figures { dice, iou, low_res_dice, low_res_iou, .. } = *figures;
             let [dice, iou, low_dice, low_iou] = [dice, iou, low_res_dice, low_res_iou]
                 .map(|figure| figure.map_or_else(|| "-".into(), |x| format!("{x:.4}")));
             let row = format!("{name:<names$} {dice:>7} {iou:>7}   {low_dice:>7} {low_iou:>7}   {rest}");
@@ -178,11 +111,11 @@ mod tests {
     use super::*;
 
     fn metrics(dice: f64, epoch: u32) -> Metrics {
-        let overlap = |dice| Overlap { dice: Estimate { mean: Some(dice) }, iou: Estimate { mean: None } };
-        let figures = |dice: f64| Totals { original: overlap(dice), low_res: overlap(dice / 2.0) };
+        let figures =
+            |dice: f64| Figures { dice: Some(dice), low_res_dice: Some(dice / 2.0), ..Figures::default() };
         let rows = [("untuned", 0.25), ("tuned", dice)];
-        let methods = rows.map(|(method, dice)| Method { method: method.into(), all: figures(dice) });
-        Metrics { targets: 7, checkpoint: Kept { epoch }, methods: methods.into() }
+        let methods = rows.map(|(method, dice)| (method.to_owned(), figures(dice)));
+        Metrics { targets: 7, epoch, methods: methods.into() }
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! `cargo xtask status` and `run --dry-run`: what would run and why, with nothing run.
 
 use crate::PipelineArgs;
-use crate::plan::{Decision, Known, Plan, Step, Task};
+use crate::plan::{Decision, Known, Plan, Shards, Step, Task};
 use crate::run::Status;
 use crate::show::{self, Screen};
 use crate::sources::Source;
 use clap::Args;
 use resect_artifact::Outputs;
+use resect_params::Shard;
 use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -23,30 +26,75 @@ struct Outlook {
     /// Where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<Shard>,
     status: Status,
     reason: String,
     key: Option<String>,
     artifacts: Outputs,
     #[serde(skip_serializing_if = "Option::is_none")]
-    provenance: Option<serde_json::Value>,
+    provenance: Option<Value>,
 }
 
 pub fn main(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let plan = Plan::new(&args.pipeline)?;
-    print(&plan, &args.pipeline, &[], None, &Screen::new(args.pipeline.json))
+    let plans = Plan::all(&args.pipeline)?;
+    print(&plans, &args.pipeline, &[], None, None, &Screen::new(args.pipeline.json))
 }
 
-/// Prints the outlook for every step up to `last`.
+/// Prints the outlook for every step up to `last`, of every run that a matrix makes. What several runs share has one line.
 pub fn print(
-    plan: &Plan,
+    plans: &[Plan],
     args: &PipelineArgs,
     force: &[Step],
     last: Option<Step>,
+    shards: Option<Shards>,
     screen: &Screen,
 ) -> anyhow::Result<ExitCode> {
+    let mut said = BTreeSet::new();
+    let mut objects = Vec::new();
+    for plan in plans {
+        let outlooks = outlooks(plan, force, last, shards)?;
+        for (task, outlook) in outlooks.iter().filter(|_| !args.json) {
+            if outlook.key.as_ref().is_some_and(|key| !said.insert(key.clone())) {
+                continue;
+            }
+            let what = match outlook.status {
+                Status::WouldRun => format!("would run: {}", outlook.reason),
+                Status::Unknown => format!("may run: {}", outlook.reason),
+                _ => outlook.reason.clone(),
+            };
+            screen.step(task.step, &plan.says(*task, &what), &outlook.artifacts, None);
+        }
+        let (sources, stages): (Vec<_>, Vec<_>) =
+            outlooks.iter().partition(|(task, _)| task.step.is_source());
+        let only = |list: Vec<&'_ (Task, Outlook)>| -> Vec<Value> {
+            list.into_iter().map(|(_, outlook)| json!(outlook)).collect()
+        };
+        let mut object = json!({ "sources": only(sources), "stages": only(stages) });
+        if let Some(variant) = &plan.variant {
+            object["variant"] = variant.record();
+        }
+        objects.push(object);
+    }
+    if args.json {
+        show::print(match objects.as_slice() {
+            [one] if plans[0].variant.is_none() => serde_json::to_string_pretty(one)?,
+            several => serde_json::to_string_pretty(several)?,
+        });
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn outlooks(
+    plan: &Plan,
+    force: &[Step],
+    last: Option<Step>,
+    shards: Option<Shards>,
+) -> anyhow::Result<Vec<(Task, Outlook)>> {
     let mut known = Known::new();
     let mut outlooks: Vec<(Task, Outlook)> = Vec::new();
-    for task in plan.tasks() {
+    for task in plan.tasks(shards) {
         let step = task.step;
         if step > last.unwrap_or(Step::Evaluate) {
             continue;
@@ -59,6 +107,7 @@ pub fn print(
         let mut outlook = Outlook {
             name: step.name(),
             seed: task.seed,
+            shard: task.shard,
             status: Status::Unknown,
             reason: String::new(),
             key: None,
@@ -71,7 +120,7 @@ pub fn print(
             let keyed = plan.key(task, &known)?;
             match plan.decide(task, &keyed, force.contains(&step), "") {
                 Decision::Reuse(action) | Decision::Accept(action) => {
-                    for kind in step.outputs() {
+                    for kind in step.outputs().iter().filter(|_| task.shard.is_none()) {
                         known.extend(action.outputs.get(*kind).map(|id| (*kind, id.clone())));
                     }
                     outlook.status = Status::Reused;
@@ -88,24 +137,7 @@ pub fn print(
             }
             outlook.key = Some(keyed.key.to_string());
         }
-        if !args.json {
-            let what = match outlook.status {
-                Status::WouldRun => format!("would run: {}", outlook.reason),
-                Status::Unknown => format!("may run: {}", outlook.reason),
-                _ => outlook.reason.clone(),
-            };
-            screen.step(step, &task.says(&what), &outlook.artifacts, None);
-        }
         outlooks.push((task, outlook));
     }
-    if args.json {
-        let (sources, stages): (Vec<_>, Vec<_>) =
-            outlooks.iter().partition(|(task, _)| task.step.is_source());
-        let only = |list: Vec<&'_ (Task, Outlook)>| -> Vec<serde_json::Value> {
-            list.into_iter().map(|(_, outlook)| serde_json::json!(outlook)).collect()
-        };
-        let object = serde_json::json!({ "sources": only(sources), "stages": only(stages) });
-        show::print(serde_json::to_string_pretty(&object)?);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(outlooks)
 }

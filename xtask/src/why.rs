@@ -1,10 +1,13 @@
 //! `cargo xtask why STAGE`: which fields make a stage run now.
 
 use crate::PipelineArgs;
+use crate::matrix::Variant;
 use crate::plan::{Decision, Known, Plan, Step};
 use crate::show;
 use clap::Args;
+use resect_artifact::Key;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -20,23 +23,43 @@ pub struct WhyArgs {
 struct Answer {
     stage: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
     status: &'static str,
     reasons: Vec<String>,
 }
 
 pub fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
-    let plan = Plan::new(&args.pipeline)?;
+    let plans = Plan::all(&args.pipeline)?;
+    let (mut said, mut answers) = (BTreeSet::new(), Vec::new());
+    for plan in &plans {
+        answers.extend(of(plan, args.stage, args.pipeline.json, &mut said)?);
+    }
+    if args.pipeline.json {
+        show::print(match answers.as_slice() {
+            [one] => serde_json::to_string_pretty(one)?,
+            several => serde_json::to_string_pretty(several)?,
+        });
+    } else {
+        answers.iter().for_each(Answer::print);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be said of a stage of one plan. Steps before it that would run are told on the way, each once.
+fn of(plan: &Plan, stage: Step, json: bool, said: &mut BTreeSet<Key>) -> anyhow::Result<Vec<Answer>> {
     let mut known = Known::new();
     let mut answers = Vec::new();
-    for task in plan.tasks() {
+    for task in plan.tasks(None) {
         let step = task.step;
-        if step > args.stage {
+        if step > stage {
             continue;
         }
         let mut answer = |status, reasons| {
-            if step == args.stage {
-                answers.push(Answer { stage: step.name(), seed: task.seed, status, reasons });
+            if step == stage {
+                let variant = plan.variant.as_ref().map(Variant::label);
+                answers.push(Answer { stage: step.name(), variant, seed: task.seed, status, reasons });
             }
         };
         let missing = |kind: &&str| !known.contains_key(kind);
@@ -63,8 +86,8 @@ pub fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
                 }
             }
             Decision::Run(mut reasons) => {
-                if step < args.stage && !args.pipeline.json {
-                    let reasons = task.says(&reasons.join("; "));
+                if step < stage && !json && said.insert(keyed.key.clone()) {
+                    let reasons = plan.says(task, &reasons.join("; "));
                     show::print(format_args!("{} would run first: {reasons}", step.name()));
                 }
                 reasons.extend(
@@ -75,22 +98,16 @@ pub fn main(args: &WhyArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    if args.pipeline.json {
-        show::print(match answers.as_slice() {
-            [one] => serde_json::to_string_pretty(one)?,
-            several => serde_json::to_string_pretty(several)?,
-        });
-    } else {
-        answers.iter().for_each(Answer::print);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(answers)
 }
 
 impl Answer {
     fn print(&self) {
-        let name = match self.seed {
-            Some(seed) => format!("{}, seed {seed},", self.stage),
-            None => self.stage.to_owned(),
+        let labels: Vec<String> =
+            self.variant.iter().cloned().chain(self.seed.map(|seed| format!("seed {seed}"))).collect();
+        let name = match labels.as_slice() {
+            [] => self.stage.to_owned(),
+            labels => format!("{}, {},", self.stage, labels.join(", ")),
         };
         let reasons = self.reasons.join("; ");
         match self.status {

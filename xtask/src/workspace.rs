@@ -34,6 +34,16 @@ pub fn stage_build() -> Build {
     }
 }
 
+/// Of Resect, of the compiler that built the runner and builds the stages, and of the system.
+pub fn versions() -> serde_json::Value {
+    serde_json::json!({
+        "resect": env!("CARGO_PKG_VERSION"),
+        "rustc": env!("RESECT_RUSTC").lines().next().unwrap_or_default(),
+        "os": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+    })
+}
+
 /// What a person reads of a path: relative to the current folder where it lies below it.
 pub fn display(path: &std::path::Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();

@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// How code is compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct Workspace {
     manifest: Manifest,
     lock: Lock,
     /// The crates met so far, by folder.
-    members: RefCell<BTreeMap<PathBuf, Rc<Member>>>,
+    members: RefCell<BTreeMap<PathBuf, Arc<Member>>>,
 }
 
 impl Workspace {
@@ -140,11 +140,11 @@ impl Workspace {
         Ok(Identity { hash: hasher.finalize().to_hex().to_string(), sources })
     }
 
-    fn member(&self, dir: &Path) -> Result<Rc<Member>, IdentityError> {
+    fn member(&self, dir: &Path) -> Result<Arc<Member>, IdentityError> {
         if let Some(member) = self.members.borrow().get(dir) {
             return Ok(member.clone());
         }
-        let member = Rc::new(Member::read(dir)?);
+        let member = Arc::new(Member::read(dir)?);
         self.members.borrow_mut().insert(dir.into(), member.clone());
         Ok(member)
     }

@@ -1,8 +1,8 @@
 //! Values that have the right type and still cannot be: one problem each, by the setting's full name.
 
 use crate::{
-    EvaluateParams, IngestLimits, JitterUnit, MaskParams, Prompts, Runtime, Schedule, SplitBy, SplitParams,
-    TrainParams,
+    EvaluateParams, IngestLimits, JitterUnit, MaskFit, MaskParams, Padding, Prompts, Runtime, Schedule,
+    SplitBy, SplitParams, TrainParams,
 };
 
 /// Most points of a sample: each is a token.
@@ -129,6 +129,11 @@ impl TrainParams {
         problems.expect((0.0..1.0).contains(&self.ema), "train.ema", || {
             format!("must be 0 (no average) or above, and below 1, such as 0.99, is {}", self.ema)
         });
+        problems.expect(
+            self.mask_fit == MaskFit::Padded || self.padding == Padding::Counted,
+            "train.padding",
+            || "must be \"counted\" with train.mask_fit = \"squashed\", which leaves no padding".into(),
+        );
         self.check_loss(problems);
         self.check_prompts(problems);
     }
@@ -211,6 +216,9 @@ impl EvaluateParams {
 impl Runtime {
     /// Checks the values.
     pub fn check(&self, problems: &mut Problems) {
+        problems.expect(self.memory.is_finite() && self.memory >= 0.0, "runtime.memory", || {
+            format!("must be GB, 0 or more, is {}", self.memory)
+        });
         for (name, value) in [("embed_batch", self.embed_batch), ("decode_batch", self.decode_batch)] {
             problems.expect(value >= 1, &format!("runtime.{name}"), || "must be at least 1".into());
         }

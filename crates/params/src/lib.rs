@@ -180,11 +180,50 @@ pub struct EmbedParams {
     /// without augmentation it is not in a key either.
     #[serde(skip_serializing_if = "Views::is_none")]
     pub views: Views,
+    /// The part of the images that is embedded; none is all. No setting of the pipeline file either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// One of several parts of the distinct images, as equal as can be and in their order, for machines that share the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Which one, from 1.
+    pub index: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Shard {
+    /// What it takes of so many images.
+    pub fn range(self, images: usize) -> std::ops::Range<usize> {
+        let at = |index: u32| (images as u128 * u128::from(index) / u128::from(self.count.max(1))) as usize;
+        at(self.index.saturating_sub(1))..at(self.index)
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match numbers {
+            Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
+            _ => Err(format!("a shard is I/N with I from 1 to N, such as 3/8, not \"{text}\"")),
+        }
+    }
 }
 
 impl Default for EmbedParams {
     fn default() -> Self {
-        Self { dtype: EmbeddingDtype::F16, precision: Precision::F32, views: Views::None }
+        Self { dtype: EmbeddingDtype::F16, precision: Precision::F32, views: Views::None, shard: None }
     }
 }
 
@@ -238,6 +277,8 @@ pub struct TrainParams {
     pub loss_weights: Vec<f64>,
     /// Whether cells of the low-res grid outside the image take part in the loss, and in validation.
     pub padding: Padding,
+    /// How a mask comes onto the low-res grid in the loss, and in validation.
+    pub mask_fit: MaskFit,
     /// What a sample is prompted with.
     pub prompts: Prompts,
     /// With point prompts: foreground points of a sample, drawn anew each epoch from its mask at original resolution, without
@@ -283,6 +324,7 @@ impl Default for TrainParams {
             loss: Loss::DiceCe,
             loss_weights: Vec::new(),
             padding: Padding::Counted,
+            mask_fit: MaskFit::Padded,
             prompts: Prompts::Box,
             points: 1,
             box_share: 0.5,
@@ -347,6 +389,17 @@ pub enum Padding {
     Counted,
     /// They are in no sum and no mean, and get no gradient.
     Ignored,
+}
+
+/// How a mask comes onto the low-res grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskFit {
+    /// As the image comes into the encoder: its longest side becomes the grid's, the rest is padding. The mask lies on the logits.
+    Padded,
+    /// Stretched to the square grid, as most tutorials have it, so that on an image that is not square it does not lie where the
+    /// decoder sees it. Here to be compared with, not to be used.
+    Squashed,
 }
 
 /// What a jitter counts.
@@ -451,8 +504,12 @@ impl Default for EvaluateParams {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
-    /// Worker threads of a stage. 0: one for each core.
+    /// Worker threads of all stages that run. 0: one for each core.
     pub threads: usize,
+    /// Stages that run at a time, where they do not wait for each other. 0: one for each core.
+    pub jobs: usize,
+    /// GB that stages which run at a time may take together. 0: three quarters of what is free.
+    pub memory: f64,
     /// Images that pass the encoder together in `embed`.
     pub embed_batch: usize,
     /// Prompts that pass the decoder together in `evaluate` and in validation.
@@ -469,7 +526,15 @@ pub struct Runtime {
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { threads: 0, embed_batch: 2, decode_batch: 8, save_epochs: 1, save_steps: 0 }
+        Self {
+            threads: 0,
+            jobs: 0,
+            memory: 0.0,
+            embed_batch: 2,
+            decode_batch: 8,
+            save_epochs: 1,
+            save_steps: 0,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong, told to the person who meets it. Messages leave their source to the one who prints the chain.
 
-use resect_params::Precision;
+use resect_params::{Precision, Shard};
 use std::path::PathBuf;
 
 /// The images could not be embedded.
@@ -21,6 +21,16 @@ pub enum EmbedError {
     /// There is nothing to embed.
     #[error("the images artifact holds no image")]
     NoImages,
+    /// There are fewer images than shards.
+    #[error(
+        "shard {shard} holds no image: there are {images} distinct images\nhint: use at most {images} shards"
+    )]
+    EmptyShard {
+        /// Which one.
+        shard: Shard,
+        /// Distinct images in all.
+        images: usize,
+    },
     /// The images were resized for another model.
     #[error(
         "the images were resized to {found} pixels on their longest side, the base checkpoint takes {expected}\n\

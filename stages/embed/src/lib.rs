@@ -5,7 +5,8 @@
 //! that: each view of an image has a row of its own ([`EmbedParams::views`]). Every image gets all of them, because what is
 //! trained on and what is reported is not known here, and must not be.
 //!
-//! What earlier embeddings hold already is copied from them ([`Inputs::hints`]), so that adding 50 images costs 50.
+//! What earlier embeddings hold already is copied from them ([`Inputs::hints`]), so that adding 50 images costs 50. Several machines
+//! share the work by that: each embeds a part of the images ([`EmbedParams::shard`]), and who embeds all copies every part.
 //!
 //! While a batch is encoded, the next one is prepared and the last shard written. Rows are written shard by shard. A start that finds finished shards in its output folder keeps them as they are: the folder
 //! belongs to one key, and with the same key every shard has the same bytes.
@@ -99,7 +100,15 @@ pub fn run_with(
     let images = Images::open(inputs.images)?;
     let checkpoint = open(inputs.base)?;
     check(&images, checkpoint.config())?;
-    let (distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), dtype(params));
+    let (mut distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), dtype(params));
+    if let Some(shard) = params.shard {
+        let range = shard.range(distinct.len());
+        if range.is_empty() {
+            return Err(EmbedError::EmptyShard { shard, images: distinct.len() });
+        }
+        report.note(format!("shard {shard}: {} of {} distinct images", range.len(), distinct.len()));
+        distinct = distinct[range].to_vec();
+    }
     let length = shape.iter().product();
     let views = params.views.views();
     report.note(plan(distinct.len(), images.len(), views.len(), shape, dtype));

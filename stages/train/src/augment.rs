@@ -4,8 +4,8 @@
 //! image, is carried into the turned one; and the mask is what `ingest` makes of a turned mask at original resolution.
 
 use resect_data::targets::Targets;
-use resect_geometry::View;
-use resect_params::TrainParams;
+use resect_geometry::{Size, View};
+use resect_params::{MaskFit, TrainParams};
 use std::borrow::Cow;
 
 /// A target under a view.
@@ -23,12 +23,15 @@ impl Seen {
         Self { target, view: View::Identity }
     }
 
-    /// The turned mask on the low-res grid, 0 and 1. A turn is made anew each time: kept, they would need memory for all targets.
-    pub fn mask(self, targets: &Targets) -> Cow<'_, [u8]> {
-        if self.view == View::Identity {
-            return Cow::Borrowed(targets.low_res(self.target));
-        }
-        let mask = self.view.mask(&targets.mask(self.target)).to_low_res(targets.low_res_size());
+    /// The turned mask on the low-res grid, 0 and 1. One that is turned or squashed is made anew each time: kept, they would need memory
+    /// for all targets.
+    pub fn mask(self, targets: &Targets, fit: MaskFit) -> Cow<'_, [u8]> {
+        let turned = || self.view.mask(&targets.mask(self.target));
+        let mask = match (fit, self.view) {
+            (MaskFit::Padded, View::Identity) => return Cow::Borrowed(targets.low_res(self.target)),
+            (MaskFit::Padded, _) => turned().to_low_res(targets.low_res_size()),
+            (MaskFit::Squashed, _) => turned().resized_nearest(Size::square(targets.low_res_size())),
+        };
         mask.pixels().iter().map(|&pixel| u8::from(pixel)).collect()
     }
 }

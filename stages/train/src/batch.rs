@@ -8,7 +8,7 @@ use resect_checkpoint::SamConfig;
 use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
 use resect_geometry::{Size, View};
-use resect_params::TrainParams;
+use resect_params::{MaskFit, TrainParams};
 use resect_sam::{Cpu, PromptEncoder};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 pub struct Samples<'a> {
     targets: &'a Targets,
     embeddings: &'a Embeddings,
+    fit: MaskFit,
 }
 
 /// What a decoder learns from: an image, a prompt and the mask it should predict.
@@ -43,6 +44,7 @@ impl<'a> Samples<'a> {
         embeddings: &'a Embeddings,
         model: &SamConfig,
         views: &[View],
+        fit: MaskFit,
     ) -> Result<Self, TrainError> {
         let expected = [model.embedding_channels(), model.grid(), model.grid()];
         if embeddings.shape() != expected {
@@ -62,7 +64,7 @@ impl<'a> Samples<'a> {
                 return Err(TrainError::NoEmbedding { target: target.id.clone(), view: *view });
             }
         }
-        Ok(Self { targets, embeddings })
+        Ok(Self { targets, embeddings, fit })
     }
 
     /// The targets.
@@ -87,7 +89,7 @@ impl<'a> Samples<'a> {
 
     /// The masks of the chosen targets.
     pub fn masks(&self, chosen: &[Seen]) -> Vec<Cow<'_, [u8]>> {
-        chosen.par_iter().with_max_len(1).map(|seen| seen.mask(self.targets)).collect()
+        chosen.par_iter().with_max_len(1).map(|seen| seen.mask(self.targets, self.fit)).collect()
     }
 
     /// The chosen targets with their tokens and masks.
@@ -102,7 +104,11 @@ impl<'a> Samples<'a> {
             // That each has an embedding was checked in `new`.
             let embedding = self.embeddings.get(&target.pixel_hash, seen.view)?;
             let row = self.embeddings.row(&target.pixel_hash, seen.view)?;
-            let image = seen.view.size(target.original()).with_longest_side(self.targets.low_res_size());
+            let side = self.targets.low_res_size();
+            let image = match self.fit {
+                MaskFit::Padded => seen.view.size(target.original()).with_longest_side(side),
+                MaskFit::Squashed => Size::square(side),
+            };
             Some(Sample { name: &target.id, embedding, row, tokens, mask, image })
         });
         samples.collect()

@@ -248,7 +248,8 @@ pub fn run_with<T: Trainer>(
     let base = Checkpoint::open(inputs.base)?;
     let embeddings = Embeddings::open(inputs.embeddings)?;
     let targets = Targets::open(inputs.targets)?;
-    let samples = Samples::new(&targets, &embeddings, base.config(), params.augment.views())?;
+    let samples =
+        Samples::new(&targets, &embeddings, base.config(), params.augment.views(), params.mask_fit)?;
     let prompts = PromptEncoder::load(&base, &Default::default())?;
     let train = targets.of(Split::Train);
     if train.is_empty() {

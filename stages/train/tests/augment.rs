@@ -8,7 +8,7 @@ use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
 use resect_device::Device;
 use resect_geometry::{Mask, Size, View};
-use resect_params::{Runtime, TrainParams, Views};
+use resect_params::{MaskFit, Runtime, TrainParams, Views};
 use resect_stage::Reporter;
 use resect_train::{Inputs, TrainError, run};
 use std::path::{Path, PathBuf};
@@ -126,6 +126,24 @@ fn a_view_is_learnt_as_a_turned_image_is() {
 
         let upright: Vec<_> = (0..SAMPLES).map(|i| (i, View::Identity, View::Identity)).collect();
         assert!(augmented != train(&write(&masks, &upright), &plain).unwrap(), "{augment:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn a_squashed_mask_is_another_one_unless_the_image_is_square() {
+    let params = |mask_fit| TrainParams { epochs: 1, shuffle: false, mask_fit, ..Default::default() };
+    let trained = |samples: &[u32]| {
+        let masks: Vec<Mask> = samples.iter().map(|sample| mask(*sample)).collect();
+        let rows: Vec<_> =
+            (0..masks.len() as u32).map(|sample| (sample, View::Identity, View::Identity)).collect();
+        let dir = write(&masks, &rows);
+        [MaskFit::Padded, MaskFit::Squashed].map(|fit| train(&dir, &params(fit)).unwrap())
+    };
+    let [padded, squashed] = trained(&[2, 5, 8]);
+    assert!(padded == squashed, "square images");
+    for sample in [0, 1] {
+        let [padded, squashed] = trained(&[sample]);
+        assert_ne!(padded.0[0].loss, squashed.0[0].loss, "sample {sample}");
     }
 }
 

@@ -1,0 +1,153 @@
+//! Several runs of one command: settings that have a list of values, and every combination of those.
+//!
+//! `[matrix]` of a pipeline file lists values for settings; `--set train.learning_rate=1e-5,3e-5` does the same from the command line,
+//! in the place of what the file says of that setting. Each combination is a [`Variant`]: a pipeline in which every setting has one value.
+
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// More runs than this are taken for a mistake.
+pub const MOST_RUNS: usize = 1000;
+
+/// A setting with several values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// `section.setting`.
+    pub setting: String,
+    /// Each once.
+    pub values: Vec<Value>,
+    /// Where it was given.
+    pub origin: String,
+}
+
+/// What tells one run of a command from its others: a value for each setting that has several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Its place among them, from 0.
+    pub number: usize,
+    /// `section.setting` and value, in the order in which they were given.
+    pub settings: Vec<(String, Value)>,
+}
+
+impl Variant {
+    /// The settings in a few words: `loss dice, jitter 0`.
+    pub fn label(&self) -> String {
+        let ambiguous =
+            |name: &str| self.settings.iter().filter(|(other, _)| last(other) == name).count() > 1;
+        let one = |(setting, value): &(String, Value)| {
+            let name = if ambiguous(last(setting)) { setting } else { last(setting) };
+            format!("{name} {}", crate::plan::plain(value))
+        };
+        self.settings.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// As the run's record has it.
+    pub fn record(&self) -> Value {
+        Value::Object(self.settings.iter().cloned().collect::<Map<_, _>>())
+    }
+}
+
+fn last(setting: &str) -> &str {
+    setting.rsplit('.').next().unwrap_or(setting)
+}
+
+/// Every combination, the last axis running fastest. Without axes there is one, with nothing in it.
+pub fn combinations(axes: &[Axis]) -> Vec<Vec<(String, Value)>> {
+    let mut all = vec![Vec::new()];
+    for axis in axes {
+        let with = |rest: &Vec<(String, Value)>| {
+            let rest = rest.clone();
+            axis.values
+                .iter()
+                .map(move |value| [rest.clone(), vec![(axis.setting.clone(), value.clone())]].concat())
+        };
+        all = all.iter().flat_map(with).collect();
+    }
+    all
+}
+
+/// What is wrong with the values of an axis, if anything.
+pub fn problem(axis: &Axis) -> Option<String> {
+    let texts: Vec<String> = axis.values.iter().map(Value::to_string).collect();
+    let mut seen = BTreeSet::new();
+    if texts.is_empty() {
+        return Some("has no values in [matrix]: give some, or remove it".into());
+    }
+    if let Some(twice) = texts.iter().find(|text| !seen.insert(*text)) {
+        return Some(format!("has {twice} twice in the matrix: it would be the same run"));
+    }
+    (axis.setting == "train.seeds")
+        .then(|| "is a list already: vary train.seed in the matrix, or give train.seeds alone".into())
+}
+
+/// The values of `--set SETTING=a,b`, split at commas that stand in no bracket and no quotes; none where there is only one.
+pub fn split(value: &str) -> Option<Vec<&str>> {
+    let (mut depth, mut quote, mut start, mut parts) = (0_i32, None, 0, Vec::new());
+    for (i, c) in value.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '[' | '{' | '(') => depth += 1,
+            (None, ']' | '}' | ')') => depth -= 1,
+            (None, ',') if depth == 0 => {
+                parts.push(value[start..i].trim());
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(value[start..].trim());
+    (parts.len() > 1).then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn axis(setting: &str, values: &[Value]) -> Axis {
+        Axis { setting: setting.into(), values: values.to_vec(), origin: String::new() }
+    }
+
+    #[test]
+    fn every_combination_comes_once() {
+        let axes = [
+            axis("train.loss", &[json!("dice"), json!("ce")]),
+            axis("mask.threshold", &[json!(1), json!(128)]),
+        ];
+        let labels: Vec<String> = combinations(&axes)
+            .into_iter()
+            .enumerate()
+            .map(|(number, settings)| Variant { number, settings }.label())
+            .collect();
+        let expected = [
+            "loss dice, threshold 1",
+            "loss dice, threshold 128",
+            "loss ce, threshold 1",
+            "loss ce, threshold 128",
+        ];
+        assert_eq!(labels, expected);
+        assert_eq!(combinations(&[]), [vec![]]);
+        let settings = vec![("train.seed".into(), json!(1)), ("split.seed".into(), json!(2))];
+        assert_eq!(Variant { number: 0, settings }.label(), "train.seed 1, split.seed 2");
+    }
+
+    #[test]
+    fn commas_split_where_nothing_holds_them_together() {
+        assert_eq!(split("1e-5,3e-5"), Some(vec!["1e-5", "3e-5"]));
+        assert_eq!(split("dice, ce"), Some(vec!["dice", "ce"]));
+        assert_eq!(split("[0.05, 0.1],[0.1, 0.2]"), Some(vec!["[0.05, 0.1]", "[0.1, 0.2]"]));
+        for single in ["1e-5", "[0,1,2]", "'a,b'", "\"a,b\"", r"^(\d{1,2})_", "{a = 1, b = 2}", ""] {
+            assert_eq!(split(single), None, "{single}");
+        }
+    }
+
+    #[test]
+    fn an_axis_has_values_and_each_once() {
+        assert_eq!(problem(&axis("a.b", &[json!(1), json!(2)])), None);
+        assert!(problem(&axis("a.b", &[])).unwrap().starts_with("has no values"));
+        assert!(problem(&axis("a.b", &[json!("x"), json!("x")])).unwrap().starts_with("has \"x\" twice"));
+        assert!(problem(&axis("train.seeds", &[json!([1])])).unwrap().contains("vary train.seed"));
+    }
+}
