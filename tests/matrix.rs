@@ -80,6 +80,7 @@ fn runs_of_a_matrix_share_what_they_have_in_common() {
     assert_eq!(table, 4, "{said}");
     let status = project.output("status", &["--set", "train.loss=dice,dice-ce"]);
     let said = String::from_utf8(status.stdout).unwrap();
+    assert!(said.contains("embed     up to date"), "what all share has no label\n{said}");
     assert!(said.contains("train     loss dice: up to date"), "{said}");
     assert!(said.contains("train     loss dice-ce: would run: train.loss "), "{said}");
 }

@@ -32,13 +32,27 @@ pub struct Variant {
 impl Variant {
     /// The settings in a few words: `loss dice, jitter 0`.
     pub fn label(&self) -> String {
+        self.label_of(&self.settings)
+    }
+
+    /// What several of them have in common, in a few words; nothing where that is nothing.
+    pub fn common_label<'a>(mut variants: impl Iterator<Item = &'a Variant>) -> String {
+        let Some(first) = variants.next() else { return String::new() };
+        let mut common = first.settings.clone();
+        for other in variants {
+            common.retain(|setting| other.settings.contains(setting));
+        }
+        first.label_of(&common)
+    }
+
+    fn label_of(&self, settings: &[(String, Value)]) -> String {
         let ambiguous =
             |name: &str| self.settings.iter().filter(|(other, _)| last(other) == name).count() > 1;
         let one = |(setting, value): &(String, Value)| {
             let name = if ambiguous(last(setting)) { setting } else { last(setting) };
             format!("{name} {}", crate::plan::plain(value))
         };
-        self.settings.iter().map(one).collect::<Vec<_>>().join(", ")
+        settings.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
     /// As the run's record has it.
@@ -128,6 +142,14 @@ mod tests {
             "loss ce, threshold 128",
         ];
         assert_eq!(labels, expected);
+        let all: Vec<Variant> = (combinations(&axes).into_iter().enumerate())
+            .map(|(number, settings)| Variant { number, settings })
+            .collect();
+        let common = |numbers: &[usize]| Variant::common_label(numbers.iter().map(|i| &all[*i]));
+        assert_eq!(
+            [common(&[0, 2]), common(&[2]), common(&[0, 3])],
+            ["threshold 1", "loss ce, threshold 1", ""]
+        );
         assert_eq!(combinations(&[]), [vec![]]);
         let settings = vec![("train.seed".into(), json!(1)), ("split.seed".into(), json!(2))];
         assert_eq!(Variant { number: 0, settings }.label(), "train.seed 1, split.seed 2");

@@ -213,14 +213,12 @@ impl Plan {
 
     /// What tells a task from others of its step; empty where there are none.
     pub fn label(&self, task: Task) -> String {
-        let labels = [self.variant.as_ref().map(Variant::label), task.label()];
-        labels.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        label([(self, task)].into_iter())
     }
 
     /// What is said of a task, after its label.
     pub fn says(&self, task: Task, what: &str) -> String {
-        let label = self.label(task);
-        if label.is_empty() { what.to_owned() } else { format!("{label}: {what}") }
+        says(&self.label(task), what)
     }
 
     /// The name under which the key that a task used last is remembered.
@@ -466,6 +464,20 @@ impl Plan {
         }
         lines
     }
+}
+
+/// What tells a piece of work from others of its step: what the tasks that share it have in common, and others have not.
+pub fn label<'a>(mut sharing: impl Iterator<Item = (&'a Plan, Task)> + Clone) -> String {
+    let variant = Variant::common_label(sharing.clone().filter_map(|(plan, _)| plan.variant.as_ref()));
+    let first = sharing.next().and_then(|(_, task)| task.label());
+    let of_task = first.filter(|first| sharing.all(|(_, task)| task.label().as_ref() == Some(first)));
+    let labels = [Some(variant).filter(|label| !label.is_empty()), of_task];
+    labels.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What is said, after a label where there is one.
+pub fn says(label: &str, what: &str) -> String {
+    if label.is_empty() { what.to_owned() } else { format!("{label}: {what}") }
 }
 
 /// The name under which a user knows a setting of a step.

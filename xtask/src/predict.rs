@@ -293,7 +293,7 @@ struct Results {
 fn run(program: &Path, job: &Job, threads: usize, screen: &Screen) -> anyhow::Result<Results> {
     let total = job.images.len();
     let mut working =
-        screen.begin("predict", "", &format!("{total} image{}", if total == 1 { "" } else { "s" }));
+        screen.begin("predict", "", true, &format!("{total} image{}", if total == 1 { "" } else { "s" }));
     let mut results = Results::default();
     let mut done = false;
     let shared = std::cell::RefCell::new(&mut working);

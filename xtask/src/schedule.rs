@@ -7,7 +7,7 @@
 //! How much memory a stage needs is known from the last one that read the same base checkpoint, with a margin. One of which nothing is
 //! known runs alone, and is known from then on. GPUs have one stage at a time, because their memory is not counted here.
 
-use crate::plan::{Decision, Keyed, Known, Plan, Shards, Step, Task};
+use crate::plan::{self, Decision, Keyed, Known, Plan, Shards, Step, Task};
 use crate::program::{self, Interrupted};
 use crate::run::{Outcome, Status};
 use crate::show::Screen;
@@ -191,14 +191,23 @@ impl<'s> Schedule<'s> {
         }
     }
 
-    /// Decides on all whose inputs are there. Steps come after those whose results they read, so one pass sees all.
+    /// Decides on all whose inputs are there. Steps come after those whose results they read, so one pass sees all; and of each step
+    /// all runs' keys are known before anything is said of one, so that what they share can be told.
     fn settle(&mut self) {
-        for i in 0..self.items.len() {
-            self.interrupted |= interrupt::requested();
-            if matches!(self.items[i].state, State::Waiting)
-                && let Some(state) = self.decide(i)
-            {
-                self.items[i].state = state;
+        let steps = self.ranges.iter().map(Range::len).max().unwrap_or_default();
+        for step in 0..steps {
+            let here: Vec<usize> = self.ranges.iter().filter_map(|range| range.clone().nth(step)).collect();
+            let mut prepared = Vec::new();
+            for i in here {
+                if matches!(self.items[i].state, State::Waiting) && self.prepare(i) {
+                    prepared.push(i);
+                }
+            }
+            for i in prepared {
+                self.interrupted |= interrupt::requested();
+                if let Some(state) = self.decide(i) {
+                    self.items[i].state = state;
+                }
             }
         }
     }
@@ -207,33 +216,50 @@ impl<'s> Schedule<'s> {
         &self.items[self.ranges[run].clone()]
     }
 
-    /// What becomes of a step now; `None` while it waits for another.
+    /// Finds the key of a step whose inputs are there, and says whether it did. A step of which nothing will come is done.
+    fn prepare(&mut self, i: usize) -> bool {
+        let Item { run, task, .. } = self.items[i];
+        let mut blocked = (task.step > self.options.last).then_some("not asked for");
+        for other in self.of_run(run).iter().filter(|other| feeds(other.task, task)) {
+            match &other.state {
+                State::Done(outcome) if outcome.status == Status::Failed => {
+                    blocked = blocked.or(Some("a step before it failed"));
+                }
+                // A shard is left out where the whole is there.
+                State::Done(outcome) if outcome.status == Status::Skipped && outcome.shard.is_none() => {
+                    blocked = blocked.or(Some("a step before it failed"));
+                }
+                State::Done(_) => {}
+                _ if blocked.is_none() => return false,
+                _ => {}
+            }
+        }
+        if blocked.is_none() && self.interrupted {
+            blocked = Some(INTERRUPTED);
+        }
+        match blocked {
+            Some(reason) => {
+                if task.step <= self.options.last {
+                    self.say(i, "skipped");
+                }
+                self.items[i].state = done(task, Status::Skipped, reason);
+                false
+            }
+            None => match self.keyed(i) {
+                Ok(_) => true,
+                Err(error) => {
+                    self.items[i].state = self.failure(i, error);
+                    false
+                }
+            },
+        }
+    }
+
+    /// What becomes of a step whose key is known; `None` while another with the same key is at work.
     fn decide(&mut self, i: usize) -> Option<State> {
         let Item { run, task, .. } = self.items[i];
         let plan = self.runs[run].plan;
-        if task.step > self.options.last {
-            return Some(done(task, Status::Skipped, "not asked for"));
-        }
-        for other in self.of_run(run).iter().filter(|other| feeds(other.task, task)) {
-            match &other.state {
-                // A shard is left out where the whole is there.
-                State::Done(outcome) if outcome.status == Status::Skipped && outcome.shard.is_some() => {}
-                State::Done(outcome) if matches!(outcome.status, Status::Failed | Status::Skipped) => {
-                    self.say(i, "skipped");
-                    return Some(done(task, Status::Skipped, "a step before it failed"));
-                }
-                State::Done(_) => {}
-                _ => return None,
-            }
-        }
-        if self.interrupted {
-            self.say(i, "skipped");
-            return Some(done(task, Status::Skipped, INTERRUPTED));
-        }
-        let keyed = match self.keyed(i) {
-            Ok(keyed) => keyed,
-            Err(error) => return Some(self.failure(i, error)),
-        };
+        let keyed = self.items[i].keyed.clone()?;
         if task.shard.is_some() && self.whole_is_there(i) {
             return Some(done(task, Status::Skipped, "all shards together are there"));
         }
@@ -427,10 +453,19 @@ impl<'s> Schedule<'s> {
             plan: running.plan,
             run: &running.name,
             screen: self.screen,
+            label: self.label(i),
             log: self.options.log,
             threads,
             program,
         }
+    }
+
+    /// What tells a step from others: what all runs that share it have in common.
+    fn label(&self, i: usize) -> String {
+        let key = self.items[i].keyed.as_ref().map(|keyed| &keyed.key);
+        let shares = |other: &&Item| other.keyed.as_ref().map(|keyed| &keyed.key) == key;
+        let sharing = self.items.iter().filter(shares);
+        plan::label(sharing.map(|item| (self.runs[item.run].plan, item.task)))
     }
 
     /// Takes note of a step that is over.

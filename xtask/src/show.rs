@@ -21,6 +21,8 @@ pub struct Working<'a> {
     name: &'static str,
     /// What tells it from others at work, with a colon; or nothing.
     label: String,
+    /// Whether notes are shown: of many runs at a time they are in the records alone.
+    notes: bool,
     bar: Option<ProgressBar>,
     last_line: Instant,
     pace: Option<Pace>,
@@ -66,7 +68,8 @@ impl Screen {
     }
 
     /// Begins to show a step or a tool at work.
-    pub fn begin(&self, name: &'static str, label: &str, why: &str) -> Working<'_> {
+    /// `label` tells it from others; with `notes`, what it finds worth saying is shown.
+    pub fn begin(&self, name: &'static str, label: &str, notes: bool, why: &str) -> Working<'_> {
         let label = if label.is_empty() { String::new() } else { format!("{label}: ") };
         let bar = self.terminal.then(|| {
             let bar = self.bars.add(ProgressBar::new(0));
@@ -79,7 +82,7 @@ impl Screen {
         if bar.is_none() {
             eprintln!("{name}: {label}{}", why.replace('\n', "; "));
         }
-        Working { screen: self, name, label, bar, last_line: Instant::now(), pace: None }
+        Working { screen: self, name, label, notes, bar, last_line: Instant::now(), pace: None }
     }
 }
 
@@ -114,8 +117,8 @@ impl Working<'_> {
     pub fn message(&mut self, message: &Message) {
         match message {
             Message::Progress(progress) => self.progress(progress),
-            Message::Note(line) => self.log(&format!("{:<9} {line}", "")),
-            Message::Row(_) | Message::Timing(_) | Message::Done { .. } => {}
+            Message::Note(line) if self.notes => self.log(&format!("{:<9} {line}", "")),
+            Message::Note(_) | Message::Row(_) | Message::Timing(_) | Message::Done { .. } => {}
         }
     }
 

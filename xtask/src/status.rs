@@ -1,7 +1,7 @@
 //! `cargo xtask status` and `run --dry-run`: what would run and why, with nothing run.
 
 use crate::PipelineArgs;
-use crate::plan::{Decision, Known, Plan, Shards, Step, Task};
+use crate::plan::{self, Decision, Known, Plan, Shards, Step, Task};
 use crate::run::Status;
 use crate::show::{self, Screen};
 use crate::sources::Source;
@@ -51,21 +51,26 @@ pub fn print(
     shards: Option<Shards>,
     screen: &Screen,
 ) -> anyhow::Result<ExitCode> {
+    let of_each = plans.iter().map(|plan| outlooks(plan, force, last, shards));
+    let of_each: Vec<Vec<(Task, Outlook)>> = of_each.collect::<anyhow::Result<_>>()?;
+    let all = || plans.iter().zip(&of_each).flat_map(|(plan, of)| of.iter().map(move |(t, o)| (plan, *t, o)));
     let mut said = BTreeSet::new();
-    let mut objects = Vec::new();
-    for plan in plans {
-        let outlooks = outlooks(plan, force, last, shards)?;
-        for (task, outlook) in outlooks.iter().filter(|_| !args.json) {
-            if outlook.key.as_ref().is_some_and(|key| !said.insert(key.clone())) {
-                continue;
-            }
-            let what = match outlook.status {
-                Status::WouldRun => format!("would run: {}", outlook.reason),
-                Status::Unknown => format!("may run: {}", outlook.reason),
-                _ => outlook.reason.clone(),
-            };
-            screen.step(task.step, &plan.says(*task, &what), &outlook.artifacts, None);
+    for (plan, task, outlook) in all().filter(|_| !args.json) {
+        if outlook.key.as_ref().is_some_and(|key| !said.insert(key)) {
+            continue;
         }
+        let shares = |other: &Outlook| outlook.key.is_some() && other.key == outlook.key;
+        let sharing = all().filter(|(_, _, other)| shares(other)).map(|(plan, task, _)| (plan, task));
+        let label = if outlook.key.is_some() { plan::label(sharing) } else { plan.label(task) };
+        let what = match outlook.status {
+            Status::WouldRun => format!("would run: {}", outlook.reason),
+            Status::Unknown => format!("may run: {}", outlook.reason),
+            _ => outlook.reason.clone(),
+        };
+        screen.step(task.step, &plan::says(&label, &what), &outlook.artifacts, None);
+    }
+    let mut objects = Vec::new();
+    for (plan, outlooks) in plans.iter().zip(&of_each) {
         let (sources, stages): (Vec<_>, Vec<_>) =
             outlooks.iter().partition(|(task, _)| task.step.is_source());
         let only = |list: Vec<&'_ (Task, Outlook)>| -> Vec<Value> {

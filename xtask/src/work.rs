@@ -2,7 +2,7 @@
 
 use crate::device::Place;
 use crate::log::{Log, LogFormat};
-use crate::plan::{Decision, Keyed, Known, Plan, Step, Task};
+use crate::plan::{self, Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
 use crate::run::{Outcome, Status};
 use crate::show::Screen;
@@ -20,6 +20,8 @@ pub struct Worker<'a> {
     /// Name of the run.
     pub run: &'a str,
     pub screen: &'a Screen,
+    /// What tells the step from others, for people.
+    pub label: String,
     pub log: &'a [LogFormat],
     /// Of the program; 0 is one for each core.
     pub threads: usize,
@@ -103,7 +105,7 @@ impl Worker<'_> {
         };
         let shown = if action.accepted.is_some() { format!("reused, {reason}") } else { "reused".into() };
         if !said {
-            self.screen.step(task.step, &self.plan.says(task, &shown), &action.outputs, None);
+            self.screen.step(task.step, &plan::says(&self.label, &shown), &action.outputs, None);
         }
         Outcome {
             artifacts: action.outputs,
@@ -123,7 +125,7 @@ impl Worker<'_> {
         reason: &str,
     ) -> anyhow::Result<Outcome> {
         let (step, started) = (task.step, Instant::now());
-        let mut working = self.screen.begin(step.name(), &self.plan.label(task), reason);
+        let mut working = self.screen.begin(step.name(), &self.label, self.plan.variant.is_none(), reason);
         let work = self.plan.store.work_dir(step.name(), &keyed.key)?;
         let place = self.plan.places().of(step);
         let mut notes: Vec<String> = place.caveat().into_iter().map(str::to_owned).collect();
@@ -196,7 +198,7 @@ impl Worker<'_> {
             accepted: None,
         })?;
         std::fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
-        working.end(&self.plan.says(task, &format!("ran: {reason}")), &outputs, seconds);
+        working.end(&plan::says(&self.label, &format!("ran: {reason}")), &outputs, seconds);
         let logs = log.dir().map(Path::to_path_buf);
         let outcome = Outcome::new(task, Status::Ran, reason);
         Ok(Outcome { artifacts: outputs, notes, timing, logs, seconds, peak_memory, ..outcome })
