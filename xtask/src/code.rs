@@ -42,7 +42,7 @@ impl Codes {
     }
 
     /// The identity of a crate's code, given its folder below the workspace's.
-    pub fn of_crate(&self, dir: &str) -> anyhow::Result<String> {
+    fn of_crate(&self, dir: &str) -> anyhow::Result<String> {
         let root = workspace::root();
         self.once(dir, |found| {
             let workspace = match &mut found.workspace {

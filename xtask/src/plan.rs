@@ -5,7 +5,7 @@ use crate::device::{Place, Places};
 use crate::hub::Resolver;
 use crate::matrix::Variant;
 use crate::pipeline::Pipeline;
-use crate::sources::{Source, Sources};
+use crate::sources::Sources;
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
 use resect_device::Settings;
 use resect_params::{EmbedParams, Shard, TrainParams};
@@ -301,9 +301,8 @@ impl Plan {
 
     /// The identity of the code behind a step.
     pub fn code(&self, step: Step) -> anyhow::Result<Option<String>> {
-        match self.sources.of(step).map(Source::made_by) {
-            Some(None) => Ok(None),
-            Some(Some(dir)) => self.codes.of_crate(dir).map(Some),
+        match self.sources.of(step) {
+            Some(source) => Ok(source.code().map(str::to_owned)),
             None => self.codes.of_stage(step).map(Some),
         }
     }

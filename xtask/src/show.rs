@@ -21,7 +21,7 @@ pub struct Working<'a> {
     name: &'static str,
     /// What tells it from others at work, with a colon; or nothing.
     label: String,
-    /// Whether notes are shown: of many runs at a time they are in the records alone.
+    /// Whether notes and a line an epoch are shown: of many runs at a time they are in the records alone.
     notes: bool,
     bar: Option<ProgressBar>,
     last_line: Instant,
@@ -131,7 +131,7 @@ impl Working<'_> {
             let words = [Some(unit.clone()), left, Some(phase.clone())];
             let message = words.into_iter().flatten().collect::<Vec<_>>().join(", ");
             self.live(*done, *total, COUNTED, &message);
-        } else if *plain == Plain::Always {
+        } else if *plain == Plain::Always && self.notes {
             let words = [Some(phase.clone()), left];
             let words = words.into_iter().flatten().collect::<Vec<_>>().join(", ");
             eprintln!("{}: {}{words}", self.name, self.label);

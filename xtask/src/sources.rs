@@ -56,11 +56,11 @@ impl Source {
         }
     }
 
-    /// The crate whose code makes it; none where files are copied as they are.
-    pub fn made_by(&self) -> Option<&'static str> {
+    /// The identity of the code that makes it, which is the runner's own; none where files are copied as they are.
+    pub fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Phantom(_) => Some("crates/phantom"),
-            Self::Random(..) | Self::Converted { .. } => Some("crates/checkpoint"),
+            Self::Phantom(_) => Some(env!("RESECT_PHANTOM")),
+            Self::Random(..) | Self::Converted { .. } => Some(env!("RESECT_CHECKPOINT")),
             Self::Files(_) | Self::Hub(_) => None,
         }
     }

@@ -180,18 +180,39 @@ impl Member {
 /// # Panics
 /// When the sources cannot be read: the build must not go on.
 pub fn embed() {
-    let build = Build::of_build_script();
+    let (dir, _) = here();
+    embed_as("RESECT_IDENTITY", &dir);
+}
+
+/// For the build script of a program that contains another crate of the workspace, named by its folder below the top: sets
+/// `variable` to that crate's identity for `env!`.
+///
+/// # Panics
+/// When the sources cannot be read.
+pub fn embed_of(variable: &str, crate_dir: &str) {
+    let (_, workspace) = here();
+    embed_as(variable, &workspace.join(crate_dir));
+}
+
+/// The folders of the crate that is being built and of its workspace.
+fn here() -> (PathBuf, PathBuf) {
     let dir = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let workspace = dir
         .ancestors()
         .find(|dir| dir.join("Cargo.lock").exists())
         .expect("the crate lies in a workspace with a Cargo.lock");
-    match Workspace::read(workspace).and_then(|workspace| workspace.identity(&dir, &build)) {
+    (dir.clone(), workspace.into())
+}
+
+fn embed_as(variable: &str, dir: &Path) {
+    let (_, workspace) = here();
+    let build = Build::of_build_script();
+    match Workspace::read(&workspace).and_then(|workspace| workspace.identity(dir, &build)) {
         Ok(identity) => {
             for source in identity.sources {
                 println!("cargo:rerun-if-changed={}", source.display());
             }
-            println!("cargo:rustc-env=RESECT_IDENTITY={}", identity.hash);
+            println!("cargo:rustc-env={variable}={}", identity.hash);
         }
         Err(error) => panic!("cannot tell the identity of this code: {error}"),
     }
