@@ -107,7 +107,7 @@ fn numbers_of_a_row(embeddings: &Path) -> usize {
 fn what_cannot_be_found_is_a_usage_error() {
     let project = Project::micro();
     let said = trouble(&project, "0123", "no/such/folder");
-    assert!(said.contains("there is no file, folder or artifact 0123"), "{said}");
+    assert!(said.contains("there is no file, folder, artifact or run 0123"), "{said}");
     assert_eq!(diff(&project, &["only-one"]).status.code(), Some(2));
 }
 

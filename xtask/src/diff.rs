@@ -1,11 +1,13 @@
-//! `cargo xtask diff A B`: what differs between two artifacts, and by how much.
+//! `cargo xtask diff A B`: what differs between two runs or two artifacts, and by how much.
 //!
-//! Which artifacts are meant is said here; the program `resect-diff` compares and prints. `tools/diff` says how.
+//! Which are meant is said here. Runs are compared by their records (`rundiff.rs`); artifacts by the program `resect-diff`, which prints
+//! what it finds. `tools/diff` says how.
 
 use crate::StoreArgs;
 use crate::plan::Step;
-use crate::{program, workspace};
-use anyhow::{Context, bail};
+use crate::record::RunRecord;
+use crate::{program, rundiff, workspace};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use resect_artifact::Store;
 use std::path::{Path, PathBuf};
@@ -13,10 +15,14 @@ use std::process::{Command, ExitCode};
 
 #[derive(Args)]
 pub struct DiffArgs {
-    /// An artifact: the first digits of its id, or its folder. Or any folder or file.
+    /// A run: its name, what is enough of it, or `latest`. Or an artifact: the first digits of its id, or its folder. Or any folder
+    /// or file.
     a: String,
     /// Another one of the same kind.
     b: String,
+    /// Of two runs: the tuned decoder's metric on each target, dice, iou, precision, recall, hd95, surface_dice or mean_absolute_error.
+    #[arg(long, value_name = "METRIC", num_args = 0..=1, default_missing_value = "dice")]
+    samples: Option<String>,
     #[command(flatten)]
     store: StoreArgs,
     /// Run the programs in this folder instead of building them.
@@ -39,6 +45,11 @@ pub fn main(args: &DiffArgs) -> anyhow::Result<ExitCode> {
 
 fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open()?;
+    if let (Some(a), Some(b)) = (run(&args.a, &store)?, run(&args.b, &store)?) {
+        let program = || program::tool("diff", args.bin_dir.as_deref(), false);
+        return rundiff::print(&a, &b, &store, args.samples.as_deref(), args.json, program);
+    }
+    ensure!(args.samples.is_none(), "--samples is for two runs");
     let (a, b) = (find(&args.a, &store)?, find(&args.b, &store)?);
     let program = program::tool("diff", args.bin_dir.as_deref(), false)?;
     let json = args.json.then_some("--json");
@@ -47,6 +58,11 @@ fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let code = code.with_context(|| format!("{} was ended ({status})", workspace::display(&program)))?;
     Ok(ExitCode::from(code))
+}
+
+/// The run that a name means, unless it is something on disk.
+fn run(name: &str, store: &Store) -> anyhow::Result<Option<RunRecord>> {
+    if Path::new(name).exists() { Ok(None) } else { RunRecord::find(store, name) }
 }
 
 /// The folder or file that a name means.
@@ -64,7 +80,7 @@ fn find(name: &str, store: &Store) -> anyhow::Result<PathBuf> {
             Ok(store.path(kind, id))
         }
         [] => bail!(
-            "there is no file, folder or artifact {name}; expected a path, or the first digits of an artifact's id as \
+            "there is no file, folder, artifact or run {name}; expected a path, or the first digits of an artifact's id as \
              `cargo xtask run` prints it"
         ),
         several => {

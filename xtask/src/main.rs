@@ -7,11 +7,14 @@
 
 mod card;
 mod code;
+mod compare;
 mod device;
 mod diff;
 mod export;
 mod figures;
+mod find;
 mod hub;
+mod inspect;
 mod interrupt;
 mod lineage;
 mod lockfile;
@@ -21,8 +24,12 @@ mod pipeline;
 mod plan;
 mod predict;
 mod program;
+mod ranking;
+mod record;
 mod report;
 mod run;
+mod rundiff;
+mod runs;
 mod schedule;
 mod select;
 mod show;
@@ -58,13 +65,19 @@ enum Command {
     Status(status::StatusArgs),
     /// Say why a stage would run now, setting by setting.
     Why(why::WhyArgs),
+    /// List the runs, the latest first.
+    Runs(runs::RunsArgs),
+    /// Show all that is known of a run or an artifact.
+    Show(inspect::ShowArgs),
+    /// Set runs side by side, best first, with the spread of seeds.
+    Compare(compare::CompareArgs),
     /// Write a checkpoint as a folder that `transformers` or the original code opens, with a model card.
     Export(export::ExportArgs),
     /// Predict masks for images from boxes, points or masks.
     Predict(predict::PredictArgs),
     /// Write one HTML file that shows a tuned checkpoint: figures, curves, a gallery, the recipe, every hash.
     Report(report::ReportArgs),
-    /// Say what differs between two artifacts, and by how much: exit code 0 equal, 1 different, 2 not comparable.
+    /// Say what differs between two runs or two artifacts, and by how much: exit code 0 equal, 1 different, 2 not comparable.
     Diff(diff::DiffArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
     Test(test::TestArgs),
@@ -134,6 +147,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Why(args) => why::main(&args),
+        Command::Runs(args) => runs::main(&args),
+        Command::Show(args) => inspect::main(&args),
+        Command::Compare(args) => compare::main(&args),
         Command::Export(args) => export::main(&args),
         Command::Predict(args) => predict::main(&args),
         Command::Report(args) => report::main(&args),

@@ -221,6 +221,34 @@ pub fn file(given: Option<&Path>) -> std::io::Result<PathBuf> {
     given.map_or_else(|| Ok(workspace::root().join("pipeline.toml")), std::path::absolute)
 }
 
+/// Every setting's default, by section, as a run's record has settings: of a dataset and a checkpoint of these kinds.
+pub fn defaults(dataset: &str, checkpoint: &str) -> Value {
+    fn of<T: Default + Serialize>() -> Value {
+        serde_json::to_value(T::default()).unwrap_or_default()
+    }
+    serde_json::json!({
+        "dataset": match dataset {
+            "hub" => of::<HubDataset>(),
+            "parquet" => of::<ParquetSource>(),
+            "folder" => of::<FolderSource>(),
+            _ => of::<PhantomParams>(),
+        },
+        "checkpoint": match checkpoint {
+            "hub" => of::<HubCheckpoint>(),
+            "folder" => of::<FolderSource>(),
+            _ => of::<RandomCheckpoint>(),
+        },
+        "mask": of::<MaskParams>(),
+        "split": of::<SplitParams>(),
+        "ingest": of::<IngestLimits>(),
+        "embed": of::<EmbedParams>(),
+        "train": of::<TrainParams>(),
+        "evaluate": of::<EvaluateParams>(),
+        "device": of::<DeviceSettings>(),
+        "runtime": of::<Runtime>(),
+    })
+}
+
 const SECTIONS: [&str; 10] =
     ["dataset", "checkpoint", "mask", "split", "ingest", "embed", "train", "evaluate", "device", "runtime"];
 

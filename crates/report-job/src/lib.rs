@@ -2,8 +2,17 @@
 //! [`Job`] as one line of JSON on the program's standard input; the program reads the artifacts, writes the report and answers with
 //! one line, [`Written`].
 //!
+//! The page of `cargo xtask compare` is made by the same program, of a [`ComparisonJob`].
+//!
 //! The runner must not link Arrow and the program must not know the store, so all that both share stands here, in plain strings and
 //! numbers.
+
+mod comparison;
+
+pub use comparison::{
+    Against, COMPARISON_FORMAT, Comparison, ComparisonJob, Effect, Failed, Level, Ranked, Run as ComparedRun,
+    Verdict,
+};
 
 use std::path::PathBuf;
 

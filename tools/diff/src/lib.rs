@@ -14,6 +14,7 @@ mod json;
 mod matching;
 mod numbers;
 mod report;
+mod samples;
 mod tables;
 mod tensors;
 mod text;
@@ -25,6 +26,7 @@ pub use json::Field;
 pub use matching::Rows;
 pub use numbers::{NotFinite, Numbers, Place};
 pub use report::{FORMAT, Kind, Report};
+pub use samples::{Pair, SAMPLES_FORMAT, Samples, samples};
 pub use tables::Texts;
 
 /// Two things cannot be compared.
@@ -41,6 +43,12 @@ pub enum DiffError {
         /// Why.
         source: std::io::Error,
     },
+    /// A table cannot be read.
+    #[error(transparent)]
+    Data(resect_data::DataError),
+    /// There is no such metric.
+    #[error("there is no metric {0}; there are {names}", names = resect_data::evaluation::Figures::<()>::NAMES.join(", "))]
+    Metric(String),
     /// They are of different kinds.
     #[error("{} and {} are of different kinds: the one {}, the other {}", a.0.display(), b.0.display(), a.1, b.1)]
     Kinds {

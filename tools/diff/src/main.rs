@@ -13,6 +13,9 @@ struct Cli {
     a: PathBuf,
     /// Another one of the same kind.
     b: PathBuf,
+    /// Of two evaluations: this metric of each target, such as dice.
+    #[arg(long, value_name = "METRIC")]
+    samples: Option<String>,
     /// Print one JSON object instead of lines.
     #[arg(long)]
     json: bool,
@@ -20,10 +23,10 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let said = resect_diff::compare(&cli.a, &cli.b).map_err(anyhow::Error::from).and_then(|report| {
-        let text = if cli.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
-        Ok((report.equal, text))
-    });
+    let said = match &cli.samples {
+        Some(metric) => samples(&cli, metric),
+        None => compare(&cli),
+    };
     match said {
         Ok((equal, text)) => {
             // A reader that has seen enough (`| head`) is no error.
@@ -35,4 +38,17 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether all is equal, and what is said.
+fn compare(cli: &Cli) -> anyhow::Result<(bool, String)> {
+    let report = resect_diff::compare(&cli.a, &cli.b)?;
+    let text = if cli.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    Ok((report.equal, text))
+}
+
+fn samples(cli: &Cli, metric: &str) -> anyhow::Result<(bool, String)> {
+    let samples = resect_diff::samples(&cli.a, &cli.b, metric)?;
+    let text = if cli.json { serde_json::to_string_pretty(&samples)? + "\n" } else { samples.to_string() };
+    Ok((samples.unpaired == 0 && samples.targets.iter().all(|pair| pair.a == pair.b), text))
 }

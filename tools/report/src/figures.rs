@@ -193,6 +193,7 @@ fn by_class(report: &Report<'_>, by: Property, title: &str) -> Forest {
         unit: "Dice".into(),
         rows: rows.collect(),
         legend: shown.iter().map(|method| (name(*method).to_owned(), Ink::of(*method))).collect(),
+        zero: false,
     }
 }
 
@@ -276,6 +277,7 @@ fn prompts(sweep: &[SweepPoint]) -> Forest {
         unit: "Dice".into(),
         rows: rows.collect(),
         legend: Method::DECODERS.map(|method| (name(method).to_owned(), Ink::of(method))).into(),
+        zero: false,
     }
 }
 

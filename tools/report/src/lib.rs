@@ -6,6 +6,7 @@
 
 mod cases;
 mod charts;
+mod comparison;
 mod error;
 mod figures;
 mod format;
@@ -13,6 +14,8 @@ mod gallery;
 mod origin;
 mod page;
 mod summary;
+
+pub use comparison::write as write_comparison;
 
 pub use cases::{LARGEST_JPEG, MOST_CASES};
 pub use error::ReportError;
@@ -121,16 +124,20 @@ impl<'a> Report<'a> {
 pub fn write(job: &Job) -> Result<Written, ReportError> {
     let report = Report::open(job)?;
     let page = report.render()?;
-    let cannot = |source| ReportError::Write { path: job.out.clone(), source };
-    let name = job.out.file_name().unwrap_or_default().to_string_lossy();
-    let aside = job.out.with_file_name(format!(".{name}.resect-report"));
-    let put = std::fs::write(&aside, &page).and_then(|()| std::fs::rename(&aside, &job.out));
+    put(&job.out, &page)?;
+    let (shown, targets) = report.counts();
+    Ok(Written { bytes: page.len() as u64, shown, targets })
+}
+
+/// Writes a page beside its place and renames it.
+fn put(out: &Path, page: &str) -> Result<(), ReportError> {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let aside = out.with_file_name(format!(".{name}.resect-report"));
+    let put = std::fs::write(&aside, page).and_then(|()| std::fs::rename(&aside, out));
     if put.is_err() {
         let _ = std::fs::remove_file(&aside);
     }
-    put.map_err(cannot)?;
-    let (shown, targets) = report.counts();
-    Ok(Written { bytes: page.len() as u64, shown, targets })
+    put.map_err(|source| ReportError::Write { path: out.into(), source })
 }
 
 fn read_metrics(path: &Path) -> Result<Metrics, ReportError> {

@@ -10,7 +10,7 @@ const SCRIPT: &str = include_str!("../assets/report.js");
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// A section: its anchor, its title, what is in it.
-struct Section(&'static str, &'static str, Markup);
+pub(crate) struct Section(pub &'static str, pub &'static str, pub Markup);
 
 pub(crate) fn render(report: &Report<'_>) -> Result<String, ReportError> {
     let sections = [
@@ -23,7 +23,11 @@ pub(crate) fn render(report: &Report<'_>) -> Result<String, ReportError> {
         Section("data", "Data", origin::data(report)),
         Section("lineage", "Lineage", origin::lineage(report)),
     ];
-    let title = &report.job.title;
+    Ok(shell(&report.job.title, summary::render(report)?, &sections, SCRIPT))
+}
+
+/// A page of its own, with all that it needs.
+pub(crate) fn shell(title: &str, summary: Markup, sections: &[Section], script: &str) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -40,15 +44,15 @@ pub(crate) fn render(report: &Report<'_>) -> Result<String, ReportError> {
                 nav.bar aria-label="Sections" {
                     ul {
                         li { a href="#summary" { "Summary" } }
-                        @for Section(anchor, title, _) in &sections {
+                        @for Section(anchor, title, _) in sections {
                             li { a href={ "#" (anchor) } { (title) } }
                         }
                     }
                     button #theme type="button" hidden { "Theme: auto" }
                 }
                 main #main {
-                    (summary::render(report)?)
-                    @for Section(anchor, title, body) in &sections {
+                    (summary)
+                    @for Section(anchor, title, body) in sections {
                         section id=(anchor) aria-labelledby={ (anchor) "-title" } {
                             h2 id={ (anchor) "-title" } { (title) }
                             (body)
@@ -56,11 +60,11 @@ pub(crate) fn render(report: &Report<'_>) -> Result<String, ReportError> {
                     }
                 }
                 footer { "Made with Resect from the records of its store. For research; not a medical device." }
-                script { (PreEscaped(SCRIPT)) }
+                script { (PreEscaped(script)) }
             }
         }
     };
-    Ok(page.into_string() + "\n")
+    page.into_string() + "\n"
 }
 
 /// A table in a box of its own that scrolls where the page is too narrow. The first column names the rows; columns of numbers

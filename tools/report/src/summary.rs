@@ -189,6 +189,7 @@ fn methods(report: &Report<'_>) -> Forest {
         unit: "Dice".into(),
         rows: rows.collect(),
         legend: Vec::new(),
+        zero: false,
     }
 }
 

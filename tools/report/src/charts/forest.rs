@@ -11,6 +11,8 @@ pub(crate) struct Forest {
     pub unit: String,
     pub rows: Vec<Row>,
     pub legend: Vec<(String, Ink)>,
+    /// Whether 0 is what values are held against, and has a line.
+    pub zero: bool,
 }
 
 /// A row of a [`Forest`].
@@ -51,10 +53,15 @@ impl Forest {
 }
 
 fn short(name: &str, narrow: bool) -> String {
-    if !narrow || name.chars().count() <= LONGEST_NARROW {
+    if narrow { cut(name, LONGEST_NARROW) } else { name.to_owned() }
+}
+
+/// A name of no more than so many letters.
+pub(super) fn cut(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
         return name.to_owned();
     }
-    name.chars().take(LONGEST_NARROW - 1).chain(['…']).collect()
+    name.chars().take(most - 1).chain(['…']).collect()
 }
 
 impl Chart for Forest {
@@ -93,7 +100,7 @@ impl Chart for Forest {
         let bottom = height as i32 - AXIS;
         let dots = || self.rows.iter().flat_map(|row| &row.dots);
         let values = dots().flat_map(|dot| dot.mean.into_iter().chain(dot.interval.into_iter().flatten()));
-        let range = range(values.clone());
+        let range = range(values.clone().chain(self.zero.then_some(0.0)));
         let span = range.end - range.start;
         let x = |value: f64| left + ((value - range.start) / span * f64::from(right - left)).round() as i32;
 
@@ -106,6 +113,11 @@ impl Chart for Forest {
             let at = x(value);
             area.draw(&PathElement::new(vec![(at, 0), (at, bottom)], Ink::Grid.solid())).map_err(failed)?;
             area.draw(&Text::new(label(&value), (at, bottom + 8), centred.clone())).map_err(failed)?;
+        }
+        if self.zero {
+            let style = Ink::Axis.solid().stroke_width(2);
+            let line = PathElement::new(vec![(x(0.0), 0), (x(0.0), bottom)], style);
+            area.draw(&line).map_err(failed)?;
         }
         let middle = ((left + right) / 2, bottom + 27);
         area.draw(&Text::new(self.unit.clone(), middle, centred)).map_err(failed)?;
@@ -145,7 +157,7 @@ impl Chart for Forest {
 }
 
 /// The least of 1, 2 and 5 times a power of ten that is no smaller.
-fn nice(step: f64) -> f64 {
+pub(super) fn nice(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= step * 0.999);
     factor.unwrap_or(10.0) * power

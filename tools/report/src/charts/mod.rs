@@ -5,9 +5,11 @@
 
 mod forest;
 mod plot;
+mod strip;
 
 pub(crate) use forest::{Dot, Forest, Row};
 pub(crate) use plot::{Line, Place, Plot};
+pub(crate) use strip::{Strip, Values};
 
 use std::fmt::Write;
 

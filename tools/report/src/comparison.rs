@@ -1,0 +1,343 @@
+//! The page of `cargo xtask compare`: runs side by side, best first.
+
+use maud::{Markup, html};
+use resect_report_job::{Comparison, ComparisonJob, Effect, Ranked, Verdict, Written};
+
+use crate::charts::{Dot, Forest, Ink, Row, Strip, Values, figure};
+use crate::{ReportError, format, page};
+
+const SCRIPT: &str = include_str!("../assets/compare.js");
+/// A chart of more rows than this is no chart.
+const MOST_ROWS: usize = 60;
+
+/// Makes the page of a job.
+///
+/// # Errors
+/// A chart that cannot be drawn, and a place that cannot be written to.
+pub fn write(job: &ComparisonJob) -> Result<Written, ReportError> {
+    let text = render(&job.comparison)?;
+    crate::put(&job.out, &text)?;
+    Ok(Written {
+        bytes: text.len() as u64,
+        shown: job.comparison.rows.len(),
+        targets: job.comparison.rows.len(),
+    })
+}
+
+fn render(comparison: &Comparison) -> Result<String, ReportError> {
+    let mut sections = vec![page::Section("ranking", "Ranking", ranking(comparison))];
+    if comparison.rows.len() > 1 {
+        sections.push(page::Section("seeds", "Seeds", seeds(comparison)?));
+    }
+    if !comparison.effects.is_empty() {
+        sections.push(page::Section("settings", "Each setting on its own", effects(comparison)?));
+    }
+    if !comparison.failed.is_empty() {
+        sections.push(page::Section("failed", "Without figures", failed(comparison)));
+    }
+    Ok(page::shell(&comparison.title, summary(comparison), &sections, SCRIPT))
+}
+
+/// What a metric is called.
+fn metric(name: &str) -> &str {
+    match name {
+        "dice" => "Dice",
+        "iou" => "IoU",
+        "hd95" => "HD95, px",
+        "nsd" => "Surface Dice",
+        "low_res_dice" => "Dice, low-res grid",
+        other => other,
+    }
+}
+
+fn number(comparison: &Comparison, value: Option<f64>) -> String {
+    let decimals = if comparison.metric == "hd95" { 2 } else { 4 };
+    value.map_or_else(|| "–".into(), |value| format!("{value:.decimals$}").replace('-', "−"))
+}
+
+fn signed(comparison: &Comparison, value: Option<f64>) -> String {
+    let text = number(comparison, value);
+    match value {
+        Some(value) if value >= 0.0 => format!("+{text}"),
+        _ => text,
+    }
+}
+
+fn interval(comparison: &Comparison, interval: Option<[f64; 2]>) -> String {
+    interval.map_or_else(
+        || "–".into(),
+        |[low, high]| format!("{} to {}", signed(comparison, Some(low)), signed(comparison, Some(high))),
+    )
+}
+
+/// What a row is, in a few words.
+fn name(comparison: &Comparison, row: &Ranked) -> String {
+    let last = |setting: &str| setting.rsplit('.').next().unwrap_or(setting).to_owned();
+    let words = comparison
+        .varying
+        .iter()
+        .zip(&row.settings)
+        .map(|(setting, value)| format!("{} {value}", last(setting)));
+    let words = words.collect::<Vec<_>>().join(", ");
+    if words.is_empty() { "all runs".into() } else { words }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Best => "best",
+        Verdict::WithinSpread => "within the spread",
+        Verdict::Behind => "",
+        Verdict::NoSpread => "one seed",
+        Verdict::OtherTruth => "another truth",
+    }
+}
+
+fn summary(comparison: &Comparison) -> Markup {
+    let what = metric(&comparison.metric);
+    let order = if comparison.higher_is_better { "highest first" } else { "lowest first" };
+    html! {
+        header {
+            p.kicker { "Runs side by side" }
+            h1 #summary { (comparison.title) }
+            @if let Some(best) = comparison.rows.first() {
+                p.lead { "By " (what) " on the test part, " (order) ". First: " (name(comparison, best)) "." }
+                dl.headline {
+                    div.main {
+                        dt { (what) ", first row" }
+                        dd { (number(comparison, Some(best.mean))) }
+                        dd.note { "± " (number(comparison, best.deviation)) " over " (format::count(best.runs.len(), "seed")) }
+                    }
+                    @if let Some((baseline, value)) = &best.baseline { div {
+                        dt { "Best without training" }
+                        dd { (number(comparison, Some(*value))) }
+                        dd.note { (baseline) ", same targets" }
+                    } }
+                    div {
+                        dt { "Untuned" }
+                        dd { (number(comparison, best.untuned)) }
+                        dd.note { "same targets" }
+                    }
+                    div {
+                        dt { "Rows" }
+                        dd { (comparison.rows.len()) }
+                        dd.note { (format::count(comparison.rows.iter().map(|row| row.runs.len()).sum(), "run")) }
+                    }
+                }
+            }
+            @for note in &comparison.notes { p.warning { (note) } }
+        }
+    }
+}
+
+fn ranking(comparison: &Comparison) -> Markup {
+    html! {
+        p { "A row is the runs that differ in nothing but the seed. Click a column to sort by it." }
+        div.scroll tabindex="0" role="region" aria-label="Ranking" {
+            table.sortable {
+                thead { tr {
+                    th.n scope="col" { "#" }
+                    @for setting in &comparison.varying { th scope="col" { (setting) } }
+                    th.n scope="col" { (metric(&comparison.metric)) }
+                    th.n scope="col" { "±" }
+                    th.n scope="col" { "seeds" }
+                    th.n scope="col" { "less first" }
+                    th.n scope="col" { "95 %" }
+                    th scope="col" { "" }
+                } }
+                tbody { @for (i, row) in comparison.rows.iter().enumerate() {
+                    tr.own[row.verdict == Verdict::Best] {
+                        td.n { (i + 1) }
+                        @for value in &row.settings { td { (value) } }
+                        td.n { b { (number(comparison, Some(row.mean))) } }
+                        td.n { (number(comparison, row.deviation)) }
+                        td.n { (row.runs.len()) }
+                        td.n { (row.difference.map_or_else(String::new, |difference| signed(comparison, Some(difference)))) }
+                        td.n { @if i > 0 { (interval(comparison, row.interval)) } }
+                        td { @if !verdict(row.verdict).is_empty() {
+                            span.chip.quiet[row.verdict != Verdict::Best] { (verdict(row.verdict)) }
+                        } }
+                    }
+                } }
+            }
+        }
+        details {
+            summary { "Runs" }
+            (page::table(&["", "seed", "run", metric(&comparison.metric)].map(str::to_owned), &runs(comparison)))
+        }
+    }
+}
+
+fn runs(comparison: &Comparison) -> Vec<Vec<String>> {
+    let of = |row: &Ranked| -> Vec<Vec<String>> {
+        let one = |run: &resect_report_job::ComparedRun| {
+            let seed = run.seed.map_or_else(|| "–".into(), |seed| seed.to_string());
+            vec![name(comparison, row), seed, run.run.clone(), number(comparison, Some(run.value))]
+        };
+        row.runs.iter().map(one).collect()
+    };
+    comparison.rows.iter().flat_map(of).collect()
+}
+
+fn seeds(comparison: &Comparison) -> Result<Markup, ReportError> {
+    let shown = comparison.rows.iter().take(MOST_ROWS);
+    let rows = shown.map(|row| {
+        let seed = |run: &resect_report_job::ComparedRun| {
+            let of = run.seed.map_or_else(|| run.run.clone(), |seed| format!("seed {seed}"));
+            (of, run.value)
+        };
+        // What cannot be told from the first has its ink.
+        let ink = match row.verdict {
+            Verdict::Best | Verdict::WithinSpread => Ink::Tuned,
+            _ => Ink::Box,
+        };
+        Values {
+            name: name(comparison, row),
+            values: row.runs.iter().map(seed).collect(),
+            mean: row.mean,
+            ink,
+        }
+    });
+    let chart = Strip {
+        title: "Each seed, and the mean".into(),
+        unit: metric(&comparison.metric).into(),
+        rows: rows.collect(),
+    };
+    let left_out = comparison.rows.len().saturating_sub(MOST_ROWS);
+    Ok(html! {
+        p { "Circles are seeds, bars their means. Rows in the colour of the first are the first and those within its spread." }
+        (figure(&chart)?)
+        @if left_out > 0 { p.note { (format::count(left_out, "further row")) " in the table above alone." } }
+    })
+}
+
+fn effects(comparison: &Comparison) -> Result<Markup, ReportError> {
+    let mut rows = Vec::new();
+    for Effect { setting, levels, .. } in &comparison.effects {
+        let Some((first, others)) = levels.split_first() else { continue };
+        for level in others {
+            let Some(against) = level.against else { continue };
+            let name = format!("{setting}: {} instead of {}", level.value, first.value);
+            let dot = Dot {
+                ink: Ink::Tuned,
+                of: format!("{} pairs", against.pairs),
+                mean: Some(against.difference),
+                interval: against.interval,
+            };
+            rows.push(Row { name, dots: vec![dot] });
+        }
+    }
+    let chart = Forest {
+        title: "Mean difference of runs that are equal in all else".into(),
+        unit: format!("difference in {}", metric(&comparison.metric)),
+        rows,
+        legend: Vec::new(),
+        zero: true,
+    };
+    let columns = ["setting", "value", metric(&comparison.metric), "runs", "difference", "95 %", "pairs"]
+        .map(str::to_owned);
+    let table = comparison.effects.iter().flat_map(|effect| {
+        effect.levels.iter().map(move |level| {
+            let against = level.against;
+            let truth = if effect.truths_differ && against.is_some() { " (another truth)" } else { "" };
+            vec![
+                effect.setting.clone(),
+                level.value.clone(),
+                number(comparison, Some(level.mean)),
+                level.runs.to_string(),
+                against.map_or_else(|| "–".into(), |a| signed(comparison, Some(a.difference)) + truth),
+                against.map_or_else(|| "–".into(), |a| interval(comparison, a.interval)),
+                against.map_or_else(|| "–".into(), |a| a.pairs.to_string()),
+            ]
+        })
+    });
+    Ok(html! {
+        p {
+            "Each run with a value is held against the run that is equal in all else, the seed included, and has the setting's first value. "
+            "The interval is Student's over these pairs."
+        }
+        (figure(&chart)?)
+        (page::table(&columns, &table.collect::<Vec<_>>()))
+    })
+}
+
+fn failed(comparison: &Comparison) -> Markup {
+    let row = |failed: &resect_report_job::Failed| {
+        vec![failed.run.clone(), failed.label.clone(), failed.reason.clone()]
+    };
+    let rows: Vec<Vec<String>> = comparison.failed.iter().map(row).collect();
+    html! { div.wrap { (page::table(&["run", "", "why"].map(str::to_owned), &rows)) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resect_report_job::{Against, COMPARISON_FORMAT, ComparedRun, Failed, Level};
+
+    fn comparison() -> Comparison {
+        let row = |settings: &str, values: [f64; 2], verdict, difference| Ranked {
+            settings: vec![settings.into()],
+            runs: (0..)
+                .zip(values)
+                .map(|(seed, value)| ComparedRun { run: format!("r{seed}"), seed: Some(seed), value })
+                .collect(),
+            mean: (values[0] + values[1]) / 2.0,
+            deviation: Some(0.01),
+            untuned: Some(0.1),
+            baseline: Some(("ellipse".into(), 0.7)),
+            difference,
+            interval: difference.map(|d| [d - 0.02, d + 0.02]),
+            verdict,
+            truth: 1,
+        };
+        Comparison {
+            format: COMPARISON_FORMAT.into(),
+            title: "ablation <b>: 5 runs".into(),
+            metric: "dice".into(),
+            higher_is_better: true,
+            varying: vec!["train.loss".into()],
+            rows: vec![
+                row("dice-ce", [0.8, 0.82], Verdict::Best, None),
+                row("<i>", [0.79, 0.82], Verdict::WithinSpread, Some(-0.005)),
+            ],
+            effects: vec![Effect {
+                setting: "train.loss".into(),
+                levels: vec![
+                    Level { value: "dice-ce".into(), runs: 2, mean: 0.81, against: None },
+                    Level {
+                        value: "ce".into(),
+                        runs: 2,
+                        mean: 0.805,
+                        against: Some(Against { pairs: 2, difference: -0.005, interval: Some([-0.1, 0.09]) }),
+                    },
+                ],
+                truths_differ: true,
+            }],
+            failed: vec![Failed {
+                run: "r9".into(),
+                label: "loss x".into(),
+                reason: "train: <script>".into(),
+            }],
+            notes: vec!["a note".into()],
+        }
+    }
+
+    #[test]
+    fn the_page_says_all_and_escapes_what_came_from_data() {
+        let page = render(&comparison()).unwrap();
+        for part in [
+            "ablation &lt;b&gt;: 5 runs",
+            "0.8100",
+            "within the spread",
+            "&lt;i&gt;",
+            "−0.0050 (another truth)",
+            "train: &lt;script&gt;",
+            "a note",
+            "−0.1000 to +0.0900",
+            "ellipse, same targets",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(!page.contains("<i>") && !page.contains("http://") && !page.contains("https://"));
+        assert_eq!(page, render(&comparison()).unwrap());
+    }
+}

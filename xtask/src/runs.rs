@@ -1,0 +1,84 @@
+//! `cargo xtask runs`: the runs that left a record, the latest first.
+
+use crate::record::{RunRecord, age};
+use crate::{StoreArgs, show, workspace};
+use clap::Args;
+use serde_json::json;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct RunsArgs {
+    /// How many.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// All of them.
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print one JSON object on standard output instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &RunsArgs) -> anyhow::Result<ExitCode> {
+    let store = args.store.open()?;
+    let names = store.runs();
+    let shown = if args.all { names.len() } else { args.limit.min(names.len()) };
+    let records: Vec<RunRecord> =
+        names[..shown].iter().filter_map(|run| RunRecord::read(&store, run)).collect();
+    for unreadable in names[..shown].iter().filter(|name| !records.iter().any(|record| record.run == **name))
+    {
+        eprintln!("the record of run {unreadable} cannot be read");
+    }
+    if args.json {
+        let summary = |record: &RunRecord| {
+            json!({
+                "run": record.run, "group": record.group, "variant": record.variant, "status": record.status(),
+                "pipeline": record.pipeline, "set": record.set, "started": record.started, "seconds": record.seconds,
+                "ran": ran(record), "dice": record.dice(),
+            })
+        };
+        let runs: Vec<_> = records.iter().map(summary).collect();
+        show::print(serde_json::to_string_pretty(&json!({ "format": "resect-run-list/1.0", "runs": runs }))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if names.is_empty() {
+        show::print(format_args!("no run has left a record in {}", workspace::display(store.root())));
+    }
+    let now = jiff::Timestamp::now();
+    let width = records.iter().map(|record| record.run.len()).max().unwrap_or_default();
+    for record in &records {
+        let pipeline = record.pipeline.file_name().unwrap_or_default().to_string_lossy();
+        let ran = ran(record);
+        let ran = if ran.is_empty() { "nothing to do".to_owned() } else { format!("ran {}", ran.join(", ")) };
+        let ended = if record.status() == "done" { ran } else { format!("{}, {ran}", record.status()) };
+        let dice = match record.dice().as_slice() {
+            [] => String::new(),
+            [one] => format!("Dice {one:.4}"),
+            several => {
+                let mean = several.iter().sum::<f64>() / several.len() as f64;
+                format!("Dice {mean:.4} ({} seeds)", several.len())
+            }
+        };
+        let row = format!(
+            "{:<width$}  {:<11} {dice:<12} {pipeline}  {ended}  {}",
+            record.run,
+            age(&record.started, now),
+            record.label()
+        );
+        show::print(row.trim_end());
+    }
+    if shown < names.len() {
+        show::print(format_args!("{} earlier ones: --all, or --limit N", names.len() - shown));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The stages that ran, each once.
+fn ran(record: &RunRecord) -> Vec<&str> {
+    let mut ran: Vec<&str> =
+        record.stages.iter().filter(|step| step.status == "ran").map(|step| step.name.as_str()).collect();
+    ran.dedup();
+    ran
+}
