@@ -216,7 +216,8 @@ fn effects(comparison: &Comparison) -> Result<Markup, ReportError> {
         let Some((first, others)) = levels.split_first() else { continue };
         for level in others {
             let Some(against) = level.against else { continue };
-            let name = format!("{setting}: {} instead of {}", level.value, first.value);
+            let last = setting.rsplit('.').next().unwrap_or(setting);
+            let name = format!("{last} {}, not {}", level.value, first.value);
             let dot = Dot {
                 ink: Ink::Tuned,
                 of: format!("{} pairs", against.pairs),

@@ -63,7 +63,9 @@ impl Chart for Strip {
         let span = range.end - range.start;
         let x = |value: f64| left + ((value - range.start) / span * f64::from(right - left)).round() as i32;
 
-        let (label, step) = (tick(span), nice(span / if narrow { 4.0 } else { 8.0 }));
+        let step = nice(span / if narrow { 4.0 } else { 8.0 });
+        // As many decimals as tell one tick from the next.
+        let label = tick(3.5 * step);
         let first = (range.start / step - 1e-9).ceil() as i64;
         let centred = font(narrow).pos(Pos::new(HPos::Center, VPos::Top));
         for value in (first..).map(|i| i as f64 * step).take_while(|value| *value <= range.end + 1e-9) {

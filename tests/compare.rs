@@ -1,0 +1,186 @@
+//! Looking at runs and comparing them, as a person and as a script do.
+
+use resect_tests::{Project, stderr, xtask};
+use serde_json::Value;
+use std::fs;
+use std::process::Output;
+
+/// A command that takes a store but no pipeline.
+fn ask(project: &Project, args: &[&str]) -> Output {
+    xtask().args(args).arg("--store").arg(project.store()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
+}
+
+fn contains(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+}
+
+/// Two losses with three seeds each: what they are called.
+fn group(project: &Project) -> String {
+    let args = ["--json", "--set", "train.loss=dice,dice-ce", "--set", "train.seeds=[0,1,2]"];
+    let all = json(&project.output("run", &args));
+    all["group"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn runs_are_listed_and_shown() {
+    let project = Project::micro();
+    contains(&text(&ask(&project, &["runs"])), &["no run has left a record in "]);
+    let first = project.run(&["--set", "train.loss=ce"]);
+    let name = first.json()["run"].as_str().unwrap();
+    project.run(&[]);
+
+    let listed = text(&ask(&project, &["runs"]));
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    contains(lines[0], &["ran train, evaluate", "Dice 0.", "micro.toml"]);
+    contains(lines[1], &[name, "ran ingest, embed, train, evaluate", "train.loss=ce"]);
+    assert!(text(&ask(&project, &["runs", "--limit", "1"])).contains("1 earlier ones"));
+    let list = json(&ask(&project, &["runs", "--json"]));
+    assert_eq!(list["runs"][1]["run"], name);
+    assert!(list["runs"][1]["dice"][0].as_f64().unwrap() > 0.0);
+
+    let shown = text(&ask(&project, &["show", name]));
+    let checkpoint = &first.artifact("checkpoint")[..12];
+    contains(
+        &shown,
+        &[
+            &format!("run {name}: done, "),
+            "set      train.loss=ce",
+            "train.loss                 ce   (default dice-ce)",
+            "dataset.images             24   (default 320)",
+            &format!("checkpoint {checkpoint}"),
+            "6 test targets, tight boxes",
+            "rustc 1.",
+        ],
+    );
+    assert!(!shown.contains("train.beta1"), "what is the default is not shown\n{shown}");
+    assert_eq!(json(&ask(&project, &["show", name, "--json"])), *first.json());
+    assert!(
+        text(&ask(&project, &["show", "latest"]))
+            .starts_with(&format!("run {}", list["runs"][0]["run"].as_str().unwrap()))
+    );
+
+    // An artifact: what made it, what from, what came of it.
+    let embeddings = first.artifact("embeddings");
+    let shown = text(&ask(&project, &["show", &embeddings[..12]]));
+    contains(
+        &shown,
+        &[
+            &format!("embeddings {embeddings}"),
+            "embeddings-00000.arrow",
+            "shape                      [128,16,16]",
+            &format!("made by embed in run {name}"),
+            "numeric  ",
+            &format!("    dataset {}", &first.artifact("dataset")[..12]),
+            "4 made from it: ",
+        ],
+    );
+    let object = json(&ask(&project, &["show", &embeddings[..12], "--json"]));
+    assert_eq!(object["ancestry"].as_array().unwrap().len(), 4, "{object}");
+    assert_eq!(object["made_by"][0]["stage"], "embed");
+    let folder = project.artifact(&first, "embeddings");
+    assert_eq!(text(&ask(&project, &["show", folder.to_str().unwrap()])), shown);
+
+    let unknown = ask(&project, &["show", "0123"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("there is no run or artifact 0123"), "{}", stderr(&unknown));
+    assert!(stderr(&ask(&project, &["show", &name[..4]])).contains("can be any of 2 runs"));
+}
+
+#[test]
+fn two_runs_differ_from_a_stage_on() {
+    let project = Project::micro();
+    let [a, b, c] =
+        [&[][..], &["--set", "train.learning_rate=3e-3"], &["--set", "evaluate.overlays=1"]].map(|args| {
+            let run = project.run(args);
+            run.json()["run"].as_str().unwrap().to_owned()
+        });
+    let output = ask(&project, &["diff", &a, &b, "--samples"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    contains(
+        &said,
+        &[
+            "train.learning_rate        0.001 → 0.003",
+            "artifacts differ from train on",
+            " numbers, by at most ",
+            "figures\n  tuned              Dice  ",
+            "6 targets: b is higher on ",
+        ],
+    );
+    let found = json(&ask(&project, &["diff", &a, &b, "--samples", "iou", "--json"]));
+    assert_eq!(found["settings"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!((&found["from"], &found["equal"]), (&"train".into(), &false.into()));
+    let pairs = found["artifacts"].as_array().unwrap();
+    let checkpoint = pairs.iter().find(|pair| pair["kind"] == "checkpoint").unwrap();
+    let [max, mean] = ["max_abs", "mean_abs"].map(|field| checkpoint["numbers"][field].as_f64().unwrap());
+    assert!(max > mean && mean > 0.0, "{checkpoint}");
+    let samples = &found["samples"][0];
+    assert_eq!((&samples["metric"], samples["targets"].as_array().unwrap().len()), (&"iou".into(), 6));
+    let mean = samples["mean_difference"].as_f64().unwrap();
+    let moved = found["figures"].as_array().unwrap().iter().find(|moved| moved["metric"] == "IoU").unwrap();
+    let difference = moved["b"].as_f64().unwrap() - moved["a"].as_f64().unwrap();
+    assert!((mean - difference).abs() < 1e-12, "the mean of the samples is what moved");
+
+    assert_eq!(json(&ask(&project, &["diff", &a, &c, "--json"]))["from"], "evaluate");
+    let equal = ask(&project, &["diff", &a, &a]);
+    assert!(text(&equal).contains("every artifact is equal"));
+    let wrong = ask(&project, &["diff", &a, &b, "--samples", "dise"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("there is no metric dise; there are dice, iou"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn runs_stand_side_by_side_best_first() {
+    let project = Project::micro();
+    let none = project.output("compare", &[]);
+    assert!(stderr(&none).contains("is in the store"), "{}", stderr(&none));
+    let group = group(&project);
+    let page = project.store().join("compare.html");
+    let output = project.output("compare", &["--out", page.to_str().unwrap()]);
+    let said = text(&output);
+    contains(&said, &["micro: 2 runs", "less best", "train.loss  dice", "95 %", "as a page: "]);
+    assert_eq!(said.lines().filter(|line| line.contains("  best  ")).count(), 1, "{said}");
+
+    let found = json(&project.output("compare", &["--json"]));
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), &found["varying"]), (2, &serde_json::json!(["train.loss"])));
+    for row in rows {
+        let runs = row["runs"].as_array().unwrap();
+        let values: Vec<f64> = runs.iter().map(|run| run["value"].as_f64().unwrap()).collect();
+        assert_eq!(values.len(), 3, "three seeds");
+        assert!((values.iter().sum::<f64>() / 3.0 - row["mean"].as_f64().unwrap()).abs() < 1e-12);
+    }
+    assert!(rows[0]["mean"].as_f64() >= rows[1]["mean"].as_f64());
+    let least = json(&project.output("compare", &["--json", "--metric", "hd95"]));
+    assert!(least["rows"][0]["mean"].as_f64() <= least["rows"][1]["mean"].as_f64());
+    // A group by its name, and one of its runs.
+    assert_eq!(json(&ask(&project, &["compare", &group, "--json"])), found);
+    let one = json(&ask(&project, &["compare", &format!("{group}-1"), "--json"]));
+    assert_eq!(one["rows"].as_array().unwrap().len(), 1);
+
+    let page = fs::read_to_string(page).unwrap();
+    contains(
+        &page,
+        &[
+            "micro: 2 runs",
+            "<table class=\"sortable\">",
+            "Content-Security-Policy",
+            "Each seed, and the mean",
+        ],
+    );
+    assert!(!page.contains("src=\"http") && !page.contains("href=\"http"));
+    let unknown = ask(&project, &["compare", "1999"]);
+    assert!(stderr(&unknown).contains("there is no run or group 1999"), "{}", stderr(&unknown));
+}
