@@ -1,4 +1,5 @@
-//! `cargo xtask export`: a checkpoint as a folder that other programs open as it is.
+//! `cargo xtask export`: a checkpoint as a folder that other programs open as it is; with `--artifact`, any artifact as an archive for
+//! another store (`archive.rs`).
 //!
 //! ```text
 //! --format transformers                        --format original
@@ -12,6 +13,7 @@
 //! The folder appears whole: it is written beside its place and renamed. Nothing in it names a time, a host or a path.
 
 use crate::StoreArgs;
+use crate::archive;
 use crate::card::Card;
 use crate::lineage::Lineage;
 use crate::show;
@@ -35,8 +37,14 @@ pub struct ExportArgs {
     /// last].
     #[arg(long, value_name = "RUN|ARTIFACT|PATH")]
     checkpoint: Option<String>,
-    /// The folder to make. An earlier export in it is replaced, anything else is left alone.
-    #[arg(long, value_name = "DIR")]
+    /// Instead: an artifact (the first digits of its id) or all of a run, with everything behind it, as one file for another store.
+    #[arg(long, value_name = "ARTIFACT|RUN", conflicts_with_all = ["checkpoint", "format", "name", "license"])]
+    artifact: Option<String>,
+    /// With `--artifact`: leave artifacts of this kind out, such as dataset, where data must not be passed on. Repeatable.
+    #[arg(long, value_name = "KIND", requires = "artifact")]
+    without: Vec<String>,
+    /// The folder to make. An earlier export in it is replaced, anything else is left alone. With `--artifact` the file to write.
+    #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// Whose names the tensors get.
     #[arg(long, value_enum, default_value = "transformers")]
@@ -112,6 +120,9 @@ impl Manifest {
 
 pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open()?;
+    if let Some(artifact) = &args.artifact {
+        return archive::export(&store, artifact, &args.without, &args.out, args.json);
+    }
     let out = std::path::absolute(&args.out)?;
     let folder =
         out.file_name().and_then(|name| name.to_str()).context("--out must name a folder to make")?;

@@ -5,6 +5,7 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
+mod archive;
 mod card;
 mod code;
 mod compare;
@@ -13,6 +14,7 @@ mod diff;
 mod export;
 mod figures;
 mod find;
+mod gc;
 mod hub;
 mod inspect;
 mod interrupt;
@@ -20,6 +22,7 @@ mod lineage;
 mod lockfile;
 mod log;
 mod matrix;
+mod pin;
 mod pipeline;
 mod plan;
 mod predict;
@@ -38,13 +41,16 @@ mod spread;
 mod status;
 mod subject;
 mod test;
+mod verify;
 mod why;
 mod work;
 mod workspace;
 
 use clap::{Args, Parser, Subcommand};
+use resect_artifact::{Hold, Store, StoreError};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 #[derive(Parser)]
 #[command(
@@ -79,6 +85,16 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what differs between two runs or two artifacts, and by how much: exit code 0 equal, 1 different, 2 not comparable.
     Diff(diff::DiffArgs),
+    /// Hash what is in the store again; what is damaged is removed, and made anew by the next run.
+    Verify(verify::VerifyArgs),
+    /// Remove what neither recent runs nor pins reach.
+    Gc(gc::GcArgs),
+    /// Say how much room the store takes, by kind.
+    Du(gc::DuArgs),
+    /// Keep runs or artifacts from `gc`; list what is kept.
+    Pin(pin::PinArgs),
+    /// Take an archive of `export --artifact` into the store.
+    Import(archive::ImportArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
     Test(test::TestArgs),
 }
@@ -92,13 +108,29 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Opens it.
+    /// Opens it, and holds it as long as the runner lives: nothing is removed from it meanwhile.
     ///
     /// # Errors
     /// A folder that cannot be made or read.
-    pub fn open(&self) -> anyhow::Result<resect_artifact::Store> {
+    pub fn open(&self) -> anyhow::Result<Store> {
+        self.hold(|store| store.hold(|| eprintln!("waiting for somebody who removes from the store")))
+    }
+
+    /// Opens it for somebody who removes from it: after all others are done with it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_alone(&self) -> anyhow::Result<Store> {
+        self.hold(|store| store.alone(|| eprintln!("waiting for others who use the store")))
+    }
+
+    fn hold(&self, hold: impl FnOnce(&Store) -> Result<Hold, StoreError>) -> anyhow::Result<Store> {
+        static HELD: OnceLock<Hold> = OnceLock::new();
         let root = self.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
-        Ok(resect_artifact::Store::open(&std::path::absolute(root)?)?)
+        let store = Store::open(&std::path::absolute(root)?)?;
+        let held = hold(&store)?;
+        let _ = HELD.set(held);
+        Ok(store)
     }
 }
 
@@ -154,6 +186,11 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::main(&args),
         Command::Report(args) => report::main(&args),
         Command::Diff(args) => diff::main(&args),
+        Command::Verify(args) => verify::main(&args),
+        Command::Gc(args) => gc::main(&args),
+        Command::Du(args) => gc::du(&args),
+        Command::Pin(args) => pin::main(&args),
+        Command::Import(args) => archive::import(&args),
         Command::Test(args) => test::main(&args),
     };
     match done {

@@ -9,6 +9,8 @@
 //!     actions/<stage>/<key>.json   which artifacts a stage gave for a key, and what the key was made of
 //!     latest/<pipeline>.json       the keys a pipeline used last, to say what changed since
 //!     locks/<key>.lock             held while a key is being worked on
+//!     hold.lock                    held, shared, by whoever uses the store; alone by what removes from it
+//!     pins/<what>.json             what is never removed
 //!     work/<stage>-<key>/          a stage at work, or what a killed one left to resume from
 //!     runs/<run>.json              one record a run
 //!     sources.json                 hashes of source files, by size, times and inode
@@ -21,14 +23,18 @@
 //! - A missing or damaged artifact is a miss with a reason ([`Store::check`]).
 
 mod action;
+mod archive;
 mod canonical;
+mod care;
 mod lock;
 mod manifest;
 mod records;
 mod store;
 
 pub use action::{Accepted, Action, Outputs};
+pub use archive::{ArchiveError, Contents, Imported};
 pub use canonical::canonical_json;
+pub use care::{Hold, Kept, Pin, Retention, Sweep};
 pub use lock::Lock;
 pub use manifest::{FileEntry, MANIFEST, Manifest, hash_file};
 pub use records::{Ancestry, Named, Records};

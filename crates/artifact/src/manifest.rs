@@ -37,8 +37,22 @@ impl Manifest {
     /// # Errors
     /// When a file cannot be read, or cannot be part of an artifact: a link, a device, a name that is not UTF-8.
     pub fn of_dir(dir: &Path) -> Result<Self, StoreError> {
+        Self::of_files(dir, files_below(dir)?)
+    }
+
+    /// The same of a folder in which the manifest lies already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_dir_but_manifest(dir: &Path) -> Result<Self, StoreError> {
+        let mut files = files_below(dir)?;
+        files.retain(|path| *path != dir.join(MANIFEST));
+        Self::of_files(dir, files)
+    }
+
+    fn of_files(dir: &Path, paths: Vec<PathBuf>) -> Result<Self, StoreError> {
         let mut files = Vec::new();
-        for path in files_below(dir)? {
+        for path in paths {
             let relative = path.strip_prefix(dir).unwrap_or(&path);
             let name = relative.to_str().ok_or(StoreError::Unpublishable {
                 path: path.clone(),

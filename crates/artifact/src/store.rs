@@ -273,7 +273,7 @@ fn read_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 /// Writes a JSON record aside, syncs it, renames it.
-fn write_record(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+pub(crate) fn write_record(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| StoreError::Io {
         action: "encode",
         path: path.into(),
@@ -301,6 +301,6 @@ fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn create_dir(dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_dir(dir: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(dir).map_err(StoreError::io("create", dir))
 }

@@ -1,0 +1,325 @@
+//! What is kept, what is not, and how much room it takes.
+
+use crate::manifest::MANIFEST;
+use crate::store::create_dir;
+use crate::{ArtifactId, Manifest, Named, Records, Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A run as retention sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub run: String,
+    /// When it began.
+    pub began: SystemTime,
+    /// What it gave, or reused.
+    pub artifacts: BTreeSet<Named>,
+}
+
+/// Which runs' artifacts stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// So many of the latest runs.
+    pub runs: usize,
+    /// And all that began within this time.
+    pub age: Duration,
+    /// Bytes that artifacts may take; the oldest runs go until they do. What is pinned, and what pipelines gave last, stays all the same.
+    pub most_bytes: Option<u64>,
+}
+
+impl Default for Retention {
+    /// 20 runs, 30 days, any size.
+    fn default() -> Self {
+        Self { runs: 20, age: Duration::from_secs(30 * 86_400), most_bytes: None }
+    }
+}
+
+/// What goes and what stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sweep {
+    /// Artifacts that nothing kept reaches, with their bytes.
+    pub artifacts: Vec<(String, ArtifactId, u64)>,
+    /// Action records of which no output stays: stage and key.
+    pub records: Vec<(String, String)>,
+    /// Folders and files that nobody needs: leftovers of what was killed or removed, logs of runs that are not kept.
+    pub leftovers: Vec<PathBuf>,
+    /// Runs whose artifacts stay.
+    pub kept_runs: usize,
+    /// Artifacts that stay, and their bytes.
+    pub kept: (usize, u64),
+    /// Whether what must stay takes more than was allowed.
+    pub over_budget: bool,
+}
+
+impl Sweep {
+    /// Bytes of the artifacts that go.
+    pub fn bytes(&self) -> u64 {
+        self.artifacts.iter().map(|(_, _, bytes)| bytes).sum()
+    }
+}
+
+/// Protects something from removal: `.resect/pins/<name>.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// [`Pin::FORMAT`].
+    pub format: String,
+    /// A run, or an artifact as `kind/id`.
+    pub what: String,
+    /// Why, in the user's words.
+    pub note: String,
+    /// When, RFC 3339.
+    pub since: String,
+}
+
+impl Pin {
+    /// Format of the file.
+    pub const FORMAT: &str = "resect-pin/1.0";
+
+    /// The artifact that is pinned, where it is one.
+    pub fn artifact(&self) -> Option<Named> {
+        let (kind, id) = self.what.split_once('/')?;
+        Some((kind.to_owned(), id.to_owned().try_into().ok()?))
+    }
+}
+
+/// Held while a store is used: nothing is removed from it meanwhile.
+#[derive(Debug)]
+pub struct Hold {
+    _file: File,
+}
+
+impl Store {
+    fn hold_file(&self) -> Result<File, StoreError> {
+        let path = self.root().join(".resect/hold.lock");
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(&path).map_err(StoreError::io("lock", &path))
+    }
+
+    /// Holds the store, together with others. `waiting` is called once where somebody is removing from it, until that is done.
+    ///
+    /// # Errors
+    /// When the file of the lock cannot be made or locked.
+    pub fn hold(&self, waiting: impl FnOnce()) -> Result<Hold, StoreError> {
+        let file = self.hold_file()?;
+        let path = self.root().join(".resect/hold.lock");
+        match file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                waiting();
+                file.lock_shared().map_err(StoreError::io("lock", &path))?;
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        }
+        Ok(Hold { _file: file })
+    }
+
+    /// Has the store alone: what may remove from it. `waiting` is called once where others hold it, until they are done.
+    ///
+    /// # Errors
+    /// When the file of the lock cannot be made or locked.
+    pub fn alone(&self, waiting: impl FnOnce()) -> Result<Hold, StoreError> {
+        let file = self.hold_file()?;
+        let path = self.root().join(".resect/hold.lock");
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                waiting();
+                file.lock().map_err(StoreError::io("lock", &path))?;
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        }
+        Ok(Hold { _file: file })
+    }
+
+    fn pin_path(&self, what: &str) -> PathBuf {
+        self.root().join(".resect/pins").join(format!("{}.json", what.replace('/', "-")))
+    }
+
+    /// All pins, by what is pinned.
+    pub fn pins(&self) -> Vec<Pin> {
+        let entries = fs::read_dir(self.root().join(".resect/pins")).into_iter().flatten().flatten();
+        let read = |path: PathBuf| serde_json::from_slice::<Pin>(&fs::read(path).ok()?).ok();
+        let mut pins: Vec<Pin> = entries.filter_map(|entry| read(entry.path())).collect();
+        pins.sort_by(|a, b| a.what.cmp(&b.what));
+        pins
+    }
+
+    /// Pins something; a pin on the same is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn pin(&self, pin: &Pin) -> Result<(), StoreError> {
+        crate::store::write_record(&self.pin_path(&pin.what), pin)
+    }
+
+    /// Removes a pin; whether there was one.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn unpin(&self, what: &str) -> Result<bool, StoreError> {
+        let path = self.pin_path(what);
+        if !path.exists() {
+            return Ok(false);
+        }
+        fs::remove_file(&path).map_err(StoreError::io("remove", &path)).map(|()| true)
+    }
+
+    /// All artifacts with their bytes, as far as their manifests can be read; one without is of 0 bytes.
+    pub fn sizes(&self) -> BTreeMap<Named, u64> {
+        let mut sizes = BTreeMap::new();
+        for kind in self.kinds() {
+            for id in self.ids(&kind, "") {
+                let text = fs::read(self.path(&kind, &id).join(MANIFEST)).unwrap_or_default();
+                let manifest: Option<Manifest> = serde_json::from_slice(&text).ok();
+                let bytes = manifest.map(|manifest| manifest.files.iter().map(|file| file.size).sum());
+                sizes.insert((kind.clone(), id), bytes.unwrap_or_default());
+            }
+        }
+        sizes
+    }
+
+    /// What pipelines gave last: these artifacts stay, whatever their age. Of a matrix and of several seeds the first alone, which is what
+    /// commands take that are told no other; the rest stays with its runs, or a matrix would stay for ever.
+    fn latest_artifacts(&self) -> BTreeSet<Named> {
+        let dir = self.root().join(".resect/latest");
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let keys = entries.filter_map(|entry| {
+            let text = fs::read(entry.path()).ok()?;
+            serde_json::from_slice::<BTreeMap<String, crate::Key>>(&text).ok()
+        });
+        let mut found = BTreeSet::new();
+        for (stage, key) in keys.flatten().filter(|(name, _)| !name.contains(',')) {
+            found.extend(self.action(&stage, &key).into_iter().flat_map(|action| action.outputs));
+        }
+        found
+    }
+
+    /// Says what would go under a retention: what is reached neither by a pin, nor by a run that is kept, nor by what a pipeline gave
+    /// last. An artifact that stays keeps all that it was made from. Nothing is removed.
+    pub fn sweep(&self, runs: &[Kept], retention: &Retention, now: SystemTime) -> Sweep {
+        let (records, sizes, pins) = (Records::read(self), self.sizes(), self.pins());
+        let pinned_runs: BTreeSet<&str> = pins.iter().map(|pin| pin.what.as_str()).collect();
+        let mut roots: BTreeSet<Named> = pins.iter().filter_map(Pin::artifact).collect();
+        roots.extend(self.latest_artifacts());
+        let mut newest: Vec<&Kept> = runs.iter().collect();
+        newest.sort_by(|a, b| (b.began, &b.run).cmp(&(a.began, &a.run)));
+        let mut must: Vec<&Kept> = Vec::new();
+        let mut may: Vec<&Kept> = Vec::new();
+        for (i, run) in newest.iter().enumerate() {
+            let is_young = now.duration_since(run.began).unwrap_or_default() <= retention.age;
+            if pinned_runs.contains(run.run.as_str()) || i == 0 {
+                must.push(run);
+            } else if i < retention.runs || is_young {
+                may.push(run);
+            }
+        }
+        let reached = |may: &[&Kept]| {
+            let of_runs = must.iter().chain(may).flat_map(|run| run.artifacts.iter().cloned());
+            let all: BTreeSet<Named> = of_runs.chain(roots.iter().cloned()).collect();
+            records.ancestry(all).artifacts
+        };
+        let bytes =
+            |kept: &BTreeSet<Named>| -> u64 { kept.iter().filter_map(|named| sizes.get(named)).sum() };
+        let mut kept = reached(&may);
+        while retention.most_bytes.is_some_and(|most| bytes(&kept) > most) && may.pop().is_some() {
+            kept = reached(&may);
+        }
+        let gone = |named: &Named| !kept.contains(named);
+        let unused = records.actions().iter().filter(|action| {
+            let outputs = std::iter::once(&action.outputs).chain(&action.other_outputs).flatten();
+            outputs.map(|(kind, id)| (kind.clone(), id.clone())).all(|named| gone(&named))
+        });
+        let kept_bytes = bytes(&kept);
+        let names: BTreeSet<&str> = must.iter().chain(&may).map(|run| run.run.as_str()).collect();
+        Sweep {
+            artifacts: sizes
+                .iter()
+                .filter(|(named, _)| gone(named))
+                .map(|((kind, id), bytes)| (kind.clone(), id.clone(), *bytes))
+                .collect(),
+            records: unused.map(|action| (action.stage.clone(), action.key.to_string())).collect(),
+            leftovers: self.leftovers(&names, retention, now),
+            kept_runs: names.len(),
+            kept: (kept.iter().filter(|named| sizes.contains_key(*named)).count(), kept_bytes),
+            over_budget: retention.most_bytes.is_some_and(|most| kept_bytes > most),
+        }
+    }
+
+    /// What nobody needs beside artifacts and records.
+    fn leftovers(&self, kept: &BTreeSet<&str>, retention: &Retention, now: SystemTime) -> Vec<PathBuf> {
+        let list = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+        let private = self.root().join(".resect");
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_old = |path: &Path| {
+            let modified = fs::metadata(path).and_then(|found| found.modified());
+            modified.is_ok_and(|then| now.duration_since(then).unwrap_or_default() > retention.age)
+        };
+        let mut found: Vec<PathBuf> = Vec::new();
+        // A stage that was killed goes on from its folder, so that only an old one is of no use.
+        let work = list(private.join("work")).map(|entry| entry.path());
+        found.extend(
+            work.filter(|path| ASIDE.iter().any(|aside| name(path).starts_with(aside)) || is_old(path)),
+        );
+        // Nobody holds a lock of a key while this one has the store alone.
+        found.extend(list(private.join("locks")).map(|entry| entry.path()));
+        let records = list(private.join("actions")).flat_map(|entry| list(entry.path()));
+        let records =
+            records.chain(["runs", "latest", "pins"].into_iter().flat_map(|dir| list(private.join(dir))));
+        let unfinished =
+            |path: &PathBuf| path.extension().is_some_and(|e| e.to_string_lossy().starts_with("tmp"));
+        found.extend(records.map(|entry| entry.path()).filter(unfinished));
+        let logs = list(self.root().join("runs")).map(|entry| entry.path());
+        found.extend(logs.filter(|path| !kept.contains(name(path).as_str())));
+        found.sort();
+        found
+    }
+
+    /// Removes what a sweep says. `done` is called after each artifact with the bytes it had. An artifact is moved aside first: one that
+    /// was half removed is never seen.
+    ///
+    /// # Errors
+    /// The first that cannot be removed; what was removed until then is gone, and the next sweep goes on.
+    pub fn remove(&self, sweep: &Sweep, mut done: impl FnMut(u64)) -> Result<(), StoreError> {
+        // Records first: of an artifact that is gone nothing should say that it is there.
+        for (stage, key) in &sweep.records {
+            let path = self.root().join(".resect/actions").join(stage).join(format!("{key}.json"));
+            remove(&path)?;
+        }
+        for (kind, id, bytes) in &sweep.artifacts {
+            self.discard(kind, id)?;
+            done(*bytes);
+        }
+        sweep.leftovers.iter().try_for_each(|path| remove(path))
+    }
+
+    /// Removes an artifact: a miss from now on.
+    ///
+    /// # Errors
+    /// When it cannot be moved or removed.
+    pub fn discard(&self, kind: &str, id: &ArtifactId) -> Result<(), StoreError> {
+        let from = self.path(kind, id);
+        let work = self.root().join(".resect/work");
+        create_dir(&work)?;
+        let aside = work.join(format!("{}{}-{}", ASIDE[0], id.short(), std::process::id()));
+        fs::rename(&from, &aside).map_err(StoreError::io("set aside", &from))?;
+        fs::remove_dir_all(&aside).map_err(StoreError::io("remove", &aside))
+    }
+}
+
+/// How folders begin whose content is of no use any more.
+const ASIDE: [&str; 3] = ["removed-", "damaged-", "import-"];
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask verify`: whether what is in the store is what it was.
+
+use crate::show::{self, Screen};
+use crate::{StoreArgs, find, interrupt};
+use anyhow::bail;
+use clap::Args;
+use resect_artifact::{Named, Store};
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Artifacts: the first digits of their ids, or their folders [default: all].
+    artifacts: Vec<String>,
+    /// Report what is damaged and leave it where it is.
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Print one JSON object on standard output instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let store = args.store.open_alone()?;
+    interrupt::watch()?;
+    let named = args.artifacts.iter().map(|name| find::artifact(name, &store));
+    let mut artifacts: Vec<Named> = named.collect::<anyhow::Result<_>>()?;
+    if artifacts.is_empty() {
+        artifacts = store.sizes().into_keys().collect();
+    }
+    let screen = Screen::new(args.json);
+    let mut working = screen.begin("verify", "", true, &format!("{} artifacts", artifacts.len()));
+    let mut damaged = Vec::new();
+    let all: u64 = artifacts.iter().filter_map(|(kind, id)| Some(bytes(&store, kind, id))).sum();
+    let mut done = 0;
+    for (kind, id) in &artifacts {
+        if interrupt::requested() {
+            bail!("interrupted; what was found until then was dealt with");
+        }
+        if let Err(damage) = store.verify(kind, id) {
+            if !args.keep && store.path(kind, id).exists() {
+                store.discard(kind, id)?;
+            }
+            working.log(&damage);
+            damaged.push(json!({ "kind": kind, "id": id, "damage": damage }));
+        }
+        done += bytes(&store, kind, id);
+        working.bytes(kind, done, all);
+    }
+    working.clear();
+    let records = if args.artifacts.is_empty() { unreadable(store.root()) } else { Vec::new() };
+    for path in &records {
+        screen.line(&format!(
+            "{path} cannot be read; what it says is not known, and is made anew when it is needed"
+        ));
+    }
+    let (sound, count) = (artifacts.len() - damaged.len(), damaged.len());
+    if args.json {
+        let object = json!({
+            "format": "resect-verify/1.0", "sound": sound, "damaged": damaged, "removed": !args.keep, "unreadable_records": records,
+        });
+        show::print(serde_json::to_string_pretty(&object)?);
+    } else {
+        for one in &damaged {
+            screen.line(&format!("damaged: {}", one["damage"].as_str().unwrap_or_default()));
+        }
+        let (plural, gb) = (if sound == 1 { "" } else { "s" }, all as f64 / 1e9);
+        screen.line(&format!("{sound} artifact{plural} of {} sound, {gb:.2} GB hashed", artifacts.len()));
+        match (count, args.keep) {
+            (0, _) => {}
+            (_, true) => screen.line("what is damaged was left where it is; without --keep it is removed and made anew by the next run"),
+            (_, false) => screen.line("what was damaged is removed; `cargo xtask run` makes it anew"),
+        }
+    }
+    Ok(if count == 0 && records.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn bytes(store: &Store, kind: &str, id: &resect_artifact::ArtifactId) -> u64 {
+    store
+        .check(kind, id)
+        .map(|manifest| manifest.files.iter().map(|file| file.size).sum())
+        .unwrap_or_default()
+}
+
+/// Records that are no JSON objects any more.
+fn unreadable(root: &Path) -> Vec<String> {
+    let private = root.join(".resect");
+    let below = ["actions", "runs", "latest", "pins"].map(|dir| walkdir::WalkDir::new(private.join(dir)));
+    let files = below.into_iter().flatten().flatten().filter(|entry| entry.file_type().is_file());
+    let json = files.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
+    let broken = json.filter(|entry| {
+        let text = std::fs::read(entry.path()).unwrap_or_default();
+        !serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|value| value.is_object())
+    });
+    let mut paths: Vec<String> = broken.map(|entry| crate::workspace::display(entry.path())).collect();
+    paths.sort();
+    paths
+}
