@@ -104,7 +104,7 @@ pub fn xtask() -> Command {
 /// Keeps from a command what the tests' surroundings say, as it may call the runner.
 pub fn as_from_a_shell(command: &mut Command) {
     // Settings of the person who runs the tests must not reach the runner under test.
-    command.env_remove("RESECT_STORE");
+    command.env_remove("RESECT_STORE").env_remove("RESECT_REMOTE");
     // Nor what cargo says of the package of the tests: build scripts watch it, and would make the runner be built again.
     let foreign = |name: &str| {
         let proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&name.to_uppercase().as_str());

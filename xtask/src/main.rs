@@ -29,6 +29,7 @@ mod predict;
 mod program;
 mod ranking;
 mod record;
+mod remote;
 mod report;
 mod run;
 mod rundiff;
@@ -93,6 +94,10 @@ enum Command {
     Du(gc::DuArgs),
     /// Keep runs or artifacts from `gc`; list what is kept.
     Pin(pin::PinArgs),
+    /// Send what the pipeline gave, or runs or artifacts, to a store that machines share.
+    Push(remote::PushArgs),
+    /// Fetch what the pipeline's keys name, or artifacts, from a store that machines share; nothing runs.
+    Pull(remote::PullArgs),
     /// Take an archive of `export --artifact` into the store.
     Import(archive::ImportArgs),
     /// Run the tests; `--interop` adds those that need Python, pyarrow or a browser.
@@ -151,6 +156,9 @@ pub struct PipelineArgs {
     /// Which store.
     #[command(flatten)]
     pub store: StoreArgs,
+    /// Which shared one.
+    #[command(flatten)]
+    pub remote: remote::RemoteArgs,
     /// Run the stage programs in this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
@@ -190,6 +198,8 @@ fn main() -> ExitCode {
         Command::Gc(args) => gc::main(&args),
         Command::Du(args) => gc::du(&args),
         Command::Pin(args) => pin::main(&args),
+        Command::Push(args) => remote::push(&args),
+        Command::Pull(args) => remote::pull(&args),
         Command::Import(args) => archive::import(&args),
         Command::Test(args) => test::main(&args),
     };

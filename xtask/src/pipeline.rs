@@ -35,6 +35,16 @@ pub struct Pipeline {
     pub evaluate: EvaluateParams,
     pub device: DeviceSettings,
     pub runtime: Runtime,
+    pub remote: RemoteSettings,
+}
+
+/// `[remote]`: a store that machines share.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RemoteSettings {
+    /// Where it is; empty is nowhere.
+    pub url: String,
+    /// Whether each run sends what it gave.
+    pub push: bool,
 }
 
 /// Where the images and masks come from.
@@ -246,11 +256,23 @@ pub fn defaults(dataset: &str, checkpoint: &str) -> Value {
         "evaluate": of::<EvaluateParams>(),
         "device": of::<DeviceSettings>(),
         "runtime": of::<Runtime>(),
+        "remote": of::<RemoteSettings>(),
     })
 }
 
-const SECTIONS: [&str; 10] =
-    ["dataset", "checkpoint", "mask", "split", "ingest", "embed", "train", "evaluate", "device", "runtime"];
+const SECTIONS: [&str; 11] = [
+    "dataset",
+    "checkpoint",
+    "mask",
+    "split",
+    "ingest",
+    "embed",
+    "train",
+    "evaluate",
+    "device",
+    "runtime",
+    "remote",
+];
 
 /// The section that makes several pipelines of one.
 const MATRIX: &str = "matrix";
@@ -462,6 +484,7 @@ impl<'a> Reader<'a> {
             evaluate: self.section("evaluate"),
             device: self.section("device"),
             runtime: self.section("runtime"),
+            remote: self.section("remote"),
         };
         self.check_values(&mut pipeline);
         if self.problems.is_empty() { Ok(pipeline) } else { Err(self.problems) }

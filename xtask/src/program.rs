@@ -33,19 +33,34 @@ pub fn tool(name: &str, bin_dir: Option<&Path>, needs_cuda: bool) -> anyhow::Res
     }
 }
 
+/// The program that talks to a shared store: that in a folder, or else built with cargo, alone: its clients and their TLS are many
+/// packages that nothing else needs.
+pub fn remote(bin_dir: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match bin_dir {
+        Some(dir) => Ok(std::path::absolute(dir)?.join(file_name("remote"))),
+        None => take(&mut cargo_build(&["--package", "resect-remote", "--features", "cloud"])?, "remote"),
+    }
+}
+
 fn take(built: &mut BTreeMap<String, PathBuf>, name: &str) -> anyhow::Result<PathBuf> {
     let name = file_name(name);
     built.remove(&name).with_context(|| format!("cargo built no {name}"))
 }
 
-/// Builds all programs of the workspace; file name to path. Cargo's own progress goes to standard error.
+/// Builds all programs of the workspace, the whole, so that dependencies have the features they have in its tests and are built once.
 fn build_all(needs_cuda: bool) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let mut cargo = workspace::cargo();
-    // The whole workspace, so that dependencies have the features they have in its tests and are built once.
-    cargo.args(["build", "--release", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    let features = resect_device::CUDA_FEATURES.join(",");
+    let mut args = vec!["--workspace", "--bins"];
     if needs_cuda {
-        cargo.args(["--features", &resect_device::CUDA_FEATURES.join(",")]);
+        args.extend(["--features", &features]);
     }
+    cargo_build(&args)
+}
+
+/// Has cargo build programs; file name to path. Cargo's own progress goes to standard error.
+fn cargo_build(args: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--release", "--message-format=json-render-diagnostics"]).args(args);
     let mut child =
         cargo.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().context("cannot start cargo")?;
     let mut output = String::new();

@@ -4,13 +4,14 @@ use crate::figures::Metrics;
 use crate::log::LogFormat;
 use crate::plan::{Plan, Shards, Step, Task};
 use crate::program::Interrupted;
+use crate::remote::{self, Remote};
 use crate::schedule::{self, Finished, Options, Running};
 use crate::show::{self, Screen};
 use crate::spread::Spread;
 use crate::{PipelineArgs, interrupt, workspace};
 use anyhow::{anyhow, ensure};
 use clap::Args;
-use resect_artifact::{Accepted, Outputs, Store};
+use resect_artifact::{Accepted, Outputs, Records, Store};
 use resect_params::Shard;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -46,6 +47,9 @@ pub struct RunArgs {
     /// Embed in so many parts, those that are missing, and put them together.
     #[arg(long, value_name = "N")]
     shards: Option<NonZeroU32>,
+    /// Send what the run gives to the shared store [default: remote.push].
+    #[arg(long)]
+    push: bool,
     /// Write the steps and epochs of train, as they come, to artifacts/runs/RUN/train/. Repeatable.
     #[arg(long, value_name = "FORMAT")]
     log: Vec<LogFormat>,
@@ -57,6 +61,8 @@ pub struct RunArgs {
 pub enum Status {
     Ran,
     Reused,
+    /// Another machine did it; the shared store had it.
+    Fetched,
     Failed,
     Skipped,
     /// Dry run: it would run.
@@ -167,7 +173,10 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         return crate::status::print(&plans, &args.pipeline, &args.force, args.stage, args.shards(), &screen);
     }
-    let options = args.options(&plans[0])?;
+    let settings = &plans[0].pipeline.remote;
+    let remote = Remote::open(&args.pipeline.remote, settings, args.pipeline.bin_dir.as_deref())?;
+    let remote = remote.filter(|_| !args.pipeline.offline);
+    let options = args.options(&plans[0], remote.as_ref())?;
     interrupt::watch()?;
     let started = (jiff::Timestamp::now(), Instant::now());
     let name = format!("{}-{:05}", started.0.strftime("%Y%m%d-%H%M%S"), std::process::id() % 100_000);
@@ -219,6 +228,16 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     for record in &records {
         store.record_run(record.run, record)?;
     }
+    if let Some(remote) = remote.as_ref().filter(|_| args.push || settings.push) {
+        let made = records.iter().flat_map(|record| record.sources.iter().chain(&record.stages));
+        let made = made.flat_map(|step| step.artifacts.clone());
+        let ancestry = Records::read(store).ancestry(made);
+        // What could not be sent is here all the same, and the next push sends it.
+        match remote.push(store, ancestry, &[]) {
+            Ok(answer) => eprintln!("{}", remote::sent(remote.url(), &answer)),
+            Err(error) => eprintln!("the shared store {} took nothing: {error:#}", remote.url()),
+        }
+    }
     let trains =
         |stage: &Outcome| stage.name == "train" && matches!(stage.status, Status::Ran | Status::Failed);
     if !args.log.is_empty() && !records.iter().flat_map(|record| &record.stages).any(trains) {
@@ -260,7 +279,7 @@ impl RunArgs {
         self.shard.map(Shards::One).or_else(|| self.shards.map(Shards::All))
     }
 
-    fn options(&self, plan: &Plan) -> anyhow::Result<Options<'_>> {
+    fn options<'a>(&'a self, plan: &Plan, remote: Option<&'a Remote>) -> anyhow::Result<Options<'a>> {
         let runtime = &plan.pipeline.runtime;
         let memory = self.memory.unwrap_or(runtime.memory);
         ensure!(memory.is_finite() && memory >= 0.0, "--memory: expected GB, such as 12.5, not {memory}");
@@ -272,6 +291,7 @@ impl RunArgs {
             jobs: self.jobs.unwrap_or(runtime.jobs),
             memory: (memory > 0.0).then_some((memory * 1e9) as u64),
             log: &self.log,
+            remote,
         })
     }
 }

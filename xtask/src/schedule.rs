@@ -9,6 +9,7 @@
 
 use crate::plan::{self, Decision, Keyed, Known, Plan, Shards, Step, Task};
 use crate::program::{self, Interrupted};
+use crate::remote::Remote;
 use crate::run::{Outcome, Status};
 use crate::show::Screen;
 use crate::work::Worker;
@@ -18,6 +19,7 @@ use resect_artifact::{Key, Outputs};
 use resect_device::Device;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -37,6 +39,8 @@ pub struct Options<'a> {
     pub memory: Option<u64>,
     /// What is logged of training.
     pub log: &'a [LogFormat],
+    /// Who is asked before anything runs.
+    pub remote: Option<&'a Remote>,
 }
 
 /// A plan with the name of its run.
@@ -80,23 +84,33 @@ struct Item {
     task: Task,
     /// From when on its inputs are there.
     keyed: Option<Keyed>,
+    /// Whether the shared store was asked for it.
+    asked: bool,
     state: State,
 }
 
 enum State {
     Waiting,
-    /// It can start, with its program or, where something else is accepted, without.
-    Ready {
-        by_program: bool,
-    },
+    /// It can start.
+    Ready(How),
     Running,
     Done(Box<Outcome>),
+}
+
+/// What has to be done for a step.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// Its program runs, or the runner makes it.
+    Work { by_program: bool },
+    /// The shared store is asked.
+    Ask,
 }
 
 /// What a thread sends when its step is over.
 struct Over {
     item: usize,
-    result: anyhow::Result<Outcome>,
+    /// `None`: the shared store was asked in vain.
+    result: anyhow::Result<Option<Outcome>>,
 }
 
 /// What a running step takes.
@@ -143,7 +157,13 @@ impl<'s> Schedule<'s> {
         let (mut items, mut ranges) = (Vec::new(), Vec::new());
         for (run, running) in runs.iter().enumerate() {
             let (first, tasks) = (items.len(), running.plan.tasks(options.shards).into_iter());
-            items.extend(tasks.map(|task| Item { run, task, keyed: None, state: State::Waiting }));
+            items.extend(tasks.map(|task| Item {
+                run,
+                task,
+                keyed: None,
+                asked: false,
+                state: State::Waiting,
+            }));
             ranges.push(first..items.len());
         }
         Self {
@@ -178,7 +198,7 @@ impl<'s> Schedule<'s> {
             {
                 self.start(scope, item, taken);
             }
-            let is_ready = |item: &Item| matches!(item.state, State::Ready { .. });
+            let is_ready = |item: &Item| matches!(item.state, State::Ready(_));
             if self.running.is_empty() {
                 // What is still ready failed to start; it is settled now.
                 if self.interrupted || !self.items.iter().any(is_ready) {
@@ -283,8 +303,10 @@ impl<'s> Schedule<'s> {
             }
             decision => {
                 self.keys.insert(keyed.key);
-                let by_program = matches!(decision, Decision::Run(_)) && !task.step.is_source();
-                Some(State::Ready { by_program })
+                let runs = matches!(decision, Decision::Run(_));
+                let ask = runs && !forced && !self.items[i].asked && self.options.remote.is_some();
+                let by_program = runs && !task.step.is_source();
+                Some(State::Ready(if ask { How::Ask } else { How::Work { by_program } }))
             }
         }
     }
@@ -337,7 +359,7 @@ impl<'s> Schedule<'s> {
             return None;
         }
         for i in 0..self.items.len() {
-            if !matches!(self.items[i].state, State::Ready { .. }) {
+            if !matches!(self.items[i].state, State::Ready(_)) {
                 continue;
             }
             let taken = self.takes(i);
@@ -360,6 +382,9 @@ impl<'s> Schedule<'s> {
     /// What a step will take, by what those before it took.
     fn takes(&mut self, i: usize) -> Taken {
         let Item { run, task, .. } = self.items[i];
+        if matches!(self.items[i].state, State::Ready(How::Ask)) {
+            return Taken { memory: SOURCE_MEMORY, gpu: None, alone: false };
+        }
         if task.step.is_source() {
             return Taken { memory: SOURCE_MEMORY, gpu: None, alone: true };
         }
@@ -389,7 +414,7 @@ impl<'s> Schedule<'s> {
         's: 'scope,
     {
         let task = self.items[i].task;
-        let by_program = matches!(self.items[i].state, State::Ready { by_program: true });
+        let by_program = matches!(self.items[i].state, State::Ready(How::Work { by_program: true }));
         let prepared = self.keyed(i).and_then(|keyed| {
             let program = if by_program { self.program(i)? } else { PathBuf::new() };
             Ok((keyed, program))
@@ -406,11 +431,21 @@ impl<'s> Schedule<'s> {
         };
         let threads = self.threads_beside(&taken);
         let (known, forced, worker) = (self.known(i), self.is_forced(i), self.worker(i, threads, program));
+        let ask =
+            matches!(self.items[i].state, State::Ready(How::Ask)).then_some(self.options.remote).flatten();
+        self.items[i].asked |= ask.is_some();
         self.items[i].state = State::Running;
         self.running.insert(i, taken);
         let sender = self.sender.clone();
         scope.spawn(move || {
-            let result = worker.step(task, &keyed, &known, forced);
+            let work = || match ask {
+                Some(remote) => worker.fetch(task, &keyed, remote),
+                None => worker.step(task, &keyed, &known, forced).map(Some),
+            };
+            // Whatever happens here, somebody waits for word of it.
+            let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+                Err(anyhow!("a fault of the runner, not of the data; its message is above"))
+            });
             // The receiver outlives every thread of the scope.
             let _ = sender.send(Over { item: i, result });
         });
@@ -438,7 +473,7 @@ impl<'s> Schedule<'s> {
 
     /// Threads of a stage that starts now: all are shared by those that run and those that could.
     fn threads_beside(&self, taken: &Taken) -> usize {
-        let ready = self.items.iter().filter(|item| matches!(item.state, State::Ready { .. })).count();
+        let ready = self.items.iter().filter(|item| matches!(item.state, State::Ready(_))).count();
         let together = if taken.alone { 1 } else { (self.running.len() + ready).min(self.jobs()) };
         match (together, self.options.threads) {
             (0 | 1, threads) => threads,
@@ -473,11 +508,13 @@ impl<'s> Schedule<'s> {
         self.running.remove(&i);
         let Some(keyed) = self.items[i].keyed.clone() else { return };
         self.keys.remove(&keyed.key);
-        if self.is_forced(i) {
+        if self.is_forced(i) && matches!(result, Ok(Some(_))) {
             self.forced.insert(keyed.key.clone());
         }
         self.items[i].state = match result {
-            Ok(outcome) => {
+            // Now it has to be done here.
+            Ok(None) => State::Waiting,
+            Ok(Some(outcome)) => {
                 self.said.insert(keyed.key.clone());
                 if let Some(peak) = outcome.peak_memory {
                     self.needs.insert(like(self.items[i].task.step, &keyed), Some(peak));
@@ -519,12 +556,12 @@ impl<'s> Schedule<'s> {
                 error: self.errors.remove(&run),
             })
             .collect();
-        for Item { run, task, keyed, state } in self.items {
+        for Item { run, task, keyed, state, asked: _ } in self.items {
             let outcome = match state {
                 State::Done(outcome) => *outcome,
                 _ => Outcome::new(task, Status::Skipped, INTERRUPTED),
             };
-            let is_there = matches!(outcome.status, Status::Ran | Status::Reused);
+            let is_there = matches!(outcome.status, Status::Ran | Status::Reused | Status::Fetched);
             if let Some(keyed) = keyed.filter(|_| is_there) {
                 finished[run].keys.insert(self.runs[run].plan.memory(task), keyed.key);
             }

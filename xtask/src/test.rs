@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode};
 #[derive(Args)]
 pub struct TestArgs {
     /// Run the tests that compare with Python (PyTorch, transformers, segment-anything, MONAI, Pillow, pyarrow, TensorBoard), those
-    /// of the kernels for GPUs (on Vulkan, of which Mesa has a driver for the CPU) and that of the report in Chromium, instead of
-    /// the rest.
+    /// of the kernels for GPUs (on Vulkan, of which Mesa has a driver for the CPU), those of a shared store (with a server that speaks
+    /// S3) and that of the report in Chromium, instead of the rest.
     #[arg(long)]
     interop: bool,
     /// Only tests whose name contains this.
@@ -24,7 +24,16 @@ pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
         let python = python()?;
         eprintln!("interop tests with {}", python.display());
         cargo.env("RESECT_PYTHON", python);
-        cargo.args(["--features", "resect-tests/interop", "--test", "interop", "--test", "gpu"]);
+        cargo.args([
+            "--features",
+            "resect-tests/interop",
+            "--test",
+            "interop",
+            "--test",
+            "gpu",
+            "--test",
+            "remote",
+        ]);
     }
     cargo.args(&args.filter);
     let status = cargo.status().context("cannot start cargo")?;
@@ -39,7 +48,7 @@ fn python() -> anyhow::Result<PathBuf> {
     let python = std::env::var_os("RESECT_PYTHON")
         .map_or_else(|| workspace::root().join(".venv/bin/python"), PathBuf::from);
     let modules = "torch, torchvision, transformers, segment_anything, monai, pyarrow, pycocotools, PIL, numpy, scipy, \
-                   tensorboard, playwright, pandas, polars, duckdb, jsonschema";
+                   tensorboard, playwright, pandas, polars, duckdb, jsonschema, moto.server, yaml";
     let works = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     ensure!(
         works.as_ref().is_ok_and(|output| output.status.success()),

@@ -4,6 +4,7 @@ use crate::device::Place;
 use crate::log::{Log, LogFormat};
 use crate::plan::{self, Decision, Keyed, Known, Plan, Step, Task};
 use crate::program::{self, Interrupted};
+use crate::remote::Remote;
 use crate::run::{Outcome, Status};
 use crate::show::Screen;
 use crate::{figures, interrupt};
@@ -58,6 +59,37 @@ impl Worker<'_> {
             outcome.seconds = started.elapsed().as_secs_f64();
         }
         Ok(self.completed(task, keyed, outcome))
+    }
+
+    /// Asks the shared store for a step; none where it has none, or has trouble.
+    ///
+    /// # Errors
+    /// [`Interrupted`], or a lock that cannot be taken.
+    pub fn fetch(&self, task: Task, keyed: &Keyed, remote: &Remote) -> anyhow::Result<Option<Outcome>> {
+        let started = Instant::now();
+        let name = task.step.name();
+        let waiting = |holder: &str| eprintln!("{name}: waiting for {holder}");
+        let path = self.plan.store.lock_path(&keyed.key);
+        let lock = Lock::acquire(&path, &self.holder(), waiting, interrupt::requested);
+        let _lock = lock.map_err(|error| match error {
+            resect_artifact::StoreError::Interrupted => Interrupted.into(),
+            other => anyhow::Error::from(other),
+        })?;
+        let Some((action, answer)) = remote.fetch(name, &keyed.key, &self.plan.store) else {
+            return if interrupt::requested() { Err(Interrupted.into()) } else { Ok(None) };
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        let size = crate::inspect::megabytes(answer.bytes);
+        let reason = format!("fetched from the shared store, {size}; run {} made it", action.run);
+        let shown = plan::says(&self.label, &format!("fetched, {size}"));
+        self.screen.step(task.step, &shown, &action.outputs, Some(seconds));
+        let outcome = Outcome {
+            artifacts: action.outputs,
+            notes: action.notes,
+            seconds,
+            ..Outcome::new(task, Status::Fetched, reason)
+        };
+        Ok(Some(self.completed(task, keyed, outcome)))
     }
 
     /// An outcome with all that does not depend on whether the step ran.
