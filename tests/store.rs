@@ -121,6 +121,17 @@ fn what_neither_runs_nor_pins_reach_is_removed() {
     text(&ask(&store, &["pin", "--remove", &name(&runs[0])]));
     assert!(text(&ask(&store, &["pin"])).contains("nothing is pinned"));
     assert!(stderr(&ask(&store, &["pin", "--remove", &name(&runs[0])])).contains("is not pinned"));
+    // What a record that cannot be read keeps is not known.
+    let broken = store.join(".resect/runs/20260101-000000-00001.json");
+    fs::write(&broken, "{").unwrap();
+    let refused = ask(&store, &["gc", "--max-size", "0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("cannot be read, so what it keeps is not known"),
+        "{}",
+        stderr(&refused)
+    );
+    fs::remove_file(broken).unwrap();
     // Too small a budget: what the last run gave stays all the same, and that is said.
     let said = text(&ask(&store, &["gc", "--max-size", "0"]));
     assert!(said.contains("that is more than --max-size"), "{said}");
@@ -176,6 +187,8 @@ fn an_embedding_cache_is_handed_on_as_one_file() {
     let other = Project::micro();
     let imported = json(&ask(&other.store(), &["import", tar.to_str().unwrap(), "--json"]));
     assert_eq!(imported["imported"]["new"].as_array().unwrap().len(), 4, "{imported}");
+    assert!(text(&ask(&other.store(), &["pin"])).contains("imported"));
+    text(&ask(&other.store(), &["gc", "--max-size", "0"]));
     let reused = other.run(&[]);
     assert_eq!(reused.with_status("reused"), ["embed"], "ingest's targets were not behind the embeddings");
     assert_eq!(reused.artifacts(), run.artifacts());

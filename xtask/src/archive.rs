@@ -5,7 +5,7 @@ use crate::record::RunRecord;
 use crate::{StoreArgs, find, show, workspace};
 use anyhow::{Context, ensure};
 use clap::Args;
-use resect_artifact::{Named, Records, Store};
+use resect_artifact::{Named, Pin, Records, Store};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,6 +58,9 @@ pub fn export(
 pub struct ImportArgs {
     /// An archive that `cargo xtask export --artifact` wrote.
     file: PathBuf,
+    /// Do not pin what the archive was made for: until a run uses it, `gc` then removes it.
+    #[arg(long)]
+    no_pin: bool,
     #[command(flatten)]
     store: StoreArgs,
     /// Print one JSON object on standard output instead of lines.
@@ -68,6 +71,11 @@ pub struct ImportArgs {
 pub fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open()?;
     let imported = store.import(&args.file)?;
+    // No run here names it yet.
+    for (kind, id) in imported.wanted.iter().filter(|_| !args.no_pin) {
+        let (what, since) = (format!("{kind}/{id}"), jiff::Timestamp::now().to_string());
+        store.pin(&Pin { format: Pin::FORMAT.into(), what, note: "imported".into(), since })?;
+    }
     if args.json {
         let object = json!({ "format": "resect-import/1.0", "imported": imported });
         show::print(serde_json::to_string_pretty(&object)?);

@@ -36,7 +36,7 @@ pub struct GcArgs {
 pub fn main(args: &GcArgs) -> anyhow::Result<ExitCode> {
     let retention = args.retention()?;
     let store = if args.dry_run { args.store.open()? } else { args.store.open_alone()? };
-    let sweep = sweep(&store, &retention);
+    let sweep = sweep(&store, &retention)?;
     if !args.dry_run {
         store.remove(&sweep, |_| {})?;
     }
@@ -142,7 +142,7 @@ pub fn du(args: &DuArgs) -> anyhow::Result<ExitCode> {
     largest.sort_by(|a, b| (b.1, a.0).cmp(&(a.1, b.0)));
     largest.truncate(5);
     let total: u64 = sizes.values().sum();
-    let freed = sweep(&store, &Retention::default());
+    let freed = sweep(&store, &Retention::default())?;
     if args.json {
         let kinds: BTreeMap<&str, Value> = kinds
             .into_iter()
