@@ -62,9 +62,20 @@ impl GcArgs {
     }
 }
 
-fn sweep(store: &Store, retention: &Retention) -> Sweep {
-    let runs: Vec<Kept> = store.runs().iter().filter_map(|run| kept(&RunRecord::read(store, run)?)).collect();
-    store.sweep(&runs, retention, SystemTime::now())
+fn sweep(store: &Store, retention: &Retention) -> anyhow::Result<Sweep> {
+    // What a record that cannot be read keeps is not known, so nothing may go.
+    let unread =
+        |what: String| format!("{what} cannot be read, so what it keeps is not known; repair or remove it");
+    let read = |run: &String| {
+        let record = RunRecord::read(store, run).as_ref().and_then(kept);
+        record.with_context(|| unread(format!("the record of run {run}")))
+    };
+    let runs: Vec<Kept> = store.runs().iter().map(read).collect::<anyhow::Result<_>>()?;
+    let pins = store.root().join(".resect/pins");
+    let is_pin = |file: &std::fs::DirEntry| file.path().extension().is_some_and(|end| end == "json");
+    let files = std::fs::read_dir(&pins).map_or(0, |files| files.flatten().filter(is_pin).count());
+    ensure!(files == store.pins().len(), unread(format!("a pin in {}", workspace::display(&pins))));
+    Ok(store.sweep(&runs, retention, SystemTime::now()))
 }
 
 fn kept(record: &RunRecord) -> Option<Kept> {
