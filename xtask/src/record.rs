@@ -191,8 +191,9 @@ mod tests {
     fn a_run_is_found_by_what_is_enough_of_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        ["20260101-101010-00001", "20260102-101010-00001-1", "20260102-101010-00001-2"]
-            .map(|run| stored(&store, run));
+        for run in ["20260101-101010-00001", "20260102-101010-00001-1", "20260102-101010-00001-2"] {
+            stored(&store, run);
+        }
         let found = |name: &str| RunRecord::find(&store, name).map(|run| run.map(|run| run.run));
         assert_eq!(found("20260101").unwrap().as_deref(), Some("20260101-101010-00001"));
         assert_eq!(found("latest").unwrap().as_deref(), Some("20260102-101010-00001-2"));
