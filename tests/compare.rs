@@ -84,13 +84,21 @@ fn runs_are_listed_and_shown() {
             "numeric  ",
             &format!("    dataset {}", &first.artifact("dataset")[..12]),
             "4 made from it: ",
+            "\nby runs: ",
         ],
     );
+    assert!(!shown.contains("pinned"), "{shown}");
     let object = json(&ask(&project, &["show", &embeddings[..12], "--json"]));
     assert_eq!(object["ancestry"].as_array().unwrap().len(), 4, "{object}");
     assert_eq!(object["made_by"][0]["stage"], "embed");
     let folder = project.artifact(&first, "embeddings");
     assert_eq!(text(&ask(&project, &["show", folder.to_str().unwrap()])), shown);
+    text(&ask(&project, &["pin", &embeddings[..12], name, "--note", "the paper's"]));
+    for pinned in [&embeddings[..12], name] {
+        let shown = text(&ask(&project, &["show", pinned]));
+        assert!(shown.contains("pinned since 20") && shown.contains(": the paper's\n"), "{shown}");
+    }
+    assert_eq!(json(&ask(&project, &["show", &embeddings[..12], "--json"]))["pin"]["note"], "the paper's");
 
     let unknown = ask(&project, &["show", "0123"]);
     assert_eq!(unknown.status.code(), Some(1));
@@ -116,6 +124,7 @@ fn two_runs_differ_from_a_stage_on() {
             "artifacts differ from train on",
             " numbers, by at most ",
             "figures\n  tuned              Dice  ",
+            "\nevaluate\ndice ",
             "6 targets: b is higher on ",
         ],
     );
@@ -128,6 +137,9 @@ fn two_runs_differ_from_a_stage_on() {
     assert!(max > mean && mean > 0.0, "{checkpoint}");
     let samples = &found["samples"][0];
     assert_eq!((&samples["metric"], samples["targets"].as_array().unwrap().len()), (&"iou".into(), 6));
+    let counts = ["higher", "lower", "equal"].map(|count| samples[count].as_u64().unwrap());
+    assert_eq!(counts.iter().sum::<u64>(), 6, "{samples}");
+    assert_eq!((&samples["step"], &samples["lines"]), (&"evaluate".into(), &Value::Null));
     let mean = samples["mean_difference"].as_f64().unwrap();
     let moved = found["figures"].as_array().unwrap().iter().find(|moved| moved["metric"] == "IoU").unwrap();
     let difference = moved["b"].as_f64().unwrap() - moved["a"].as_f64().unwrap();
@@ -183,4 +195,71 @@ fn runs_stand_side_by_side_best_first() {
     assert!(!page.contains("src=\"http") && !page.contains("href=\"http"));
     let unknown = ask(&project, &["compare", "1999"]);
     assert!(stderr(&unknown).contains("there is no run or group 1999"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn what_is_not_asked_for_is_averaged_over() {
+    let project = Project::micro();
+    let args = ["--json", "--set", "train.loss=dice,ce", "--set", "mask.targets=whole,components"];
+    let group = json(&project.output("run", &[&args[..], &["--set", "train.seeds=[0,1]"]].concat()));
+    assert_eq!(group["runs"].as_array().unwrap().len(), 4, "{group}");
+    contains(&text(&ask(&project, &["runs"])), &[" ± ", ", 2 seeds", "loss dice, targets whole"]);
+
+    // All rows, on two truths.
+    let all = json(&project.output("compare", &["--json"]));
+    let rows = all["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), &all["varying"]), (4, &serde_json::json!(["mask.targets", "train.loss"])));
+    let other_truth = rows.iter().filter(|row| row["verdict"] == "other_truth").count();
+    assert_eq!(other_truth, 2, "rows of the other truth than the first: {rows:#?}");
+    let effect = |setting: &str| {
+        all["effects"].as_array().unwrap().iter().find(|effect| effect["setting"] == setting).unwrap().clone()
+    };
+    assert_eq!(effect("mask.targets")["truths_differ"], true);
+    assert_eq!(effect("train.loss")["truths_differ"], false);
+
+    // By the loss alone: each row is 4 runs, held against those that are equal in all else.
+    let by_loss = json(&project.output("compare", &["--by", "loss", "--json"]));
+    let rows = by_loss["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), rows[0]["runs"].as_array().unwrap().len()), (2, 4), "{by_loss:#}");
+    assert_eq!(by_loss["varying"], serde_json::json!(["train.loss"]));
+    assert_eq!(by_loss["averaged"], serde_json::json!(["mask.targets"]));
+    let against = &effect("train.loss")["levels"][1]["against"];
+    assert_eq!(against["pairs"], 4);
+    let [of_row, of_effect] = [&rows[1], against].map(|found| found["difference"].as_f64().unwrap().abs());
+    assert!((of_row - of_effect).abs() < 1e-12, "the same pairs");
+    let page = project.store().join("compare.html");
+    let said = text(&project.output("compare", &["--by", "train.loss", "--out", page.to_str().unwrap()]));
+    contains(&said, &["Rows are averages over mask.targets", "average over several truths"]);
+    contains(&fs::read_to_string(page).unwrap(), &["A row is an average over mask.targets and seeds."]);
+
+    let wrong = project.output("compare", &["--by", "train.jitter"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    contains(
+        &stderr(&wrong),
+        &["--by train.jitter: the runs do not differ in it; they differ in mask.targets, train.loss"],
+    );
+}
+
+#[test]
+fn a_figure_that_came_out_otherwise_is_replaced_and_told() {
+    let project = Project::micro();
+    project.run(&[]);
+    let record = |run: &str| project.store().join(".resect/runs").join(format!("{run}.json"));
+    let run = json(&ask(&project, &["runs", "--json"]))["runs"][0]["run"].as_str().unwrap().to_owned();
+    let before = json(&project.output("compare", &["--json"]));
+    assert_eq!((before["rows"].as_array().unwrap().len(), &before["notes"]), (1, &serde_json::json!([])));
+
+    // A later run with the same settings and seed, as other code would have left it.
+    let mut other: Value = serde_json::from_slice(&fs::read(record(&run)).unwrap()).unwrap();
+    let later = format!("29990101-000000-{}", &run[16..]);
+    other["run"] = later.clone().into();
+    let stages = other["stages"].as_array_mut().unwrap();
+    stages.last_mut().unwrap()["metrics"]["methods"]["tuned"]["dice"] = 0.125.into();
+    fs::write(record(&later), other.to_string()).unwrap();
+    let after = json(&project.output("compare", &["--json"]));
+    let row = &after["rows"][0];
+    assert_eq!((&row["mean"], row["runs"].as_array().unwrap().len()), (&0.125.into(), 1), "{after:#}");
+    assert_eq!(row["runs"][0]["run"], later);
+    let note = &after["notes"].as_array().unwrap()[0];
+    assert!(note.as_str().unwrap().starts_with("1 figure was had again with the same settings"), "{note}");
 }

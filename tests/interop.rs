@@ -468,6 +468,16 @@ fn a_report_works_in_a_browser() {
     assert!(python("report_browser.py", &[page.as_path()]).ends_with("fine\n"));
 }
 
+/// So is the page on which runs stand side by side.
+#[test]
+fn a_comparison_works_in_a_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("compare.html");
+    let output = Command::new(example("comparison")).arg(&page).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(python("compare_browser.py", &[page.as_path()]).ends_with("fine\n"));
+}
+
 /// The same but for the last digits of numbers.
 fn alike(a: &Value, b: &Value, tolerance: f64) {
     match (a, b) {

@@ -79,12 +79,16 @@ def contrast(page, selector):
     return (light + 0.05) / (dark + 0.05)
 
 
-def schemes(browser, url):
+# What must be readable in either theme.
+WORDS = [".lead", ".note", ".headline .main dd", ".dice .tuned b", ".dice .untuned b", ".kicker", ".bar a"]
+
+
+def schemes(browser, url, words=WORDS):
     seen = {}
     for scheme in ["light", "dark"]:
         with Look(browser, url, scheme=scheme) as page:
             seen[scheme] = brightness(page)
-            for selector in [".lead", ".note", ".headline .main dd", ".dice .tuned b", ".dice .untuned b", ".kicker", ".bar a"]:
+            for selector in words:
                 found = contrast(page, selector)
                 check(found >= 4.5, f"{selector} has a contrast of 4.5 in {scheme}: {found:.2f}")
     check(seen["light"] > 180 and seen["dark"] < 80, f"light and dark differ: {seen}")

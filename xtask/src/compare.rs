@@ -1,6 +1,7 @@
 //! `cargo xtask compare`: runs side by side, best first, with what seeds alone would make of them.
 
-use crate::figures::Figures;
+use crate::figures::{Figures, Metrics};
+use crate::predict::Usage;
 use crate::ranking::{self, Scored};
 use crate::record::RunRecord;
 use crate::{StoreArgs, pipeline, plan, program, show, workspace};
@@ -17,9 +18,12 @@ use std::process::ExitCode;
 #[derive(Args)]
 pub struct CompareArgs {
     /// Runs, or groups of runs that one command made: names, or what is enough of them [default: the pipeline's last group, or, where
-    /// its last run is of none, its last 20 runs].
+    /// its last run is of none, its last 20 runs that were scored].
     #[arg(value_name = "RUN|GROUP")]
     runs: Vec<String>,
+    /// Tell rows apart by this setting alone, and average over what else differs. Repeatable.
+    #[arg(long, value_name = "SETTING")]
+    by: Vec<String>,
     /// What they are ranked by.
     #[arg(long, value_enum, default_value = "dice")]
     metric: Metric,
@@ -100,7 +104,7 @@ pub fn main(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         [] => last(&store, &pipeline::file(args.pipeline.as_deref())?)?,
         names => named(&store, names)?,
     };
-    let comparison = comparison(&records, args.metric);
+    let comparison = comparison(&records, args.metric, &args.by)?;
     ensure!(
         !comparison.rows.is_empty() || !comparison.failed.is_empty(),
         "none of {} runs has figures: `cargo xtask run` up to evaluate makes them",
@@ -165,24 +169,30 @@ fn last(store: &Store, pipeline: &Path) -> anyhow::Result<Vec<RunRecord>> {
         match (&record.group, found.is_empty()) {
             (Some(group), true) => return named(store, &[format!("{group}-")]),
             (Some(_), false) => break,
-            (None, _) => found.push(record),
+            // Of what was stopped, or never meant to be scored, there is nothing to compare.
+            (None, _) if record.evaluations().next().is_some() => found.push(record),
+            (None, _) => {}
         }
         if found.len() == LAST {
             break;
         }
     }
     let shown = workspace::display(pipeline);
-    ensure!(!found.is_empty(), "no run of {shown} is in the store; `cargo xtask runs` lists those that are");
+    ensure!(
+        !found.is_empty(),
+        "no run of {shown} that was scored is in the store; `cargo xtask runs` lists those that are"
+    );
     found.reverse();
     Ok(found)
 }
 
 /// Whether a setting can have to do with figures; seeds are told apart by themselves.
 fn counts(setting: &str) -> bool {
-    !setting.starts_with("runtime.") && !["train.seed", "train.seeds"].contains(&setting)
+    let has_none = ["runtime.", "remote."].iter().any(|section| setting.starts_with(section));
+    !has_none && !["train.seed", "train.seeds"].contains(&setting)
 }
 
-fn comparison(records: &[RunRecord], metric: Metric) -> Comparison {
+fn comparison(records: &[RunRecord], metric: Metric, by: &[String]) -> anyhow::Result<Comparison> {
     let settings: Vec<BTreeMap<String, String>> = records
         .iter()
         .map(|record| {
@@ -193,37 +203,76 @@ fn comparison(records: &[RunRecord], metric: Metric) -> Comparison {
     let names: BTreeSet<&String> = settings.iter().flat_map(BTreeMap::keys).collect();
     let differs = |name: &&&String| settings.iter().any(|of| of.get(**name) != settings[0].get(**name));
     let varying: Vec<String> = names.iter().filter(differs).map(|name| (*name).clone()).collect();
+    let columns = columns(&varying, by)?;
 
+    let (scored, failed) = scored(records, &settings, &varying, metric);
+    let (scored, outdated) = ranking::latest(scored);
+    let rows = ranking::rank(&scored, &columns, metric.higher_is_better());
+    let of_columns = |setting: &String| columns.iter().any(|i| varying[*i] == *setting);
+    let mut effects = ranking::effects(&scored, &varying);
+    effects.retain(|effect| of_columns(&effect.setting));
+    let averaged: Vec<String> = varying.iter().filter(|setting| !of_columns(setting)).cloned().collect();
+    Ok(Comparison {
+        format: COMPARISON_FORMAT.into(),
+        title: title(records),
+        metric: metric.name().into(),
+        higher_is_better: metric.higher_is_better(),
+        notes: notes(&rows, &averaged, outdated, metric),
+        varying: columns.iter().map(|i| varying[*i].clone()).collect(),
+        averaged,
+        rows,
+        effects,
+        failed,
+    })
+}
+
+/// Which of the settings that differ tell rows apart: those named, by all of their names or the last part, else all.
+fn columns(varying: &[String], by: &[String]) -> anyhow::Result<Vec<usize>> {
+    let mut columns = Vec::new();
+    for name in by {
+        let is = |setting: &String| setting == name || setting.rsplit('.').next() == Some(name.as_str());
+        let found: Vec<usize> = (0..varying.len()).filter(|i| is(&varying[*i])).collect();
+        let [one] = found.as_slice() else {
+            let what =
+                if found.is_empty() { "the runs do not differ in it" } else { "it can be several settings" };
+            let all = if varying.is_empty() { "nothing but seeds".to_owned() } else { varying.join(", ") };
+            return Err(Usage(format!("--by {name}: {what}; they differ in {all}")).into());
+        };
+        if !columns.contains(one) {
+            columns.push(*one);
+        }
+    }
+    Ok(if by.is_empty() { (0..varying.len()).collect() } else { columns })
+}
+
+/// The figures of runs, and the runs that have none.
+fn scored(
+    records: &[RunRecord],
+    settings: &[BTreeMap<String, String>],
+    varying: &[String],
+    metric: Metric,
+) -> (Vec<Scored>, Vec<Failed>) {
     let mut truths: Vec<Option<&ArtifactId>> = Vec::new();
     let (mut scored, mut failed) = (Vec::new(), Vec::new());
-    for (record, settings) in records.iter().zip(&settings) {
+    for (record, settings) in records.iter().zip(settings) {
         let targets = record.stages.iter().find_map(|step| step.artifacts.get("targets"));
         let truth = truths.iter().position(|known| *known == targets).unwrap_or_else(|| {
             truths.push(targets);
             truths.len() - 1
         });
+        let value = |name: &String| settings.get(name).cloned().unwrap_or_else(|| "–".into());
         let found = scored.len();
         for (seed, _, metrics) in record.evaluations() {
             let of = |method: &str| metric.of(metrics.methods.get(method)?);
-            let Some(value) = of("tuned") else { continue };
-            let free = metrics.methods.keys().filter(|name| !["tuned", "untuned"].contains(&name.as_str()));
-            let mut baselines: Vec<(String, f64)> =
-                free.filter_map(|name| Some((name.clone(), of(name)?))).collect();
-            baselines.sort_by(|a, b| b.1.total_cmp(&a.1));
-            if !metric.higher_is_better() {
-                baselines.reverse();
-            }
+            let Some(tuned) = of("tuned") else { continue };
             scored.push(Scored {
                 run: record.run.clone(),
                 seed,
-                settings: varying
-                    .iter()
-                    .map(|name| settings.get(name).cloned().unwrap_or_else(|| "–".into()))
-                    .collect(),
+                settings: varying.iter().map(value).collect(),
                 truth: truth + 1,
-                value,
+                value: tuned,
                 untuned: of("untuned"),
-                baseline: baselines.into_iter().next(),
+                baseline: baseline(metrics, metric),
             });
         }
         if scored.len() == found {
@@ -235,20 +284,15 @@ fn comparison(records: &[RunRecord], metric: Metric) -> Comparison {
             failed.push(Failed { run: record.run.clone(), label: record.label(), reason });
         }
     }
-    let rows = ranking::rank(&scored, metric.higher_is_better());
-    let effects = ranking::effects(&scored, &varying);
-    let notes = notes(&rows, metric);
-    Comparison {
-        format: COMPARISON_FORMAT.into(),
-        title: title(records),
-        metric: metric.name().into(),
-        higher_is_better: metric.higher_is_better(),
-        varying,
-        rows,
-        effects,
-        failed,
-        notes,
-    }
+    (scored, failed)
+}
+
+/// The best of what needs no training.
+fn baseline(metrics: &Metrics, metric: Metric) -> Option<(String, f64)> {
+    let free = metrics.methods.iter().filter(|(name, _)| !["tuned", "untuned"].contains(&name.as_str()));
+    let figures = free.filter_map(|(name, figures)| Some((name.clone(), metric.of(figures)?)));
+    let order = |a: &(String, f64), b: &(String, f64)| a.1.total_cmp(&b.1);
+    if metric.higher_is_better() { figures.max_by(order) } else { figures.min_by(order) }
 }
 
 fn title(records: &[RunRecord]) -> String {
@@ -260,15 +304,32 @@ fn title(records: &[RunRecord]) -> String {
     format!("{pipelines}: {} run{}", records.len(), if records.len() == 1 { "" } else { "s" })
 }
 
-fn notes(rows: &[Ranked], metric: Metric) -> Vec<String> {
+fn notes(rows: &[Ranked], averaged: &[String], outdated: usize, metric: Metric) -> Vec<String> {
     let mut notes = Vec::new();
     let Some(best) = rows.first() else { return notes };
-    let truths = rows.iter().map(|row| row.truth).collect::<BTreeSet<_>>().len();
-    if truths > 1 {
+    if outdated > 0 {
+        let were = match outdated {
+            1 => "1 figure was".to_owned(),
+            several => format!("{several} figures were"),
+        };
         notes.push(format!(
-            "These rows are scored on {truths} different truths, because a setting changes masks or the split: across them, figures are \
-             not of the same task and say nothing about which decoder is better."
+            "{were} had again with the same settings and seed, and came out otherwise: code, data, base or processor changed in between. \
+             The latest counts; `cargo xtask diff` says what differs between two runs."
         ));
+    }
+    let truths = rows.iter().map(|row| row.truth).collect::<BTreeSet<_>>();
+    if truths.len() > 1 {
+        notes.push(format!(
+            "These rows are scored on {} different truths, because a setting changes masks or the split: across them, figures are \
+             not of the same task and say nothing about which decoder is better.",
+            truths.len()
+        ));
+    } else if truths.contains(&0) {
+        notes.push(
+            "Each row is an average over several truths, because a setting that it is averaged over changes masks or the split. \
+             Differences are of runs that were scored on the same truth."
+                .into(),
+        );
     }
     if let Some((name, value)) = &best.baseline {
         let is_better = if metric.higher_is_better() { best.mean > *value } else { best.mean < *value };
@@ -279,18 +340,30 @@ fn notes(rows: &[Ranked], metric: Metric) -> Vec<String> {
             ));
         }
     }
+    if !averaged.is_empty() {
+        notes.push(format!(
+            "Rows are averages over {}, and ± is the spread over these and seeds, not that of seeds alone. A row is held against the first \
+             by pairs of runs that are equal in all else; \"within the spread\" is said where the 95 % interval of their mean difference \
+             (Student) holds 0.",
+            averaged.join(", ")
+        ));
+        return notes;
+    }
     if rows.len() > 1 && rows.iter().any(|row| row.runs.len() == 1) {
         notes.push(
             "Of one seed no spread is known: nothing can be told from such a row's place (--set train.seeds=[0,1,2] gives three)."
                 .into(),
         );
     }
-    if rows.len() > 2 && rows.iter().any(|row| row.runs.len() > 1) {
+    if rows.len() > 1 && rows.iter().any(|row| row.runs.len() > 1) {
         notes.push(format!(
-            "\"Within the spread\" is said where the 95 % interval (Welch) of a row's difference from the first holds 0. The first of {} rows \
-             is first partly by luck, and the intervals do not allow for that; they hold the noise of training alone, not that of other \
-             images.",
-            rows.len()
+            "\"Within the spread\" is said where the 95 % interval (Welch) of a row's difference from the first holds 0: these seeds do \
+             not tell the two apart, which does not say that they are equal. {}The intervals hold the noise of training alone, not that of \
+             other images.",
+            match rows.len() {
+                2 => String::new(),
+                rows => format!("The first of {rows} rows is first partly by luck, and the intervals do not allow for that. "),
+            }
         ));
     }
     notes
@@ -298,36 +371,16 @@ fn notes(rows: &[Ranked], metric: Metric) -> Vec<String> {
 
 /// The table, for people.
 fn lines(comparison: &Comparison, metric: Metric) -> Vec<String> {
-    let short = |name: &String| {
-        let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
-        let twice = comparison.varying.iter().filter(|other| last(other) == last(name)).count() > 1;
-        if twice { name.clone() } else { last(name) }
-    };
-    let mut table = vec![
-        [
-            vec![metric.title().to_owned(), "±".into(), "seeds".into(), "less best".into(), String::new()],
-            comparison.varying.iter().map(short).collect(),
-        ]
-        .concat(),
-    ];
-    for row in &comparison.rows {
-        let figures = vec![
-            format!("{:.4}", row.mean),
-            row.deviation.map_or_else(|| "-".into(), |deviation| format!("{deviation:.4}")),
-            row.runs.len().to_string(),
-            row.difference.map_or_else(String::new, |difference| format!("{difference:+.4}")),
-            verdict(row.verdict).into(),
-        ];
-        table.push([figures, row.settings.clone()].concat());
-    }
     let mut lines = vec![comparison.title.clone(), String::new()];
-    lines.extend(aligned(&table));
+    lines.extend(aligned(&table(comparison, metric)));
     if let Some(best) = comparison.rows.first() {
         lines.push(String::new());
-        let number = |value: f64| format!("{value:.4}");
-        let baseline = best.baseline.as_ref().map(|(name, value)| format!(", {name} {}", number(*value)));
-        let untuned = best.untuned.map_or_else(|| "-".into(), number);
-        lines.push(format!("on the first row's targets: untuned {untuned}{}", baseline.unwrap_or_default()));
+        let baseline = best.baseline.as_ref().map(|(name, value)| format!(", {name} {value:.4}"));
+        lines.push(format!(
+            "on the first row's targets: untuned {}{}",
+            number(best.untuned),
+            baseline.unwrap_or_default()
+        ));
     }
     if !comparison.effects.is_empty() {
         lines.push(String::new());
@@ -342,6 +395,38 @@ fn lines(comparison: &Comparison, metric: Metric) -> Vec<String> {
         lines.push(note.clone());
     }
     lines
+}
+
+fn table(comparison: &Comparison, metric: Metric) -> Vec<Vec<String>> {
+    let short = |name: &String| {
+        let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+        let twice = comparison.varying.iter().filter(|other| last(other) == last(name)).count() > 1;
+        if twice { name.clone() } else { last(name) }
+    };
+    let runs = if comparison.averaged.is_empty() { "seeds" } else { "runs" };
+    // Where it is the same for all, a line below the table says it.
+    let untuned_differs = comparison.rows.iter().any(|row| row.untuned != comparison.rows[0].untuned);
+    let mut head = [metric.title(), "±", runs, "less best", ""].map(str::to_owned).to_vec();
+    head.extend(untuned_differs.then(|| "untuned".to_owned()));
+    head.extend(comparison.varying.iter().map(short));
+    let mut table = vec![head];
+    for row in &comparison.rows {
+        let mut cells = vec![
+            number(Some(row.mean)),
+            number(row.deviation),
+            row.runs.len().to_string(),
+            row.difference.map_or_else(String::new, |difference| format!("{difference:+.4}")),
+            verdict(row.verdict, comparison).into(),
+        ];
+        cells.extend(untuned_differs.then(|| number(row.untuned)));
+        cells.extend(row.settings.iter().cloned());
+        table.push(cells);
+    }
+    table
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.4}"))
 }
 
 fn effects(effects: &[Effect], metric: Metric) -> Vec<Vec<String>> {
@@ -363,12 +448,13 @@ fn effects(effects: &[Effect], metric: Metric) -> Vec<Vec<String>> {
     table
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
+fn verdict(verdict: Verdict, comparison: &Comparison) -> &'static str {
     match verdict {
         Verdict::Best => "best",
         Verdict::WithinSpread => "within the spread",
         Verdict::Behind => "",
-        Verdict::NoSpread => "one seed",
+        Verdict::NoSpread if comparison.averaged.is_empty() => "one seed",
+        Verdict::NoSpread => "no two pairs",
         Verdict::OtherTruth => "another truth",
     }
 }

@@ -4,7 +4,7 @@ use crate::figures::Figures;
 use crate::record::{RunRecord, flat};
 use crate::{StoreArgs, find, pipeline, plan, show, workspace};
 use clap::Args;
-use resect_artifact::{Action, ArtifactId, Manifest, Named, Records, Store};
+use resect_artifact::{Action, ArtifactId, Manifest, Named, Pin, Records, Store};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub fn main(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open()?;
     let lines = match RunRecord::find(&store, &args.what)? {
         Some(run) if args.json => vec![serde_json::to_string_pretty(&store.run(&run.run))?],
-        Some(run) => lines_of_run(&run),
+        Some(run) => lines_of_run(&run, pin(&store, &run.run).as_ref()),
         None => {
             let (kind, id) = find::artifact(&args.what, &store)?;
             let artifact = Artifact::read(&kind, &id, &store)?;
@@ -35,7 +35,17 @@ pub fn main(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines_of_run(run: &RunRecord) -> Vec<String> {
+/// What keeps a run, or an artifact as `kind/id`, from being removed.
+fn pin(store: &Store, what: &str) -> Option<Pin> {
+    store.pins().into_iter().find(|pin| pin.what == what)
+}
+
+fn pinned(pin: &Pin) -> String {
+    let note = if pin.note.is_empty() { String::new() } else { format!(": {}", pin.note) };
+    format!("pinned since {}{note}", pin.since)
+}
+
+fn lines_of_run(run: &RunRecord, pin: Option<&Pin>) -> Vec<String> {
     let mut lines = vec![format!(
         "run {}: {}, {}, began {}",
         run.run,
@@ -43,10 +53,12 @@ fn lines_of_run(run: &RunRecord) -> Vec<String> {
         show::duration(run.seconds),
         run.started
     )];
+    lines.extend(pin.map(pinned));
     lines.push(format!("pipeline {}", workspace::display(&run.pipeline)));
     if !run.set.is_empty() {
         lines.push(format!("set      {}", run.set.join("  ")));
     }
+    lines.extend(run.device.iter().map(|device| format!("device   {device}")));
     if let Some(group) = &run.group {
         lines.push(format!("group    {group}, of which it is: {}", run.label()));
     }
@@ -141,6 +153,7 @@ struct Artifact {
     /// The small JSON files in it, by name.
     headers: BTreeMap<String, Value>,
     records: Records,
+    pin: Option<Pin>,
 }
 
 /// A JSON file of more bytes is data, not a header.
@@ -153,8 +166,9 @@ impl Artifact {
         let small = manifest.files.iter().filter(|file| file.path.ends_with(".json") && file.size <= HEADER);
         let header = |name: &String| serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok();
         let headers = small.filter_map(|file| Some((file.path.clone(), header(&file.path)?))).collect();
+        let pin = pin(store, &format!("{kind}/{id}"));
         let (kind, id) = (kind.to_owned(), id.clone());
-        Ok(Self { kind, id, folder, manifest, headers, records: Records::read(store) })
+        Ok(Self { kind, id, folder, manifest, headers, records: Records::read(store), pin })
     }
 
     fn bytes(&self) -> u64 {
@@ -180,6 +194,7 @@ impl Artifact {
             "made_by": self.records.makers(&self.kind, &self.id).collect::<Vec<_>>(),
             "ancestry": ancestry.artifacts,
             "used_by": self.used_by().collect::<Vec<_>>(),
+            "pin": self.pin,
         })
     }
 
@@ -188,8 +203,9 @@ impl Artifact {
         let mut lines = vec![
             format!("{} {}", self.kind, self.id),
             format!("{}: {files} files, {}", workspace::display(&self.folder), megabytes(self.bytes())),
-            String::new(),
         ];
+        lines.extend(self.pin.as_ref().map(pinned));
+        lines.push(String::new());
         const MOST: usize = 12;
         for file in self.manifest.files.iter().take(MOST) {
             lines.push(format!("  {:<32} {:>12}  {}", file.path, file.size, file.blake3.short()));
@@ -219,12 +235,10 @@ impl Artifact {
             .flat_map(|action| action.outputs.iter().map(|(kind, id)| format!("{kind} {}", id.short())))
             .collect();
         if !used.is_empty() {
+            let runs: BTreeSet<String> = self.used_by().map(|action| action.run.clone()).collect();
             lines.push(String::new());
-            lines.push(format!(
-                "{} made from it: {}",
-                used.len(),
-                used.into_iter().take(8).collect::<Vec<_>>().join(", ")
-            ));
+            lines.push(format!("{} made from it: {}", used.len(), first_few(&used)));
+            lines.push(format!("by {}: {}", if runs.len() == 1 { "run" } else { "runs" }, first_few(&runs)));
         }
         lines
     }
@@ -243,6 +257,14 @@ impl Artifact {
             }
         }
     }
+}
+
+fn first_few(names: &BTreeSet<String>) -> String {
+    const FEW: usize = 8;
+    let shown: Vec<&str> = names.iter().take(FEW).map(String::as_str).collect();
+    let more = names.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more; --json has all") } else { String::new() };
+    shown.join(", ") + &more
 }
 
 /// How an artifact was made, and with which settings.

@@ -90,7 +90,7 @@ pub struct PredictArgs {
 /// Flags that do not go together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(String);
+pub struct Usage(pub String);
 
 pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let images = images(args)?;

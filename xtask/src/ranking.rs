@@ -2,7 +2,8 @@
 //!
 //! Two rows differ by more than seeds do where Welch's 95 % interval of the difference of their means (Welch, 1947; `scipy.stats.ttest_ind`
 //! with `equal_var=False`) leaves out 0. What a setting does on its own is the mean difference of runs that are equal in all else, the
-//! seed included, with Student's interval over those pairs (`scipy.stats.ttest_rel`).
+//! seed included, with Student's interval over those pairs (`scipy.stats.ttest_rel`). Rows that are averages over settings are held against
+//! the first by such pairs, too, because their runs differ by far more than seeds do.
 
 use resect_report_job::{Against, ComparedRun, Effect, Level, Ranked, Verdict};
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -22,53 +23,123 @@ pub struct Scored {
     pub baseline: Option<(String, f64)>,
 }
 
-/// Rows of equal settings, best first.
-pub fn rank(scored: &[Scored], higher_is_better: bool) -> Vec<Ranked> {
-    let mut rows: Vec<Ranked> = Vec::new();
+/// Each figure once for settings, truth and seed, and how many of those that were had more than once differed: the latest counts.
+///
+/// Equal settings and seeds give equal figures as long as code, data, base and processor are the same. Where they are not, an earlier
+/// figure is one of something else.
+pub fn latest(scored: Vec<Scored>) -> (Vec<Scored>, usize) {
+    let mut kept: Vec<Scored> = Vec::new();
+    let mut outdated = 0;
     for one in scored {
-        let run = ComparedRun { run: one.run.clone(), seed: one.seed, value: one.value };
-        match rows.iter_mut().find(|row| row.settings == one.settings && row.truth == one.truth) {
-            // The same seed again is the same run.
-            Some(row) if row.runs.iter().any(|known| known.seed == one.seed) => {}
-            Some(row) => row.runs.push(run),
-            None => rows.push(Ranked {
-                settings: one.settings.clone(),
-                runs: vec![run],
-                mean: 0.0,
-                deviation: None,
-                untuned: one.untuned,
-                baseline: one.baseline.clone(),
-                difference: None,
-                interval: None,
-                verdict: Verdict::Best,
-                truth: one.truth,
-            }),
+        let known = kept
+            .iter_mut()
+            .find(|known| (&known.settings, known.truth, known.seed) == (&one.settings, one.truth, one.seed));
+        match known {
+            Some(known) => {
+                outdated += usize::from(known.value != one.value);
+                *known = one;
+            }
+            None => kept.push(one),
         }
     }
-    for row in &mut rows {
-        row.runs.sort_by_key(|run| run.seed);
-        let values = values(row);
-        row.mean = mean(&values);
-        row.deviation = variance(&values).map(f64::sqrt);
+    (kept, outdated)
+}
+
+/// Rows of equal settings, best first. Rows are told apart by these `columns` of the settings: by all, or by a few, and then a row is
+/// an average over all else.
+pub fn rank(scored: &[Scored], columns: &[usize], higher_is_better: bool) -> Vec<Ranked> {
+    let averaged = scored.first().is_some_and(|one| columns.len() < one.settings.len());
+    let mut groups: Vec<(Vec<String>, Vec<&Scored>)> = Vec::new();
+    for one in scored {
+        let settings: Vec<String> = columns.iter().map(|i| one.settings[*i].clone()).collect();
+        // An average may hold several truths; what is not averaged over has one.
+        let together = |members: &[&Scored]| averaged || members.iter().all(|known| known.truth == one.truth);
+        match groups.iter_mut().find(|(known, members)| *known == settings && together(members)) {
+            Some((_, members)) => members.push(one),
+            None => groups.push((settings, vec![one])),
+        }
     }
+    let mut rows: Vec<(Ranked, Vec<&Scored>)> =
+        groups.into_iter().map(|(settings, members)| (row(settings, &members), members)).collect();
     let order = |a: &Ranked, b: &Ranked| {
         let order = b.mean.total_cmp(&a.mean);
         if higher_is_better { order } else { order.reverse() }
     };
-    rows.sort_by(order);
-    if let Some((best, others)) = rows.split_first_mut() {
-        for row in others {
-            row.difference = Some(row.mean - best.mean);
-            row.interval = welch(&values(best), &values(row));
-            row.verdict = match row.interval {
-                _ if row.truth != best.truth => Verdict::OtherTruth,
-                None => Verdict::NoSpread,
-                Some([low, high]) if low <= 0.0 && 0.0 <= high => Verdict::WithinSpread,
-                Some(_) => Verdict::Behind,
-            };
+    rows.sort_by(|(a, _), (b, _)| order(a, b));
+    if let Some(((best, of_best), others)) = rows.split_first_mut() {
+        for (row, members) in others {
+            if averaged {
+                judge_pairs(row, best, &pairs(of_best, members, columns))
+            } else {
+                judge(row, best)
+            }
         }
     }
-    rows
+    rows.into_iter().map(|(row, _)| row).collect()
+}
+
+/// A row that is not yet held against another.
+fn row(settings: Vec<String>, members: &[&Scored]) -> Ranked {
+    let run = |one: &&Scored| ComparedRun { run: one.run.clone(), seed: one.seed, value: one.value };
+    let mut runs: Vec<ComparedRun> = members.iter().map(run).collect();
+    runs.sort_by_key(|run| run.seed);
+    let values: Vec<f64> = runs.iter().map(|run| run.value).collect();
+    let truth = members.first().map_or(0, |first| first.truth);
+    let same_truth = members.iter().all(|one| one.truth == truth);
+    let untuned: Option<Vec<f64>> = members.iter().map(|one| one.untuned).collect();
+    Ranked {
+        settings,
+        runs,
+        mean: mean(&values),
+        deviation: deviation(&values),
+        untuned: untuned.map(|untuned| mean(&untuned)),
+        baseline: members.first().filter(|_| same_truth).and_then(|first| first.baseline.clone()),
+        difference: None,
+        interval: None,
+        verdict: Verdict::Best,
+        truth: if same_truth { truth } else { 0 },
+    }
+}
+
+/// Says of a row what its seeds tell against the first.
+fn judge(row: &mut Ranked, best: &Ranked) {
+    row.difference = Some(row.mean - best.mean);
+    row.interval = welch(&values(best), &values(row));
+    row.verdict = if row.truth == best.truth { by_interval(row.interval) } else { Verdict::OtherTruth };
+}
+
+/// The same of rows that are averages: by the differences of runs that are equal in all else.
+fn judge_pairs(row: &mut Ranked, best: &Ranked, differences: &[f64]) {
+    if differences.is_empty() {
+        row.difference = Some(row.mean - best.mean);
+        let one_truth = row.truth == best.truth && row.truth != 0;
+        row.verdict = if one_truth { Verdict::NoSpread } else { Verdict::OtherTruth };
+        return;
+    }
+    row.difference = Some(mean(differences));
+    row.interval = paired(differences);
+    row.verdict = by_interval(row.interval);
+}
+
+fn by_interval(interval: Option<[f64; 2]>) -> Verdict {
+    match interval {
+        None => Verdict::NoSpread,
+        Some([low, high]) if low <= 0.0 && 0.0 <= high => Verdict::WithinSpread,
+        Some(_) => Verdict::Behind,
+    }
+}
+
+/// Differences, `b` less `a`, of runs that are equal in truth, seed and all settings but these columns.
+fn pairs(a: &[&Scored], b: &[&Scored], columns: &[usize]) -> Vec<f64> {
+    let equal = |x: &Scored, y: &Scored| {
+        let rest = |one: &Scored| -> Vec<String> {
+            let others = one.settings.iter().enumerate().filter(|(i, _)| !columns.contains(i));
+            others.map(|(_, value)| value.clone()).collect()
+        };
+        (x.seed, x.truth) == (y.seed, y.truth) && rest(x) == rest(y)
+    };
+    let partner = |y: &&&Scored| a.iter().find(|x| equal(x, y)).map(|x| y.value - x.value);
+    b.iter().filter_map(|y| partner(&y)).collect()
 }
 
 fn values(row: &Ranked) -> Vec<f64> {
@@ -86,40 +157,48 @@ pub fn effects(scored: &[Scored], names: &[String]) -> Vec<Effect> {
             }
         }
         let first = (*levels.first()?).clone();
-        // All else, the seed included, to the figure.
+        // All else, the seed included, to the figure and what it was scored on.
         let rest = |one: &Scored| {
             let others = one.settings.iter().enumerate().filter(|(j, _)| *j != i);
             (others.map(|(_, value)| value.clone()).collect::<Vec<_>>(), one.seed)
         };
-        let with = |level: &String| -> BTreeMap<_, f64> {
+        let with = |level: &String| -> BTreeMap<_, (f64, usize)> {
             let these = scored.iter().filter(|one| one.settings[i] == *level);
-            these.map(|one| (rest(one), one.value)).collect()
+            these.map(|one| (rest(one), (one.value, one.truth))).collect()
         };
         let reference = with(&first);
-        let level = |level: &&String| {
+        let mut truths_differ = false;
+        let mut level = |level: &&String| {
             let these = with(level);
-            let pairs: Vec<f64> =
-                these.iter().filter_map(|(rest, value)| Some(value - reference.get(rest)?)).collect();
+            let mut pairs: Vec<f64> = Vec::new();
+            for (rest, (value, truth)) in &these {
+                let Some((other, other_truth)) = reference.get(rest) else { continue };
+                pairs.push(value - other);
+                truths_differ |= truth != other_truth;
+            }
             let against = (**level != first && !pairs.is_empty()).then(|| Against {
                 pairs: pairs.len(),
                 difference: mean(&pairs),
                 interval: paired(&pairs),
             });
-            let all: Vec<f64> = these.into_values().collect();
+            let all: Vec<f64> = these.into_values().map(|(value, _)| value).collect();
             Level { value: (*level).clone(), runs: all.len(), mean: mean(&all), against }
         };
-        let levels: Vec<Level> = levels.iter().map(level).collect();
-        let truth =
-            |level: &Level| scored.iter().find(|one| one.settings[i] == level.value).map(|one| one.truth);
-        let truths_differ = levels.iter().any(|level| truth(level) != truth(&levels[0]));
+        let levels: Vec<Level> = levels.iter().map(&mut level).collect();
         let comparable = levels.iter().any(|level| level.against.is_some());
         comparable.then(|| Effect { setting: name.clone(), levels, truths_differ })
     };
     names.iter().enumerate().filter_map(|(i, name)| of(i, name)).collect()
 }
 
-fn mean(values: &[f64]) -> f64 {
+/// Of values, of which there must be one.
+pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Standard deviation, that of a sample; none of fewer than two values.
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    variance(values).map(f64::sqrt)
 }
 
 /// That of a sample; none of fewer than two values.
@@ -196,12 +275,11 @@ mod tests {
             scored(&["dice"], 1, 0.71),
             scored(&["ce"], 0, 0.80),
             scored(&["ce"], 1, 0.82),
-            scored(&["ce"], 1, 0.82),
             scored(&["both"], 0, 0.805),
             scored(&["both"], 1, 0.815),
             scored(&["one"], 0, 0.75),
         ];
-        let rows = rank(&all, true);
+        let rows = rank(&all, &[0], true);
         let order: Vec<_> =
             rows.iter().map(|row| (row.settings[0].as_str(), row.runs.len(), row.verdict)).collect();
         let expected = [
@@ -212,13 +290,73 @@ mod tests {
         ];
         assert_eq!(order, expected);
         assert!((rows[3].difference.unwrap() + 0.105).abs() < 1e-12);
-        let lowest = rank(&all, false);
+        let lowest = rank(&all, &[0], false);
         assert_eq!(lowest[0].settings, ["dice"], "of distances, the least");
 
         let mut other = scored(&["other"], 0, 0.9);
         other.truth = 2;
-        let rows = rank(&[all[0].clone(), all[1].clone(), other], true);
+        let rows = rank(&[all[0].clone(), all[1].clone(), other], &[0], true);
         assert_eq!(rows[1].verdict, Verdict::OtherTruth);
+    }
+
+    #[test]
+    fn of_runs_that_were_repeated_the_latest_counts() {
+        let (old, new) = (scored(&["a"], 0, 0.5), scored(&["a"], 0, 0.6));
+        let other_seed = scored(&["a"], 1, 0.7);
+        let mut other_truth = scored(&["a"], 0, 0.8);
+        other_truth.truth = 2;
+        let all = vec![old.clone(), other_seed, new, other_truth, old.clone(), scored(&["b"], 0, 0.1)];
+        let (kept, outdated) = latest(all);
+        assert_eq!(kept.iter().map(|one| one.value).collect::<Vec<_>>(), [0.5, 0.7, 0.8, 0.1]);
+        assert_eq!(outdated, 2, "0.5, then 0.6, then 0.5 again");
+        assert_eq!(latest(vec![old.clone(), old]).1, 0, "the same figure again is no news");
+    }
+
+    #[test]
+    fn averages_are_judged_by_runs_that_are_equal_in_all_else() {
+        // Far apart by the second setting, close and steady by the first.
+        let mut all = Vec::new();
+        for (seed, noise) in [(0, 0.0), (1, 0.002)] {
+            for (rest, base) in [("x", 0.3), ("y", 0.9)] {
+                all.push(scored(&["a", rest], seed, base + noise));
+                all.push(scored(&["b", rest], seed, base + 0.01 + 2.0 * noise));
+            }
+        }
+        let rows = rank(&all, &[0], true);
+        let [best, other] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((best.settings[0].as_str(), best.runs.len(), other.runs.len()), ("b", 4, 4));
+        assert!(other.deviation.unwrap() > 0.3, "over all else, not over seeds");
+        // scipy.stats.ttest_rel: differences -0.01, -0.01, -0.012, -0.012
+        assert!((other.difference.unwrap() + 0.011).abs() < 1e-12);
+        close(other.interval, [-0.011 - AVERAGED, -0.011 + AVERAGED]);
+        assert_eq!(other.verdict, Verdict::Behind);
+
+        // What decides the truth cannot be averaged away: pairs are of one truth.
+        for one in all.iter_mut().filter(|one| one.settings[1] == "y") {
+            one.truth = 2;
+        }
+        let rows = rank(&all, &[0], true);
+        assert_eq!((rows[1].truth, rows[1].verdict), (0, Verdict::Behind));
+        let by_truth = rank(&all, &[1], true);
+        assert_eq!(by_truth[1].verdict, Verdict::OtherTruth);
+        assert!((by_truth[1].difference.unwrap() + 0.6).abs() < 1e-12);
+
+        // A row without a counterpart.
+        let alone = [all[0].clone(), scored(&["c", "z"], 7, 0.1)];
+        assert_eq!(rank(&alone, &[0], true)[1].verdict, Verdict::NoSpread);
+    }
+
+    const AVERAGED: f64 = 0.0018373862310370782;
+
+    #[test]
+    fn truths_are_held_against_each_other_pair_by_pair() {
+        let mut all =
+            vec![scored(&["a", "x"], 0, 0.5), scored(&["b", "x"], 0, 0.6), scored(&["b", "y"], 0, 0.7)];
+        let names = ["one", "two"].map(str::to_owned);
+        assert!(effects(&all, &names).iter().all(|effect| !effect.truths_differ));
+        all[2].truth = 2;
+        let differ: Vec<bool> = effects(&all, &names).iter().map(|effect| effect.truths_differ).collect();
+        assert_eq!(differ, [false, true], "of the first setting, the pair is of one truth");
     }
 
     #[test]

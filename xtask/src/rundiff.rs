@@ -29,8 +29,12 @@ struct RunDiff {
     artifacts: Vec<Pair>,
     /// Of methods whose figures differ.
     figures: Vec<Moved>,
+    /// What `resect-diff --samples` says of each two evaluations, with the step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     samples: Vec<Value>,
+    /// The same for people.
+    #[serde(skip)]
+    sample_lines: Vec<String>,
 }
 
 /// Of [`RunDiff`].
@@ -93,7 +97,7 @@ pub fn print(
             pair.numbers = pair.apart(&program, store)?;
         }
         if let Some(metric) = samples {
-            diff.samples = of_samples(&diff.artifacts, metric, &program, store)?;
+            diff.add_samples(metric, &program, store, json)?;
         }
     }
     if json {
@@ -120,7 +124,29 @@ impl RunDiff {
             artifacts,
             figures: figures(a, b),
             samples: Vec::new(),
+            sample_lines: Vec::new(),
         }
+    }
+
+    /// Asks `resect-diff` about each two evaluations that differ, target by target.
+    fn add_samples(&mut self, metric: &str, program: &Path, store: &Store, json: bool) -> anyhow::Result<()> {
+        for pair in self.artifacts.iter().filter(|pair| pair.kind == "evaluation" && !pair.equal) {
+            let Some(folders) = pair.folders(store) else {
+                self.sample_lines.push(format!("{}: not both evaluations are in the store", pair.step));
+                continue;
+            };
+            if json {
+                let said = ask(program, &folders, &["--samples", metric, "--json"])?;
+                let mut object: Value = serde_json::from_str(&said)?;
+                object["step"] = pair.step.clone().into();
+                self.samples.push(object);
+            } else {
+                self.sample_lines.extend([String::new(), pair.step.clone()]);
+                self.sample_lines
+                    .extend(ask(program, &folders, &["--samples", metric])?.lines().map(str::to_owned));
+            }
+        }
+        Ok(())
     }
 
     fn lines(&self) -> Vec<String> {
@@ -167,10 +193,7 @@ impl RunDiff {
                 number(b)
             ));
         }
-        for of_seed in &self.samples {
-            lines.push(String::new());
-            lines.extend(of_seed["lines"].as_str().unwrap_or_default().lines().map(str::to_owned));
-        }
+        lines.extend(self.sample_lines.iter().cloned());
         lines
     }
 }
@@ -311,20 +334,6 @@ impl Pair {
         apart.mean_abs = sum / apart.elements.max(1) as f64;
         Ok(Some(apart))
     }
-}
-
-/// What `resect-diff` says of each two evaluations target by target: as an object, with its lines.
-fn of_samples(pairs: &[Pair], metric: &str, program: &Path, store: &Store) -> anyhow::Result<Vec<Value>> {
-    let evaluations = pairs.iter().filter(|pair| pair.kind == "evaluation");
-    let folders = evaluations.filter_map(|pair| Some((pair, pair.folders(store)?)));
-    let of_each = folders.map(|(pair, folders)| {
-        let mut object: Value =
-            serde_json::from_str(&ask(program, &folders, &["--samples", metric, "--json"])?)?;
-        object["step"] = pair.step.clone().into();
-        object["lines"] = ask(program, &folders, &["--samples", metric])?.into();
-        Ok(object)
-    });
-    of_each.collect()
 }
 
 /// What the program prints; that two things differ is no failure.

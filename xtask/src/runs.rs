@@ -1,7 +1,7 @@
 //! `cargo xtask runs`: the runs that left a record, the latest first.
 
 use crate::record::{RunRecord, age};
-use crate::{StoreArgs, show, workspace};
+use crate::{StoreArgs, ranking, show, workspace};
 use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
@@ -57,8 +57,8 @@ pub fn main(args: &RunsArgs) -> anyhow::Result<ExitCode> {
             [] => String::new(),
             [one] => format!("Dice {one:.4}"),
             several => {
-                let mean = several.iter().sum::<f64>() / several.len() as f64;
-                format!("Dice {mean:.4} ({} seeds)", several.len())
+                let deviation = ranking::deviation(several).unwrap_or_default();
+                format!("Dice {:.4} ± {deviation:.4}, {} seeds", ranking::mean(several), several.len())
             }
         };
         let row = format!(

@@ -27,9 +27,12 @@ pub struct Comparison {
     pub metric: String,
     /// Whether more of it is better.
     pub higher_is_better: bool,
-    /// Settings that differ among them, by their full names, the seed aside.
+    /// Settings that tell rows apart, by their full names: those that differ among the runs, the seed aside, or a few of them.
     pub varying: Vec<String>,
-    /// One row for runs that differ in nothing but the seed.
+    /// Settings that differ, too, and that each row is an average over; none where a row is the runs that differ in nothing but the seed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub averaged: Vec<String>,
+    /// Best first.
     pub rows: Vec<Ranked>,
     /// What each setting does on its own, where every combination was run.
     pub effects: Vec<Effect>,
@@ -39,28 +42,28 @@ pub struct Comparison {
     pub notes: Vec<String>,
 }
 
-/// Runs that differ in nothing but the seed.
+/// Runs that differ in nothing but the seed, or in the settings that are averaged over, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ranked {
     /// Its values of [`Comparison::varying`], in that order, as a person writes them.
     pub settings: Vec<String>,
-    /// Each seed.
+    /// Each of them.
     pub runs: Vec<Run>,
-    /// Mean over seeds.
+    /// Mean over them.
     pub mean: f64,
-    /// Standard deviation over seeds, that of a sample; absent for one seed.
+    /// Standard deviation over them, that of a sample; absent for one run.
     pub deviation: Option<f64>,
-    /// The untuned decoder's figure on the same targets.
+    /// The untuned decoder's figure on the same targets, the mean over the runs.
     pub untuned: Option<f64>,
-    /// The best that needs no training on the same targets: its name and figure.
+    /// The best that needs no training on the same targets: its name and figure; absent of an average over several truths.
     pub baseline: Option<(String, f64)>,
-    /// Its mean less that of the first row.
+    /// Its mean less that of the first row; of averages the mean difference of runs that are equal in all else, as far as there are such.
     pub difference: Option<f64>,
-    /// 95 % interval of that difference over seeds (Welch); absent where one of both has one seed.
+    /// 95 % interval of that difference: over seeds (Welch), of averages over such pairs (Student); absent where that tells nothing.
     pub interval: Option<[f64; 2]>,
     /// What can be told of it.
     pub verdict: Verdict,
-    /// Which truth it was scored on: rows of the same number on the same. From 1.
+    /// Which truth it was scored on: rows of the same number on the same. From 1; 0 is an average over several.
     pub truth: usize,
 }
 
@@ -81,11 +84,11 @@ pub struct Run {
 pub enum Verdict {
     /// It is the first.
     Best,
-    /// The interval of the difference holds 0: seeds alone can make such a difference.
+    /// The interval of the difference holds 0: the runs do not tell it from the first.
     WithinSpread,
     /// It does not.
     Behind,
-    /// One of both has one seed, so that nothing can be told.
+    /// One of both has one seed, or there are not two pairs, so that nothing can be told.
     NoSpread,
     /// It was scored on another truth, so that figures cannot be held against each other.
     OtherTruth,

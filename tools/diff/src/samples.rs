@@ -25,6 +25,12 @@ pub struct Samples {
     pub targets: Vec<Pair>,
     /// Targets that only one of them has a figure for.
     pub unpaired: usize,
+    /// Targets of which `b` has the larger figure.
+    pub higher: usize,
+    /// Targets of which it has the smaller one.
+    pub lower: usize,
+    /// Targets of which both are equal.
+    pub equal: usize,
     /// Mean of `b` less `a`; absent where there is no pair.
     pub mean_difference: Option<f64>,
     /// 95 % bootstrap interval of it over groups, 2,000 draws; absent where there are fewer than two groups.
@@ -67,11 +73,16 @@ pub fn samples(a: &Path, b: &Path, metric: &str) -> Result<Samples, DiffError> {
     let interval = Bootstrap::new(&groups, 2000, 0)
         .interval(&differences.iter().copied().map(Some).collect::<Vec<_>>(), 0.95);
     let unpaired = a.len() + b.len() - 2 * targets.len();
+    let count = |is: fn(f64) -> bool| differences.iter().filter(|difference| is(**difference)).count();
+    let (higher, lower) = (count(|d| d > 0.0), count(|d| d < 0.0));
     targets.sort_by(|x, y| (x.b - x.a).total_cmp(&(y.b - y.a)).then_with(|| x.id.cmp(&y.id)));
     Ok(Samples {
         format: SAMPLES_FORMAT,
         metric: metric.to_owned(),
         unpaired,
+        higher,
+        lower,
+        equal: differences.len() - higher - lower,
         mean_difference: mean(differences.iter().copied()),
         interval,
         p: wilcoxon(&differences),
@@ -92,19 +103,15 @@ fn tuned(evaluation: &Path, place: usize) -> Result<Vec<(String, String, f64)>, 
 
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |is: fn(f64) -> bool| self.targets.iter().filter(|pair| is(pair.b - pair.a)).count();
         let longest =
             self.targets.iter().map(|pair| pair.id.chars().count()).max().unwrap_or_default().max(6);
         writeln!(f, "{:<longest$} {:>9} {:>9} {:>9}", self.metric, "a", "b", "b - a")?;
         for Pair { id, a, b, .. } in &self.targets {
             writeln!(f, "{id:<longest$} {a:>9.4} {b:>9.4} {:>+9.4}", b - a)?;
         }
-        let (targets, higher, lower) = (self.targets.len(), count(|d| d > 0.0), count(|d| d < 0.0));
-        write!(
-            f,
-            "{targets} targets: b is higher on {higher}, lower on {lower}, equal on {}",
-            targets - higher - lower
-        )?;
+        let Self { targets, higher, lower, equal, .. } = self;
+        let targets = targets.len();
+        write!(f, "{targets} targets: b is higher on {higher}, lower on {lower}, equal on {equal}")?;
         if let Some(difference) = self.mean_difference {
             write!(f, "; mean {difference:+.4}")?;
         }
@@ -116,7 +123,7 @@ impl fmt::Display for Samples {
         }
         writeln!(f)?;
         if self.unpaired > 0 {
-            writeln!(f, "{} figures have no counterpart", self.unpaired)?;
+            writeln!(f, "{} have a figure in one of both alone", self.unpaired)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
     theme.textContent = `Theme: ${themes[chosen]}`;
   });
 
+  for (const hint of document.querySelectorAll(".hint")) hint.hidden = false;
   for (const table of document.querySelectorAll("table.sortable")) {
     const body = table.tBodies[0];
     const number = (text) => Number.parseFloat(text.replace("−", "-"));

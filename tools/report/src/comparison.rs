@@ -82,12 +82,13 @@ fn name(comparison: &Comparison, row: &Ranked) -> String {
     if words.is_empty() { "all runs".into() } else { words }
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
+fn verdict(comparison: &Comparison, verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Best => "best",
         Verdict::WithinSpread => "within the spread",
         Verdict::Behind => "",
-        Verdict::NoSpread => "one seed",
+        Verdict::NoSpread if comparison.averaged.is_empty() => "one seed",
+        Verdict::NoSpread => "no two pairs",
         Verdict::OtherTruth => "another truth",
     }
 }
@@ -105,7 +106,7 @@ fn summary(comparison: &Comparison) -> Markup {
                     div.main {
                         dt { (what) ", first row" }
                         dd { (number(comparison, Some(best.mean))) }
-                        dd.note { "± " (number(comparison, best.deviation)) " over " (format::count(best.runs.len(), "seed")) }
+                        dd.note { "± " (number(comparison, best.deviation)) " over " (format::count(best.runs.len(), replicate(comparison))) }
                     }
                     @if let Some((baseline, value)) = &best.baseline { div {
                         dt { "Best without training" }
@@ -129,9 +130,19 @@ fn summary(comparison: &Comparison) -> Markup {
     }
 }
 
+/// What a row has several of.
+fn replicate(comparison: &Comparison) -> &'static str {
+    if comparison.averaged.is_empty() { "seed" } else { "run" }
+}
+
 fn ranking(comparison: &Comparison) -> Markup {
+    let members = match comparison.averaged.as_slice() {
+        [] => "A row is the runs that differ in nothing but the seed.".to_owned(),
+        averaged => format!("A row is an average over {} and seeds.", averaged.join(", ")),
+    };
+    let several_truths = comparison.rows.iter().any(|row| row.truth != comparison.rows[0].truth);
     html! {
-        p { "A row is the runs that differ in nothing but the seed. Click a column to sort by it." }
+        p { (members) span.hint hidden { " Click a column to sort by it." } }
         div.scroll tabindex="0" role="region" aria-label="Ranking" {
             table.sortable {
                 thead { tr {
@@ -139,9 +150,11 @@ fn ranking(comparison: &Comparison) -> Markup {
                     @for setting in &comparison.varying { th scope="col" { (setting) } }
                     th.n scope="col" { (metric(&comparison.metric)) }
                     th.n scope="col" { "±" }
-                    th.n scope="col" { "seeds" }
+                    th.n scope="col" { (replicate(comparison)) "s" }
                     th.n scope="col" { "less first" }
                     th.n scope="col" { "95 %" }
+                    th.n scope="col" { "untuned" }
+                    @if several_truths { th.n scope="col" { "truth" } }
                     th scope="col" { "" }
                 } }
                 tbody { @for (i, row) in comparison.rows.iter().enumerate() {
@@ -153,8 +166,10 @@ fn ranking(comparison: &Comparison) -> Markup {
                         td.n { (row.runs.len()) }
                         td.n { (row.difference.map_or_else(String::new, |difference| signed(comparison, Some(difference)))) }
                         td.n { @if i > 0 { (interval(comparison, row.interval)) } }
-                        td { @if !verdict(row.verdict).is_empty() {
-                            span.chip.quiet[row.verdict != Verdict::Best] { (verdict(row.verdict)) }
+                        td.n { (number(comparison, row.untuned)) }
+                        @if several_truths { td.n { (row.truth) } }
+                        td { @if !verdict(comparison, row.verdict).is_empty() {
+                            span.chip.quiet[row.verdict != Verdict::Best] { (verdict(comparison, row.verdict)) }
                         } }
                     }
                 } }
@@ -194,17 +209,21 @@ fn seeds(comparison: &Comparison) -> Result<Markup, ReportError> {
             name: name(comparison, row),
             values: row.runs.iter().map(seed).collect(),
             mean: row.mean,
+            deviation: row.deviation,
             ink,
         }
     });
     let chart = Strip {
-        title: "Each seed, and the mean".into(),
+        title: format!("Each {}, and the mean", replicate(comparison)),
         unit: metric(&comparison.metric).into(),
         rows: rows.collect(),
     };
     let left_out = comparison.rows.len().saturating_sub(MOST_ROWS);
     Ok(html! {
-        p { "Circles are seeds, bars their means. Rows in the colour of the first are the first and those within its spread." }
+        p {
+            "Circles are " (replicate(comparison)) "s, upright bars their means, level ones a standard deviation to each side. Rows in the "
+            "colour of the first are those that these runs do not tell from it."
+        }
         (figure(&chart)?)
         @if left_out > 0 { p.note { (format::count(left_out, "further row")) " in the table above alone." } }
     })
@@ -296,6 +315,7 @@ mod tests {
             metric: "dice".into(),
             higher_is_better: true,
             varying: vec!["train.loss".into()],
+            averaged: Vec::new(),
             rows: vec![
                 row("dice-ce", [0.8, 0.82], Verdict::Best, None),
                 row("<i>", [0.79, 0.82], Verdict::WithinSpread, Some(-0.005)),

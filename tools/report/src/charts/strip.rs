@@ -5,7 +5,7 @@ use super::forest::{cut, nice};
 use super::{Area, Chart, Ink, Spot, font, range, tick};
 use crate::format;
 
-/// Values of several things, a row each, with their mean.
+/// Values of several things, a row each, with their mean and one standard deviation to each side of it.
 pub(crate) struct Strip {
     pub title: String,
     /// What is measured.
@@ -19,6 +19,8 @@ pub(crate) struct Values {
     /// What each is, and its value.
     pub values: Vec<(String, f64)>,
     pub mean: f64,
+    /// None of a single value.
+    pub deviation: Option<f64>,
     /// Of the mean and the values.
     pub ink: Ink,
 }
@@ -45,7 +47,8 @@ impl Chart for Strip {
         let columns = ["", "of", &self.unit].map(str::to_owned).to_vec();
         let rows = self.rows.iter().flat_map(|row| {
             let values = row.values.iter().map(|(of, value)| (of.clone(), *value));
-            let all = values.chain([("mean".to_owned(), row.mean)]);
+            let deviation = row.deviation.map(|deviation| ("deviation".to_owned(), deviation));
+            let all = values.chain([("mean".to_owned(), row.mean)]).chain(deviation);
             all.map(|(of, value)| vec![row.name.clone(), of, format::figure(Some(value))])
         });
         (columns, rows.collect())
@@ -58,7 +61,10 @@ impl Chart for Strip {
         let longest = self.rows.iter().map(|row| cut(&row.name, most).chars().count()).max();
         let left = (longest.unwrap_or_default() as f64 * if narrow { 6.3 } else { 7.0 }) as i32 + 14;
         let (right, bottom) = (width as i32 - 16, height as i32 - AXIS);
-        let all = self.rows.iter().flat_map(|row| row.values.iter().map(|(_, value)| *value));
+        let all = self.rows.iter().flat_map(|row| {
+            let ends = row.deviation.map(|deviation| [row.mean - deviation, row.mean + deviation]);
+            row.values.iter().map(|(_, value)| *value).chain(ends.into_iter().flatten())
+        });
         let range = range(all);
         let span = range.end - range.start;
         let x = |value: f64| left + ((value - range.start) / span * f64::from(right - left)).round() as i32;
@@ -82,6 +88,11 @@ impl Chart for Strip {
             let ink = Ink::Text.solid();
             let names = font(narrow).color(&ink).pos(Pos::new(HPos::Left, VPos::Center));
             area.draw(&Text::new(cut(&row.name, most), (0, y), names)).map_err(failed)?;
+            if let Some(deviation) = row.deviation {
+                let ends = [row.mean - deviation, row.mean + deviation].map(|end| (x(end), y));
+                let line = PathElement::new(ends, row.ink.solid().stroke_width(1));
+                area.draw(&line).map_err(failed)?;
+            }
             for (of, value) in &row.values {
                 let at = (x(*value), y);
                 area.draw(&Circle::new(at, 4, row.ink.solid().stroke_width(2))).map_err(failed)?;
