@@ -34,7 +34,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let screen = Screen::new(args.json);
     let mut working = screen.begin("verify", "", true, &format!("{} artifacts", artifacts.len()));
     let mut damaged = Vec::new();
-    let all: u64 = artifacts.iter().filter_map(|(kind, id)| Some(bytes(&store, kind, id))).sum();
+    let all: u64 = artifacts.iter().map(|(kind, id)| bytes(&store, kind, id)).sum();
     let mut done = 0;
     for (kind, id) in &artifacts {
         if interrupt::requested() {
