@@ -33,6 +33,6 @@ fn report() -> anyhow::Result<()> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Task {
-    Comparison(ComparisonJob),
+    Comparison(Box<ComparisonJob>),
     Report(Box<Job>),
 }
