@@ -495,3 +495,32 @@ fn alike(a: &Value, b: &Value, tolerance: f64) {
         },
     }
 }
+
+#[test]
+fn the_indexed_jobs_pods_embed_a_shard_each() {
+    let said = python("cluster_job.py", &[workspace().join("docs/cluster/embed-job.yaml")]);
+    let job: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let command: Vec<&str> =
+        job["command"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+    // The programs are those that this test's own runner was built with.
+    let project = Project::micro();
+    assert!(project.output("run", &["ingest"]).status.success());
+    let programs = workspace().join("target/release");
+    let pods: Vec<_> = (0..2)
+        .map(|index: u32| {
+            let mut pod = Command::new(command[0]);
+            as_from_a_shell(&mut pod);
+            pod.args(&command[1..]).env("JOB_COMPLETION_INDEX", index.to_string()).env("SHARDS", "2");
+            pod.env("RESECT_BIN", &programs).env("RESECT_STORE", project.store());
+            pod.env("PIPELINE", workspace().join("tests/pipelines/micro.toml"));
+            pod.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for pod in pods {
+        let output = pod.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let merged = project.run(&["embed", "--shards", "2"]);
+    assert_eq!(merged.with_status("reused"), ["ingest", "embed", "embed"]);
+    assert_eq!(merged.artifact("embeddings"), Project::micro().run(&["embed"]).artifact("embeddings"));
+}

@@ -98,7 +98,7 @@ fn what_neither_runs_nor_pins_reach_is_removed() {
 
     text(&ask(&store, &["pin", &name(&runs[0]), "--note", "the paper's"]));
     assert!(text(&ask(&store, &["pin"])).contains("the paper's"));
-    let only_last = ["gc", "--keep-runs", "1", "--keep-days", "0"];
+    let only_last = ["gc", "--keep-runs", "1"];
     let would = text(&ask(&store, &[&only_last[..], &["--dry-run"]].concat()));
     assert!(
         would.contains("would remove     1 checkpoint") && would.contains("would remove     1 evaluation"),

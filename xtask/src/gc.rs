@@ -14,12 +14,12 @@ use std::time::{Duration, SystemTime};
 
 #[derive(Args)]
 pub struct GcArgs {
-    /// Keep the artifacts of so many of the latest runs.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    keep_runs: usize,
-    /// And those of all runs that began within so many days.
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
-    keep_days: u32,
+    /// Keep the artifacts of so many of the latest runs [default: 20, and those of the last 30 days].
+    #[arg(long, value_name = "N")]
+    keep_runs: Option<usize>,
+    /// Keep those of all runs that began within so many days; with --keep-runs whichever are more.
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
     /// Let artifacts take at most so many GB: the oldest runs go first. What is pinned, and what pipelines gave last, stays all the same.
     #[arg(long, value_name = "GB")]
     max_size: Option<f64>,
@@ -54,11 +54,14 @@ impl GcArgs {
         if let Some(gb) = self.max_size {
             ensure!(gb.is_finite() && gb >= 0.0, "--max-size: expected GB, such as 20, not {gb}");
         }
-        Ok(Retention {
-            runs: self.keep_runs,
-            age: Duration::from_secs(u64::from(self.keep_days) * 86_400),
-            most_bytes: self.max_size.map(|gb| (gb * 1e9) as u64),
-        })
+        let default = Retention::default();
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 86_400);
+        // Who names one of both means that one.
+        let (runs, age) = match (self.keep_runs, self.keep_days) {
+            (None, None) => (default.runs, default.age),
+            (runs, age) => (runs.unwrap_or(0), age.map_or(Duration::ZERO, days)),
+        };
+        Ok(Retention { runs, age, most_bytes: self.max_size.map(|gb| (gb * 1e9) as u64) })
     }
 }
 

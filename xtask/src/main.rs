@@ -126,15 +126,16 @@ impl StoreArgs {
     /// # Errors
     /// As there.
     pub fn open_alone(&self) -> anyhow::Result<Store> {
-        self.hold(|store| store.alone(|| eprintln!("waiting for others who use the store")))
+        self.hold(|store| store.alone(|| eprintln!("waiting for others who use the store")).map(Some))
     }
 
-    fn hold(&self, hold: impl FnOnce(&Store) -> Result<Hold, StoreError>) -> anyhow::Result<Store> {
+    fn hold(&self, hold: impl FnOnce(&Store) -> Result<Option<Hold>, StoreError>) -> anyhow::Result<Store> {
         static HELD: OnceLock<Hold> = OnceLock::new();
         let root = self.store.clone().unwrap_or_else(|| workspace::root().join("artifacts"));
         let store = Store::open(&std::path::absolute(root)?)?;
-        let held = hold(&store)?;
-        let _ = HELD.set(held);
+        if let Some(held) = hold(&store)? {
+            let _ = HELD.set(held);
+        }
         Ok(store)
     }
 }

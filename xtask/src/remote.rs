@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Args, Clone)]
 pub struct RemoteArgs {
     /// The store that machines share: s3://bucket/prefix, gs://, az://, https://, or a folder [default: remote.url of the pipeline].
-    #[arg(long, value_name = "URL", env = "RESECT_REMOTE")]
+    #[arg(long, value_name = "URL", env = "RESECT_REMOTE", hide_env_values = true)]
     pub remote: Option<String>,
 }
 
@@ -82,7 +82,12 @@ impl Remote {
         let task = Task::Fetch { stage: stage.to_owned(), key: key.clone() };
         match self.ask(&program, store, task) {
             Ok(answer) if answer.found => store.action(stage, key).map(|action| (action, answer)),
-            Ok(_) => None,
+            Ok(answer) => {
+                if let Some(wrong) = answer.wrong {
+                    eprintln!("{stage}: in the shared store {wrong}; it is made here");
+                }
+                None
+            }
             Err(error) => {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if !matches!(*state, State::Left) {
@@ -196,6 +201,19 @@ pub fn push(args: &PushArgs) -> anyhow::Result<ExitCode> {
         show::print(sent(&remote.url, &answer));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Artifacts, and what stages gave for keys, with all behind them. The records are those of the keys: another key may have given the same bytes.
+pub fn behind(store: &Store, mut artifacts: Vec<Named>, keys: &[(String, Key)]) -> Ancestry {
+    let of_keys: Vec<Action> = keys.iter().filter_map(|(stage, key)| store.action(stage, key)).collect();
+    artifacts.extend(of_keys.iter().flat_map(|action| action.outputs.clone()));
+    let mut ancestry = Records::read(store).ancestry(artifacts);
+    for action in of_keys {
+        if !ancestry.actions.iter().any(|known| (&known.stage, &known.key) == (&action.stage, &action.key)) {
+            ancestry.actions.push(action);
+        }
+    }
+    ancestry
 }
 
 /// What was sent, in a line.

@@ -11,7 +11,7 @@ use crate::spread::Spread;
 use crate::{PipelineArgs, interrupt, workspace};
 use anyhow::{anyhow, ensure};
 use clap::Args;
-use resect_artifact::{Accepted, Outputs, Records, Store};
+use resect_artifact::{Accepted, Outputs, Store};
 use resect_params::Shard;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -229,9 +229,9 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         store.record_run(record.run, record)?;
     }
     if let Some(remote) = remote.as_ref().filter(|_| args.push || settings.push) {
-        let made = records.iter().flat_map(|record| record.sources.iter().chain(&record.stages));
-        let made = made.flat_map(|step| step.artifacts.clone());
-        let ancestry = Records::read(store).ancestry(made);
+        let steps = records.iter().flat_map(|record| record.sources.iter().chain(&record.stages));
+        let keys = steps.filter_map(|step| Some((step.name.to_owned(), step.key.clone()?.try_into().ok()?)));
+        let ancestry = remote::behind(store, Vec::new(), &keys.collect::<Vec<_>>());
         // What could not be sent is here all the same, and the next push sends it.
         match remote.push(store, ancestry, &[]) {
             Ok(answer) => eprintln!("{}", remote::sent(remote.url(), &answer)),

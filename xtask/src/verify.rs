@@ -4,7 +4,7 @@ use crate::show::{self, Screen};
 use crate::{StoreArgs, find, interrupt};
 use anyhow::bail;
 use clap::Args;
-use resect_artifact::{Named, Store};
+use resect_artifact::{Hash, Named, Store};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub struct VerifyArgs {
 }
 
 pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let store = args.store.open_alone()?;
+    let store = args.store.open()?;
     interrupt::watch()?;
     let named = args.artifacts.iter().map(|name| find::artifact(name, &store));
     let mut artifacts: Vec<Named> = named.collect::<anyhow::Result<_>>()?;
@@ -34,14 +34,15 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let screen = Screen::new(args.json);
     let mut working = screen.begin("verify", "", true, &format!("{} artifacts", artifacts.len()));
     let mut damaged = Vec::new();
-    let all: u64 = artifacts.iter().filter_map(|(kind, id)| Some(bytes(&store, kind, id))).sum();
+    let all: u64 = artifacts.iter().map(|(kind, id)| bytes(&store, kind, id)).sum();
     let mut done = 0;
     for (kind, id) in &artifacts {
         if interrupt::requested() {
             bail!("interrupted; what was found until then was dealt with");
         }
         if let Err(damage) = store.verify(kind, id) {
-            if !args.keep && store.path(kind, id).exists() {
+            // Looked at once more: somebody may just have made it anew.
+            if !args.keep && store.path(kind, id).exists() && store.verify(kind, id).is_err() {
                 store.discard(kind, id)?;
             }
             working.log(&damage);
@@ -93,7 +94,10 @@ fn unreadable(root: &Path) -> Vec<String> {
     let json = files.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
     let broken = json.filter(|entry| {
         let text = std::fs::read(entry.path()).unwrap_or_default();
-        !serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|value| value.is_object())
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        // Of an action, the key is the hash of what it was made of.
+        let key = value.get("document").map(|document| Hash::key(document).to_string());
+        !value.is_object() || key.is_some_and(|key| value["key"] != key)
     });
     let mut paths: Vec<String> = broken.map(|entry| crate::workspace::display(entry.path())).collect();
     paths.sort();

@@ -99,7 +99,8 @@ impl Store {
         let mut manifests = BTreeMap::new();
         for (kind, id) in &ancestry.artifacts {
             let is_wanted = wanted.contains(&(kind.clone(), id.clone()));
-            match self.check(kind, id) {
+            // What is damaged would only be found where it arrives.
+            match self.verify(kind, id).and_then(|()| self.check(kind, id)) {
                 Ok(manifest) if is_wanted || !without.contains(kind) => {
                     let bytes = manifest.files.iter().map(|file| file.size).sum();
                     contents.artifacts.push((kind.clone(), id.clone(), bytes));
@@ -198,8 +199,9 @@ impl Store {
             imported.new.push((kind, id));
         }
         for action in actions {
-            // A record of our own says more about this store.
-            if self.action(&action.stage, &action.key).is_none() {
+            // A record of our own says more about this store, unless what it names is gone.
+            let sound = |known: Action| known.outputs.iter().all(|(kind, id)| self.check(kind, id).is_ok());
+            if !self.action(&action.stage, &action.key).is_some_and(sound) {
                 self.record(&action)?;
                 imported.records += 1;
             }

@@ -100,12 +100,21 @@ impl Store {
         options.open(&path).map_err(StoreError::io("lock", &path))
     }
 
-    /// Holds the store, together with others. `waiting` is called once where somebody is removing from it, until that is done.
+    /// Holds the store, together with others. `waiting` is called once where somebody is removing from it, until that is done. `None` where
+    /// the store can only be read: then nobody like us removes from it.
     ///
     /// # Errors
     /// When the file of the lock cannot be made or locked.
-    pub fn hold(&self, waiting: impl FnOnce()) -> Result<Hold, StoreError> {
-        let file = self.hold_file()?;
+    pub fn hold(&self, waiting: impl FnOnce()) -> Result<Option<Hold>, StoreError> {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        let file = match self.hold_file() {
+            Err(StoreError::Io { source, .. })
+                if [PermissionDenied, ReadOnlyFilesystem].contains(&source.kind()) =>
+            {
+                return Ok(None);
+            }
+            file => file?,
+        };
         let path = self.root().join(".resect/hold.lock");
         match file.try_lock_shared() {
             Ok(()) => {}
@@ -115,7 +124,7 @@ impl Store {
             }
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
-        Ok(Hold { _file: file })
+        Ok(Some(Hold { _file: file }))
     }
 
     /// Has the store alone: what may remove from it. `waiting` is called once where others hold it, until they are done.
@@ -255,9 +264,14 @@ impl Store {
         let list = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
         let private = self.root().join(".resect");
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // As old as what changed in it last; of a program that outlived its runner not at all.
         let is_old = |path: &Path| {
-            let modified = fs::metadata(path).and_then(|found| found.modified());
-            modified.is_ok_and(|then| now.duration_since(then).unwrap_or_default() > retention.age)
+            let inside = ["", "out", "state"]
+                .map(|part| fs::metadata(path.join(part)).and_then(|found| found.modified()));
+            let last = inside.into_iter().flatten().max().unwrap_or(now);
+            let lock = File::open(path.join("stage.lock"));
+            let at_work = lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+            !at_work && now.duration_since(last).unwrap_or_default() > retention.age
         };
         let mut found: Vec<PathBuf> = Vec::new();
         // A stage that was killed goes on from its folder, so that only an old one is of no use.

@@ -4,6 +4,7 @@
 //! <url>/
 //!   blobs/<2 digits>/<blake3>       a file, once, however many artifacts hold it
 //!   artifacts/<kind>/<id>.json      an artifact's manifest, written after its files
+//!   made/<kind>/<id>.json           the record of what made an artifact
 //!   actions/<stage>/<key>.json      what a stage gave for a key, written last, and only if there is none
 //! ```
 //!
@@ -75,4 +76,6 @@ pub struct Answer {
     pub bytes: u64,
     /// Files that were there already.
     pub known: usize,
+    /// Of a fetch: what is broken there.
+    pub wrong: Option<String>,
 }

@@ -14,6 +14,7 @@ use object_store::{
 use resect_artifact::{
     Action, ArtifactId, FileEntry, Hash, Key, MANIFEST, Manifest, Named, Store, StoreError, hash_file,
 };
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -79,10 +80,19 @@ pub enum RemoteError {
 pub fn answer(job: &Job) -> Result<Answer, RemoteError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| RemoteError::Io { path: job.store.clone(), source })?;
-    let (remote, store) = (Remote { objects: open(&job.url)? }, Store::open(&job.store)?);
+    let (remote, store) = (
+        Remote { objects: open(&job.url, matches!(job.task, Task::Push { .. }))? },
+        Store::open(&job.store)?,
+    );
     runtime.block_on(async {
         match &job.task {
-            Task::Fetch { stage, key } => remote.fetch(&store, stage, key).await,
+            // What is broken there is as good as not there, and said.
+            Task::Fetch { stage, key } => match remote.fetch(&store, stage, key).await {
+                Err(RemoteError::Wrong { object, message }) => {
+                    Ok(Answer { wrong: Some(format!("{object} {message}")), ..Answer::default() })
+                }
+                answer => answer,
+            },
             Task::Artifact { digits } => remote.fetch_artifacts(&store, digits).await,
             Task::Push { artifacts, actions } => remote.push(&store, artifacts, actions).await,
         }
@@ -90,7 +100,7 @@ pub fn answer(job: &Job) -> Result<Answer, RemoteError> {
 }
 
 /// Opens what a URL names, with what the usual variables of each service say of credentials and endpoints.
-fn open(url: &str) -> Result<Box<dyn ObjectStore>, RemoteError> {
+fn open(url: &str, writes: bool) -> Result<Box<dyn ObjectStore>, RemoteError> {
     let refuse = |message: String| RemoteError::Url { url: url.to_owned(), message };
     let failed = |error: object_store::Error| refuse(error.to_string());
     let retry =
@@ -102,27 +112,45 @@ fn open(url: &str) -> Result<Box<dyn ObjectStore>, RemoteError> {
     let objects: Box<dyn ObjectStore> = match scheme {
         "" | "file" => {
             let root = std::path::absolute(rest).map_err(|error| refuse(error.to_string()))?;
-            std::fs::create_dir_all(&root).map_err(|error| refuse(error.to_string()))?;
+            if writes {
+                std::fs::create_dir_all(&root).map_err(|error| refuse(error.to_string()))?;
+            } else if !root.is_dir() {
+                return Err(refuse("there is no such folder (is it mounted?)".into()));
+            }
             return Ok(Box::new(LocalFileSystem::new_with_prefix(&root).map_err(failed)?));
         }
         "s3" | "s3a" => {
-            let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout);
-            let builder = AmazonS3Builder::from_env().with_config(timeout, CONNECT).with_url(url);
+            let [connect, request] =
+                [ClientConfigKey::ConnectTimeout, ClientConfigKey::Timeout].map(AmazonS3ConfigKey::Client);
+            let builder = AmazonS3Builder::from_env()
+                .with_config(connect, CONNECT)
+                .with_config(request, REQUEST)
+                .with_url(url);
             Box::new(builder.with_retry(retry).build().map_err(failed)?)
         }
         "gs" => {
-            let timeout = GoogleConfigKey::Client(ClientConfigKey::ConnectTimeout);
-            let builder = GoogleCloudStorageBuilder::from_env().with_config(timeout, CONNECT).with_url(url);
+            let [connect, request] =
+                [ClientConfigKey::ConnectTimeout, ClientConfigKey::Timeout].map(GoogleConfigKey::Client);
+            let builder = GoogleCloudStorageBuilder::from_env()
+                .with_config(connect, CONNECT)
+                .with_config(request, REQUEST)
+                .with_url(url);
             Box::new(builder.with_retry(retry).build().map_err(failed)?)
         }
         "az" | "azure" | "abfs" | "abfss" => {
-            let timeout = AzureConfigKey::Client(ClientConfigKey::ConnectTimeout);
-            let builder = MicrosoftAzureBuilder::from_env().with_config(timeout, CONNECT).with_url(url);
+            let [connect, request] =
+                [ClientConfigKey::ConnectTimeout, ClientConfigKey::Timeout].map(AzureConfigKey::Client);
+            let builder = MicrosoftAzureBuilder::from_env()
+                .with_config(connect, CONNECT)
+                .with_config(request, REQUEST)
+                .with_url(url);
             Box::new(builder.with_retry(retry).build().map_err(failed)?)
         }
         "http" | "https" => {
-            let options =
-                ClientOptions::new().with_connect_timeout(Duration::from_secs(5)).with_allow_http(true);
+            let options = ClientOptions::new()
+                .with_connect_timeout(Duration::from_secs(5))
+                .with_timeout(Duration::from_secs(180))
+                .with_allow_http(true);
             let builder = HttpBuilder::new().with_url(url).with_client_options(options).with_retry(retry);
             // The prefix is part of the URL that is asked.
             return Ok(Box::new(builder.build().map_err(failed)?));
@@ -138,6 +166,8 @@ fn open(url: &str) -> Result<Box<dyn ObjectStore>, RemoteError> {
 
 /// How long a connection may take: a shared store that is not there must not cost a run more.
 const CONNECT: &str = "5 seconds";
+/// How long a request may take: a part of [`PART`] bytes on a slow line.
+const REQUEST: &str = "3 minutes";
 
 struct Remote {
     objects: Box<dyn ObjectStore>,
@@ -151,6 +181,10 @@ fn manifest_of(kind: &str, id: &ArtifactId) -> Place {
     Place::from(format!("artifacts/{kind}/{id}.json"))
 }
 
+fn made(kind: &str, id: &ArtifactId) -> Place {
+    Place::from(format!("made/{kind}/{id}.json"))
+}
+
 fn record_of(stage: &str, key: &Key) -> Place {
     Place::from(format!("actions/{stage}/{key}.json"))
 }
@@ -162,6 +196,22 @@ fn wrong(object: &Place, message: impl Into<String>) -> RemoteError {
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> RemoteError {
     let path = path.to_owned();
     move |source| RemoteError::Io { path, source }
+}
+
+/// Whether a record is one of ours, that says what its key names, and nothing that could lead out of the store. One that was only accepted
+/// is a matter of the machine it was accepted on.
+fn is_record(action: &Action) -> bool {
+    action.format.starts_with("resect-action/1.")
+        && action.accepted.is_none()
+        && is_plain(&action.stage)
+        && action.outputs.keys().all(|kind| is_plain(kind))
+        && action.other_outputs.iter().all(|outputs| outputs.keys().all(|kind| is_plain(kind)))
+        && Hash::key(&action.document) == action.key
+}
+
+/// A kind or a stage: small letters, so that it is one folder of the store.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 impl Remote {
@@ -193,8 +243,14 @@ impl Remote {
         let Some(text) = self.small(&place).await? else { return Ok(Answer::default()) };
         let action: Action =
             serde_json::from_slice(&text).map_err(|error| wrong(&place, error.to_string()))?;
-        if action.stage != stage || action.key != *key || Hash::key(&action.document) != *key {
+        if !is_record(&action) || action.stage != stage || action.key != *key {
             return Err(wrong(&place, "is the record of another step"));
+        }
+        // Somebody kept an artifact at home: for this machine there is nothing.
+        for (kind, id) in &action.outputs {
+            if store.check(kind, id).is_err() && !self.is_there(&manifest_of(kind, id)).await? {
+                return Ok(Answer::default());
+            }
         }
         let mut answer = Answer { found: true, ..Answer::default() };
         for (kind, id) in &action.outputs {
@@ -222,6 +278,25 @@ impl Remote {
         for (kind, id) in &named {
             self.fetch_artifact(store, kind, id, &mut answer).await?;
         }
+        // How they were made, and what they were made from: records alone.
+        let (mut asked, mut next) = (BTreeSet::new(), named);
+        while let Some((kind, id)) = next.pop() {
+            if !asked.insert((kind.clone(), id.clone())) {
+                continue;
+            }
+            let place = made(&kind, &id);
+            let Some(text) = self.small(&place).await? else { continue };
+            let action: Action =
+                serde_json::from_slice(&text).map_err(|error| wrong(&place, error.to_string()))?;
+            if !is_record(&action) || action.outputs.get(&kind) != Some(&id) {
+                return Err(wrong(&place, "is the record of something else"));
+            }
+            next.extend(action.inputs().into_iter().filter(|(kind, _)| is_plain(kind)));
+            if store.action(&action.stage, &action.key).is_none() {
+                store.record(&action)?;
+                answer.records += 1;
+            }
+        }
         Ok(answer)
     }
 
@@ -237,6 +312,9 @@ impl Remote {
             return Ok(());
         }
         let place = manifest_of(kind, id);
+        if !is_plain(kind) {
+            return Err(wrong(&place, "is of a kind that cannot be"));
+        }
         let text = self.small(&place).await?.ok_or_else(|| wrong(&place, "is missing"))?;
         if Hash::of(&text) != *id {
             return Err(wrong(&place, "is not the manifest of that id"));
@@ -283,15 +361,17 @@ impl Remote {
             std::fs::create_dir_all(parent).map_err(io(parent))?;
         }
         let failed = |cause| RemoteError::Remote { action: "read", object: place.to_string(), cause };
-        let found = self.objects.get(&place).await.map_err(failed)?;
-        if found.meta.size != file.size {
-            return Err(wrong(&place, format!("has {} bytes, not {}", found.meta.size, file.size)));
+        let found = self.objects.head(&place).await.map_err(failed)?;
+        if found.size != file.size {
+            return Err(wrong(&place, format!("has {} bytes, not {}", found.size, file.size)));
         }
-        let mut content = found.into_stream();
         let mut out = File::create_new(&path).map_err(io(&path))?;
-        while let Some(part) = content.next().await {
+        // Part by part, each a request with tries of its own.
+        for start in (0..file.size).step_by(PART) {
+            let end = file.size.min(start + PART as u64);
             let failed = |cause| RemoteError::Remote { action: "read", object: place.to_string(), cause };
-            out.write_all(&part.map_err(failed)?).map_err(io(&path))?;
+            let part = self.objects.get_range(&place, start..end).await.map_err(failed)?;
+            out.write_all(&part).map_err(io(&path))?;
         }
         drop(out);
         if hash_file(&path)? != file.blake3 {
@@ -331,10 +411,12 @@ impl Remote {
             self.put(&place, manifest.to_json().into_bytes(), PutMode::Overwrite).await?;
             answer.artifacts.push((kind.clone(), id.clone()));
         }
-        for action in actions {
-            let text = serde_json::to_vec_pretty(action);
+        for action in actions.iter().filter(|action| is_record(action)) {
             let place = record_of(&action.stage, &action.key);
-            let text = text.map_err(|error| wrong(&place, error.to_string()))?;
+            let text = serde_json::to_vec_pretty(action).map_err(|error| wrong(&place, error.to_string()))?;
+            for (kind, id) in &action.outputs {
+                self.put(&made(kind, id), text.clone(), PutMode::Create).await?;
+            }
             answer.records += usize::from(self.put(&place, text, PutMode::Create).await?);
         }
         Ok(answer)
