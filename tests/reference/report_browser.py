@@ -61,14 +61,16 @@ def contrast(page, selector):
     """Of an element's text and the page behind it, as WCAG has it."""
     script = """([selector]) => {
         const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-        const rgb = (colour) => {
+        const paint = (colour) => {
             canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
             return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
         };
         const element = document.querySelector(selector);
-        let behind = element;
-        while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
-        return [rgb(getComputedStyle(element).color), rgb(getComputedStyle(behind).backgroundColor)];
+        // Backgrounds may be translucent: painted over each other, the page's first.
+        const behind = [];
+        for (let one = element; one; one = one.parentElement) behind.unshift(getComputedStyle(one).backgroundColor);
+        const background = behind.map(paint).pop();
+        return [paint(getComputedStyle(element).color), background];
     }"""
 
     def luminance(colour):

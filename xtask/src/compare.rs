@@ -376,11 +376,8 @@ fn lines(comparison: &Comparison, metric: Metric) -> Vec<String> {
     if let Some(best) = comparison.rows.first() {
         lines.push(String::new());
         let baseline = best.baseline.as_ref().map(|(name, value)| format!(", {name} {value:.4}"));
-        lines.push(format!(
-            "on the first row's targets: untuned {}{}",
-            number(best.untuned),
-            baseline.unwrap_or_default()
-        ));
+        let of = if best.truth == 0 { "over the first row's runs" } else { "on the first row's targets" };
+        lines.push(format!("{of}: untuned {}{}", number(best.untuned), baseline.unwrap_or_default()));
     }
     if !comparison.effects.is_empty() {
         lines.push(String::new());

@@ -47,22 +47,16 @@ pub fn main(args: &RunsArgs) -> anyhow::Result<ExitCode> {
         show::print(format_args!("no run has left a record in {}", workspace::display(store.root())));
     }
     let now = jiff::Timestamp::now();
+    let figures: Vec<String> = records.iter().map(|record| dice(&record.dice())).collect();
     let width = records.iter().map(|record| record.run.len()).max().unwrap_or_default();
-    for record in &records {
+    let figures_width = figures.iter().map(|text| text.chars().count()).max().unwrap_or_default();
+    for (record, dice) in records.iter().zip(&figures) {
         let pipeline = record.pipeline.file_name().unwrap_or_default().to_string_lossy();
         let ran = ran(record);
         let ran = if ran.is_empty() { "nothing to do".to_owned() } else { format!("ran {}", ran.join(", ")) };
         let ended = if record.status() == "done" { ran } else { format!("{}, {ran}", record.status()) };
-        let dice = match record.dice().as_slice() {
-            [] => String::new(),
-            [one] => format!("Dice {one:.4}"),
-            several => {
-                let deviation = ranking::deviation(several).unwrap_or_default();
-                format!("Dice {:.4} ± {deviation:.4}, {} seeds", ranking::mean(several), several.len())
-            }
-        };
         let row = format!(
-            "{:<width$}  {:<11} {dice:<12} {pipeline}  {ended}  {}",
+            "{:<width$}  {:<11} {dice:<figures_width$}  {pipeline}  {ended}  {}",
             record.run,
             age(&record.started, now),
             record.label()
@@ -75,10 +69,24 @@ pub fn main(args: &RunsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The stages that ran, each once.
+/// The mean over seeds, with their standard deviation.
+fn dice(seeds: &[f64]) -> String {
+    match (seeds, ranking::deviation(seeds)) {
+        ([], _) => String::new(),
+        (seeds, Some(deviation)) => {
+            format!("Dice {:.4} ± {deviation:.4}, {} seeds", ranking::mean(seeds), seeds.len())
+        }
+        (seeds, None) => format!("Dice {:.4}", ranking::mean(seeds)),
+    }
+}
+
+/// The stages that ran, each once, however many seeds it ran with.
 fn ran(record: &RunRecord) -> Vec<&str> {
-    let mut ran: Vec<&str> =
-        record.stages.iter().filter(|step| step.status == "ran").map(|step| step.name.as_str()).collect();
-    ran.dedup();
+    let mut ran: Vec<&str> = Vec::new();
+    for step in record.stages.iter().filter(|step| step.status == "ran") {
+        if !ran.contains(&step.name.as_str()) {
+            ran.push(&step.name);
+        }
+    }
     ran
 }

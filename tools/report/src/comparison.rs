@@ -1,7 +1,7 @@
 //! The page of `cargo xtask compare`: runs side by side, best first.
 
 use maud::{Markup, html};
-use resect_report_job::{Comparison, ComparisonJob, Effect, Ranked, Verdict, Written};
+use resect_report_job::{Comparison, ComparisonJob, Effect, Level, Ranked, Verdict, Written};
 
 use crate::charts::{Dot, Forest, Ink, Row, Strip, Values, figure};
 use crate::{ReportError, format, page};
@@ -70,14 +70,17 @@ fn interval(comparison: &Comparison, interval: Option<[f64; 2]>) -> String {
     )
 }
 
+/// A setting without its section, where no other ends so.
+fn short<'a>(comparison: &Comparison, setting: &'a str) -> &'a str {
+    let last = |name: &'a str| name.rsplit('.').next().unwrap_or(name);
+    let alike = |other: &&String| other.rsplit('.').next() == setting.rsplit('.').next();
+    if comparison.varying.iter().filter(alike).count() > 1 { setting } else { last(setting) }
+}
+
 /// What a row is, in a few words.
 fn name(comparison: &Comparison, row: &Ranked) -> String {
-    let last = |setting: &str| setting.rsplit('.').next().unwrap_or(setting).to_owned();
-    let words = comparison
-        .varying
-        .iter()
-        .zip(&row.settings)
-        .map(|(setting, value)| format!("{} {value}", last(setting)));
+    let pairs = comparison.varying.iter().zip(&row.settings);
+    let words = pairs.map(|(setting, value)| format!("{} {value}", short(comparison, setting)));
     let words = words.collect::<Vec<_>>().join(", ");
     if words.is_empty() { "all runs".into() } else { words }
 }
@@ -147,30 +150,30 @@ fn ranking(comparison: &Comparison) -> Markup {
             table.sortable {
                 thead { tr {
                     th.n scope="col" { "#" }
-                    @for setting in &comparison.varying { th scope="col" { (setting) } }
                     th.n scope="col" { (metric(&comparison.metric)) }
                     th.n scope="col" { "±" }
                     th.n scope="col" { (replicate(comparison)) "s" }
                     th.n scope="col" { "less first" }
+                    th scope="col" { "" }
+                    @for setting in &comparison.varying { th scope="col" title=(setting) { (short(comparison, setting)) } }
                     th.n scope="col" { "95 %" }
                     th.n scope="col" { "untuned" }
                     @if several_truths { th.n scope="col" { "truth" } }
-                    th scope="col" { "" }
                 } }
                 tbody { @for (i, row) in comparison.rows.iter().enumerate() {
                     tr.own[row.verdict == Verdict::Best] {
                         td.n { (i + 1) }
-                        @for value in &row.settings { td { (value) } }
                         td.n { b { (number(comparison, Some(row.mean))) } }
                         td.n { (number(comparison, row.deviation)) }
                         td.n { (row.runs.len()) }
                         td.n { (row.difference.map_or_else(String::new, |difference| signed(comparison, Some(difference)))) }
-                        td.n { @if i > 0 { (interval(comparison, row.interval)) } }
-                        td.n { (number(comparison, row.untuned)) }
-                        @if several_truths { td.n { (row.truth) } }
                         td { @if !verdict(comparison, row.verdict).is_empty() {
                             span.chip.quiet[row.verdict != Verdict::Best] { (verdict(comparison, row.verdict)) }
                         } }
+                        @for value in &row.settings { td { (value) } }
+                        td.n { @if i > 0 { (interval(comparison, row.interval)) } }
+                        td.n { (number(comparison, row.untuned)) }
+                        @if several_truths { td.n { (row.truth) } }
                     }
                 } }
             }
@@ -230,54 +233,65 @@ fn seeds(comparison: &Comparison) -> Result<Markup, ReportError> {
 }
 
 fn effects(comparison: &Comparison) -> Result<Markup, ReportError> {
-    let mut rows = Vec::new();
+    let (mut rows, mut firsts) = (Vec::new(), Vec::new());
     for Effect { setting, levels, .. } in &comparison.effects {
         let Some((first, others)) = levels.split_first() else { continue };
+        let named = |level: &Level| format!("{} {}", short(comparison, setting), level.value);
+        firsts.push(named(first));
         for level in others {
             let Some(against) = level.against else { continue };
-            let last = setting.rsplit('.').next().unwrap_or(setting);
-            let name = format!("{last} {}, not {}", level.value, first.value);
             let dot = Dot {
                 ink: Ink::Tuned,
                 of: format!("{} pairs", against.pairs),
                 mean: Some(against.difference),
                 interval: against.interval,
             };
-            rows.push(Row { name, dots: vec![dot] });
+            rows.push(Row { name: named(level), dots: vec![dot] });
         }
     }
     let chart = Forest {
-        title: "Mean difference of runs that are equal in all else".into(),
+        title: "Mean difference from the setting's first value".into(),
         unit: format!("difference in {}", metric(&comparison.metric)),
         rows,
         legend: Vec::new(),
         zero: true,
     };
-    let columns = ["setting", "value", metric(&comparison.metric), "runs", "difference", "95 %", "pairs"]
-        .map(str::to_owned);
-    let table = comparison.effects.iter().flat_map(|effect| {
-        effect.levels.iter().map(move |level| {
-            let against = level.against;
-            let truth = if effect.truths_differ && against.is_some() { " (another truth)" } else { "" };
-            vec![
-                effect.setting.clone(),
-                level.value.clone(),
-                number(comparison, Some(level.mean)),
-                level.runs.to_string(),
-                against.map_or_else(|| "–".into(), |a| signed(comparison, Some(a.difference)) + truth),
-                against.map_or_else(|| "–".into(), |a| interval(comparison, a.interval)),
-                against.map_or_else(|| "–".into(), |a| a.pairs.to_string()),
-            ]
-        })
-    });
     Ok(html! {
         p {
-            "Each run with a value is held against the run that is equal in all else, the seed included, and has the setting's first value. "
-            "The interval is Student's over these pairs."
+            "Each run with a value is held against the run that is equal in all else, the seed included, and has the setting's first value ("
+            (firsts.join(", ")) "). The interval is Student's over these pairs."
         }
         (figure(&chart)?)
-        (page::table(&columns, &table.collect::<Vec<_>>()))
+        (levels(comparison))
     })
+}
+
+/// The values of each setting.
+fn levels(comparison: &Comparison) -> Markup {
+    let mut columns: Vec<String> =
+        ["setting", "value", metric(&comparison.metric), "runs", "difference", "95 %", "pairs"]
+            .map(str::to_owned)
+            .into();
+    let several_truths = comparison.effects.iter().any(|effect| effect.truths_differ);
+    columns.extend(several_truths.then(String::new));
+    let row = |effect: &Effect, level: &Level| {
+        let against = level.against;
+        let mut cells = vec![
+            effect.setting.clone(),
+            level.value.clone(),
+            number(comparison, Some(level.mean)),
+            level.runs.to_string(),
+            against.map_or_else(|| "–".into(), |a| signed(comparison, Some(a.difference))),
+            against.map_or_else(|| "–".into(), |a| interval(comparison, a.interval)),
+            against.map_or_else(|| "–".into(), |a| a.pairs.to_string()),
+        ];
+        let caveat = if effect.truths_differ && against.is_some() { "on another truth" } else { "" };
+        cells.extend(several_truths.then(|| caveat.to_owned()));
+        cells
+    };
+    let rows =
+        comparison.effects.iter().flat_map(|effect| effect.levels.iter().map(|level| row(effect, level)));
+    page::table(&columns, &rows.collect::<Vec<_>>())
 }
 
 fn failed(comparison: &Comparison) -> Markup {
@@ -291,7 +305,7 @@ fn failed(comparison: &Comparison) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resect_report_job::{Against, COMPARISON_FORMAT, ComparedRun, Failed, Level};
+    use resect_report_job::{Against, COMPARISON_FORMAT, ComparedRun, Failed};
 
     fn comparison() -> Comparison {
         let row = |settings: &str, values: [f64; 2], verdict, difference| Ranked {
@@ -350,7 +364,7 @@ mod tests {
             "0.8100",
             "within the spread",
             "&lt;i&gt;",
-            "−0.0050 (another truth)",
+            "on another truth",
             "train: &lt;script&gt;",
             "a note",
             "−0.1000 to +0.0900",
@@ -360,5 +374,31 @@ mod tests {
         }
         assert!(!page.contains("<i>") && !page.contains("http://") && !page.contains("https://"));
         assert_eq!(page, render(&comparison()).unwrap());
+    }
+
+    #[test]
+    fn an_average_is_called_one_and_its_truths_are_told() {
+        let mut comparison = comparison();
+        comparison.averaged = vec!["mask.threshold".into()];
+        comparison.rows[1].truth = 2;
+        comparison.rows[1].verdict = Verdict::NoSpread;
+        let page = render(&comparison).unwrap();
+        for part in [
+            "A row is an average over mask.threshold and seeds.",
+            ">runs</th>",
+            ">truth</th>",
+            "no two pairs",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(!page.contains("one seed") && !page.contains(">seeds</th>"));
+    }
+
+    #[test]
+    fn settings_keep_their_section_where_it_tells_them_apart() {
+        let mut comparison = comparison();
+        comparison.varying = ["train.loss", "train.seed", "split.seed"].map(str::to_owned).into();
+        let shown = comparison.varying.iter().map(|setting| short(&comparison, setting));
+        assert_eq!(shown.collect::<Vec<_>>(), ["loss", "train.seed", "split.seed"]);
     }
 }

@@ -69,9 +69,9 @@ impl Chart for Forest {
         &self.title
     }
 
-    fn heights(&self) -> [u32; 2] {
+    fn heights(&self) -> [u32; 3] {
         let rows: i32 = self.rows.iter().map(Self::row_height).sum();
-        [(rows + AXIS) as u32; 2]
+        [(rows + AXIS) as u32; 3]
     }
 
     fn legend(&self) -> Vec<(String, Ink)> {

@@ -110,8 +110,8 @@ struct Frame {
 pub(crate) trait Chart {
     /// What it shows: its name for those who cannot see it.
     fn title(&self) -> &str;
-    /// Heights where there is enough and little width.
-    fn heights(&self) -> [u32; 2];
+    /// Heights where there is enough width, where there is half of that, and where there is little.
+    fn heights(&self) -> [u32; 3];
     /// Names and inks of what is in it.
     fn legend(&self) -> Vec<(String, Ink)>;
     /// Its numbers: names of columns, rows.
@@ -131,10 +131,10 @@ pub(crate) struct Spot {
 
 /// A chart with its legend, and its numbers below it.
 pub(crate) fn figure(chart: &impl Chart) -> Result<Markup, ReportError> {
-    let [wide, narrow] = chart.heights();
+    let [wide, medium, narrow] = chart.heights();
     let frames = [
         Frame { class: "wide", width: 1080, height: wide },
-        Frame { class: "medium", width: 540, height: wide },
+        Frame { class: "medium", width: 540, height: medium },
         Frame { class: "narrow", width: 340, height: narrow },
     ];
     let drawn: Vec<String> = frames.into_iter().map(|frame| svg(chart, frame)).collect::<Result<_, _>>()?;

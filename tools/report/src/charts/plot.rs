@@ -62,8 +62,8 @@ impl Chart for Plot {
         &self.title
     }
 
-    fn heights(&self) -> [u32; 2] {
-        if self.square { [460, 340] } else { [320, 270] }
+    fn heights(&self) -> [u32; 3] {
+        if self.square { [460, 460, 340] } else { [320, 320, 270] }
     }
 
     fn legend(&self) -> Vec<(String, Ink)> {

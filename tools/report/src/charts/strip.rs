@@ -27,6 +27,14 @@ pub(crate) struct Values {
 
 /// Height of a row, in pixels.
 const ROW: i32 = 26;
+/// The same where its name stands above it.
+const TALL_ROW: i32 = 42;
+/// Below this width names stand above their rows: beside them, little would be left for the values.
+const WIDE: u32 = 800;
+/// No name is longer, in letters.
+const LONGEST: usize = 64;
+/// Width of a tick's label and the gap beside it, in pixels.
+const TICK: i32 = 56;
 /// Below the rows: numbers and name of the axis.
 const AXIS: i32 = 46;
 
@@ -35,8 +43,8 @@ impl Chart for Strip {
         &self.title
     }
 
-    fn heights(&self) -> [u32; 2] {
-        [(self.rows.len() as i32 * ROW + AXIS) as u32; 2]
+    fn heights(&self) -> [u32; 3] {
+        [ROW, TALL_ROW, TALL_ROW].map(|row| (self.rows.len() as i32 * row + AXIS) as u32)
     }
 
     fn legend(&self) -> Vec<(String, Ink)> {
@@ -57,9 +65,9 @@ impl Chart for Strip {
     fn draw(&self, area: &Area<'_>, narrow: bool) -> Result<Vec<Spot>, String> {
         let failed = |error: DrawingAreaErrorKind<_>| error.to_string();
         let (width, height) = area.dim_in_pixel();
-        let most = if narrow { 22 } else { 64 };
-        let longest = self.rows.iter().map(|row| cut(&row.name, most).chars().count()).max();
-        let left = (longest.unwrap_or_default() as f64 * if narrow { 6.3 } else { 7.0 }) as i32 + 14;
+        let stacked = width < WIDE;
+        let longest = self.rows.iter().map(|row| cut(&row.name, LONGEST).chars().count()).max();
+        let left = if stacked { 16 } else { longest.unwrap_or_default() as i32 * 7 + 14 };
         let (right, bottom) = (width as i32 - 16, height as i32 - AXIS);
         let all = self.rows.iter().flat_map(|row| {
             let ends = row.deviation.map(|deviation| [row.mean - deviation, row.mean + deviation]);
@@ -69,7 +77,7 @@ impl Chart for Strip {
         let span = range.end - range.start;
         let x = |value: f64| left + ((value - range.start) / span * f64::from(right - left)).round() as i32;
 
-        let step = nice(span / if narrow { 4.0 } else { 8.0 });
+        let step = nice(span / f64::from(((right - left) / TICK).clamp(1, 8)));
         // As many decimals as tell one tick from the next.
         let label = tick(3.5 * step);
         let first = (range.start / step - 1e-9).ceil() as i64;
@@ -84,10 +92,13 @@ impl Chart for Strip {
 
         let mut spots = Vec::new();
         for (i, row) in self.rows.iter().enumerate() {
-            let y = i as i32 * ROW + ROW / 2;
+            let (name_y, y) = match (i as i32, stacked) {
+                (i, false) => (i * ROW + ROW / 2, i * ROW + ROW / 2),
+                (i, true) => (i * TALL_ROW + 10, i * TALL_ROW + 28),
+            };
             let ink = Ink::Text.solid();
             let names = font(narrow).color(&ink).pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(cut(&row.name, most), (0, y), names)).map_err(failed)?;
+            area.draw(&Text::new(cut(&row.name, LONGEST), (0, name_y), names)).map_err(failed)?;
             if let Some(deviation) = row.deviation {
                 let ends = [row.mean - deviation, row.mean + deviation].map(|end| (x(end), y));
                 let line = PathElement::new(ends, row.ink.solid().stroke_width(1));
