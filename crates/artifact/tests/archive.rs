@@ -80,7 +80,7 @@ fn what_is_exported_comes_back_with_its_record() {
     let (store, named, action) = stored(from.path());
     let tar = from.path().join("images.tar");
     let ancestry = Records::read(&store).ancestry([named.clone()]);
-    let written = store.export(&[named.clone()], &ancestry, &[], &tar).unwrap();
+    let written = store.export(std::slice::from_ref(&named), &ancestry, &[], &tar).unwrap();
     assert_eq!(written.bytes(), 11);
     let other = Store::open(to.path()).unwrap();
     let imported = other.import(&tar).unwrap();
