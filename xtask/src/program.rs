@@ -38,7 +38,13 @@ pub fn tool(name: &str, bin_dir: Option<&Path>, needs_cuda: bool) -> anyhow::Res
 pub fn remote(bin_dir: Option<&Path>) -> anyhow::Result<PathBuf> {
     match bin_dir {
         Some(dir) => Ok(std::path::absolute(dir)?.join(file_name("remote"))),
-        None => take(&mut cargo_build(&["--package", "resect-remote", "--features", "cloud"])?, "remote"),
+        None => {
+            // Beside what the workspace builds, so that one `target` holds it all.
+            let target = workspace::root().join("target/remote");
+            let target = target.to_string_lossy();
+            let args = ["--manifest-path", "tools/remote/Cargo.toml", "--target-dir", &target];
+            take(&mut cargo_build(&args)?, "remote")
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{PipelineArgs, StoreArgs, find, inspect, pipeline, program, show};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use resect_artifact::{Action, Ancestry, Key, Named, Records, Store};
-use resect_remote::{Answer, Job, Task};
+use resect_remote_job::{Answer, Job, Task};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
-//! `resect-remote`, which the runner starts: one line of JSON, a [`resect_remote::Job`], on standard input, one line, a
-//! [`resect_remote::Answer`], on standard output.
+//! `resect-remote`, which the runner starts: one line of JSON, a [`resect_remote_job::Job`], on standard input, one line, a
+//! [`resect_remote_job::Answer`], on standard output.
 
 use anyhow::Context;
-use resect_remote::Job;
+use resect_remote_job::Job;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

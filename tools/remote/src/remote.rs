@@ -1,4 +1,3 @@
-use crate::{Answer, Job, Task};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -14,6 +13,7 @@ use object_store::{
 use resect_artifact::{
     Action, ArtifactId, FileEntry, Hash, Key, MANIFEST, Manifest, Named, Store, StoreError, hash_file,
 };
+use resect_remote_job::{Answer, Job, Task};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
