@@ -171,10 +171,6 @@ impl Artifact {
         Ok(Self { kind, id, folder, manifest, headers, records: Records::read(store), pin })
     }
 
-    fn bytes(&self) -> u64 {
-        self.manifest.files.iter().map(|file| file.size).sum()
-    }
-
     /// The records of what was made from it.
     fn used_by(&self) -> impl Iterator<Item = &Action> {
         let this: Named = (self.kind.clone(), self.id.clone());
@@ -188,7 +184,7 @@ impl Artifact {
             "kind": self.kind,
             "id": self.id,
             "folder": self.folder,
-            "bytes": self.bytes(),
+            "bytes": self.manifest.bytes(),
             "files": self.manifest.files,
             "metadata": self.headers,
             "made_by": self.records.makers(&self.kind, &self.id).collect::<Vec<_>>(),
@@ -202,7 +198,11 @@ impl Artifact {
         let files = self.manifest.files.len();
         let mut lines = vec![
             format!("{} {}", self.kind, self.id),
-            format!("{}: {files} files, {}", workspace::display(&self.folder), megabytes(self.bytes())),
+            format!(
+                "{}: {files} files, {}",
+                workspace::display(&self.folder),
+                megabytes(self.manifest.bytes())
+            ),
         ];
         lines.extend(self.pin.as_ref().map(pinned));
         lines.push(String::new());

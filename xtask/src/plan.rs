@@ -412,7 +412,7 @@ impl Plan {
             if of_this { shards.push(id.clone()) } else { others.push(id.clone()) }
         }
         let mut sound = |id: &ArtifactId| match self.store.verify(kind, id) {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(damage) => {
                 eprintln!("{}: nothing is copied from {damage}", step.name());
                 false

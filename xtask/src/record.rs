@@ -1,6 +1,7 @@
 //! A run's record as later commands read it: every form since 1.0.
 
 use crate::figures::{self, Metrics};
+use crate::matrix::Variant;
 use anyhow::{Context, bail};
 use resect_artifact::{ArtifactId, Store};
 use resect_params::Shard;
@@ -130,10 +131,7 @@ impl RunRecord {
         if self.variant.is_empty() {
             return self.set.join(", ");
         }
-        let last = |setting: &str| setting.rsplit('.').next().unwrap_or(setting).to_owned();
-        let one =
-            |(setting, value): (&String, &Value)| format!("{} {}", last(setting), crate::plan::plain(value));
-        self.variant.iter().map(one).collect::<Vec<_>>().join(", ")
+        Variant { number: 0, settings: self.variant.clone().into_iter().collect() }.label()
     }
 
     /// What `evaluate` found, with the seed that was trained with.

@@ -173,26 +173,27 @@ pub fn push(args: &PushArgs) -> anyhow::Result<ExitCode> {
     let remote = Remote::open(&args.remote, &settings, args.bin_dir.as_deref())?;
     let remote = remote
         .context("which shared store? --remote URL, RESECT_REMOTE, or url in [remote] of the pipeline")?;
-    let mut wanted: Vec<Named> = Vec::new();
+    let (mut artifacts, mut keys): (Vec<Named>, Vec<(String, Key)>) = (Vec::new(), Vec::new());
     for name in &args.what {
         match RunRecord::find(&store, name)? {
-            Some(run) => wanted.extend(run.steps().flat_map(|step| step.artifacts.clone())),
-            None => wanted.push(find::artifact(name, &store)?),
+            Some(run) => keys.extend(
+                run.steps().filter_map(|step| Some((step.name.clone(), step.key.clone()?.try_into().ok()?))),
+            ),
+            None => artifacts.push(find::artifact(name, &store)?),
         }
     }
     if args.what.is_empty() {
         let stage = |memory: &str| memory.split(',').next().unwrap_or_default().to_owned();
         let latest = store.latest(&file.to_string_lossy()).into_iter();
-        wanted.extend(
-            latest.filter_map(|(memory, key)| store.action(&stage(&memory), &key)).flat_map(|a| a.outputs),
-        );
-        ensure!(
-            !wanted.is_empty(),
-            "{} has given nothing yet; run it first",
-            crate::workspace::display(&file)
-        );
+        keys.extend(latest.map(|(memory, key)| (stage(&memory), key)));
     }
-    let answer = remote.push(&store, Records::read(&store).ancestry(wanted), &args.without)?;
+    let ancestry = behind(&store, artifacts, &keys);
+    ensure!(
+        !ancestry.artifacts.is_empty(),
+        "{} has given nothing yet; run it first",
+        crate::workspace::display(&file)
+    );
+    let answer = remote.push(&store, ancestry, &args.without)?;
     if args.json {
         show::print(serde_json::to_string_pretty(
             &json!({ "format": "resect-push/1.0", "url": remote.url, "sent": answer }),

@@ -8,7 +8,7 @@ use crate::remote::{self, Remote};
 use crate::schedule::{self, Finished, Options, Running};
 use crate::show::{self, Screen};
 use crate::spread::Spread;
-use crate::{PipelineArgs, interrupt, workspace};
+use crate::{PipelineArgs, interrupt, ranking, workspace};
 use anyhow::{anyhow, ensure};
 use clap::Args;
 use resect_artifact::{Accepted, Outputs, Store};
@@ -325,7 +325,7 @@ impl Record<'_> {
     fn dice(&self) -> Option<f64> {
         let of = |stage: &Outcome| stage.metrics.as_ref()?.methods.get("tuned")?.dice;
         let all: Vec<f64> = self.stages.iter().filter_map(of).collect();
-        (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+        (!all.is_empty()).then(|| ranking::mean(&all))
     }
 }
 

@@ -4,6 +4,7 @@
 //! another choice of images would change is another question.
 
 use crate::figures::{Figures, Metrics};
+use crate::ranking;
 use crate::run::Outcome;
 use serde::Serialize;
 
@@ -63,8 +64,8 @@ impl Spread {
         let others = first.methods.iter().filter(|(method, _)| *method != "tuned");
         Some(Self {
             samples: first.targets,
-            mean: over(mean),
-            standard_deviation: over(standard_deviation),
+            mean: over(|values| (!values.is_empty()).then(|| ranking::mean(values))),
+            standard_deviation: over(ranking::deviation),
             others: others.map(|(method, figures)| (method.clone(), *figures)).collect(),
             tuned,
         })
@@ -94,16 +95,6 @@ impl Spread {
         lines.push(row("deviation", &self.standard_deviation, "standard, over seeds"));
         lines
     }
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-fn standard_deviation(values: &[f64]) -> Option<f64> {
-    let mean = mean(values).filter(|_| values.len() > 1)?;
-    let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
-    Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
 #[cfg(test)]

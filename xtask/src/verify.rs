@@ -4,7 +4,7 @@ use crate::show::{self, Screen};
 use crate::{StoreArgs, find, interrupt};
 use anyhow::bail;
 use clap::Args;
-use resect_artifact::{Hash, Named, Store};
+use resect_artifact::{Hash, Named};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,15 +28,18 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     interrupt::watch()?;
     let named = args.artifacts.iter().map(|name| find::artifact(name, &store));
     let mut artifacts: Vec<Named> = named.collect::<anyhow::Result<_>>()?;
+    let sizes = store.sizes();
     if artifacts.is_empty() {
-        artifacts = store.sizes().into_keys().collect();
+        artifacts = sizes.keys().cloned().collect();
     }
+    let bytes = |named: &Named| sizes.get(named).copied().unwrap_or_default();
     let screen = Screen::new(args.json);
     let mut working = screen.begin("verify", "", true, &format!("{} artifacts", artifacts.len()));
     let mut damaged = Vec::new();
-    let all: u64 = artifacts.iter().map(|(kind, id)| bytes(&store, kind, id)).sum();
+    let all: u64 = artifacts.iter().map(bytes).sum();
     let mut done = 0;
-    for (kind, id) in &artifacts {
+    for named in &artifacts {
+        let (kind, id) = named;
         if interrupt::requested() {
             bail!("interrupted; what was found until then was dealt with");
         }
@@ -48,7 +51,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             working.log(&damage);
             damaged.push(json!({ "kind": kind, "id": id, "damage": damage }));
         }
-        done += bytes(&store, kind, id);
+        done += bytes(named);
         working.bytes(kind, done, all);
     }
     working.clear();
@@ -77,13 +80,6 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if count == 0 && records.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn bytes(store: &Store, kind: &str, id: &resect_artifact::ArtifactId) -> u64 {
-    store
-        .check(kind, id)
-        .map(|manifest| manifest.files.iter().map(|file| file.size).sum())
-        .unwrap_or_default()
 }
 
 /// Records that are no JSON objects any more.

@@ -36,14 +36,8 @@ impl Worker<'_> {
     /// # Errors
     /// Whatever went wrong in it, and [`Interrupted`].
     pub fn step(&self, task: Task, keyed: &Keyed, known: &Known, forced: bool) -> anyhow::Result<Outcome> {
-        let (step, started) = (task.step, Instant::now());
-        let waiting = |holder: &str| eprintln!("{}: waiting for {holder}", step.name());
-        let path = self.plan.store.lock_path(&keyed.key);
-        let lock = Lock::acquire(&path, &self.holder(), waiting, interrupt::requested);
-        let _lock = lock.map_err(|error| match error {
-            resect_artifact::StoreError::Interrupted => Interrupted.into(),
-            other => anyhow::Error::from(other),
-        })?;
+        let started = Instant::now();
+        let _lock = self.lock(task.step, keyed)?;
         if interrupt::requested() {
             return Err(Interrupted.into());
         }
@@ -67,15 +61,8 @@ impl Worker<'_> {
     /// [`Interrupted`], or a lock that cannot be taken.
     pub fn fetch(&self, task: Task, keyed: &Keyed, remote: &Remote) -> anyhow::Result<Option<Outcome>> {
         let started = Instant::now();
-        let name = task.step.name();
-        let waiting = |holder: &str| eprintln!("{name}: waiting for {holder}");
-        let path = self.plan.store.lock_path(&keyed.key);
-        let lock = Lock::acquire(&path, &self.holder(), waiting, interrupt::requested);
-        let _lock = lock.map_err(|error| match error {
-            resect_artifact::StoreError::Interrupted => Interrupted.into(),
-            other => anyhow::Error::from(other),
-        })?;
-        let Some((action, answer)) = remote.fetch(name, &keyed.key, &self.plan.store) else {
+        let _lock = self.lock(task.step, keyed)?;
+        let Some((action, answer)) = remote.fetch(task.step.name(), &keyed.key, &self.plan.store) else {
             return if interrupt::requested() { Err(Interrupted.into()) } else { Ok(None) };
         };
         let seconds = started.elapsed().as_secs_f64();
@@ -102,6 +89,17 @@ impl Worker<'_> {
         let evaluation = outcome.artifacts.get("evaluation");
         let metrics = evaluation.and_then(|id| figures::read(&self.plan.store, id).ok());
         Outcome { key: Some(keyed.key.to_string()), provenance, metrics, ..outcome }
+    }
+
+    /// The key's lock, once nobody else holds it.
+    fn lock(&self, step: Step, keyed: &Keyed) -> anyhow::Result<Lock> {
+        let waiting = |holder: &str| eprintln!("{}: waiting for {holder}", step.name());
+        let path = self.plan.store.lock_path(&keyed.key);
+        let lock = Lock::acquire(&path, &self.holder(), waiting, interrupt::requested);
+        lock.map_err(|error| match error {
+            resect_artifact::StoreError::Interrupted => Interrupted.into(),
+            other => anyhow::Error::from(other),
+        })
     }
 
     /// What other runners read of this one while it holds a lock.

@@ -53,6 +53,12 @@ impl Action {
     /// Format of the record.
     pub const FORMAT: &str = "resect-action/1.1";
 
+    /// Whether its stage and the kinds of its outputs are plain names: of a record from elsewhere, so that none leads out of the store.
+    pub fn has_plain_names(&self) -> bool {
+        let kinds = [&self.outputs].into_iter().chain(&self.other_outputs).flat_map(|outputs| outputs.keys());
+        is_plain(&self.stage) && kinds.into_iter().all(|kind| is_plain(kind))
+    }
+
     /// Kind and id of each artifact it read, as far as its document names them.
     pub fn inputs(&self) -> Vec<(String, ArtifactId)> {
         let inputs = self.document["inputs"].as_object().into_iter().flatten();
@@ -61,4 +67,9 @@ impl Action {
         };
         inputs.filter_map(named).collect()
     }
+}
+
+/// Whether a name can be that of a kind or a stage: small letters, so that it is one folder of the store.
+pub fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase())
 }

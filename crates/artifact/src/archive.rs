@@ -9,6 +9,7 @@
 //! A plain tar file (POSIX ustar, with GNU's long names), which any `tar` opens. Entries are sorted and have no times and no owners: the
 //! same artifacts and records give the same bytes.
 
+use crate::action::is_plain;
 use crate::manifest::{FileEntry, MANIFEST};
 use crate::{Action, Ancestry, ArtifactId, Hash, Manifest, Named, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -98,16 +99,20 @@ impl Store {
         };
         let mut manifests = BTreeMap::new();
         for (kind, id) in &ancestry.artifacts {
-            let is_wanted = wanted.contains(&(kind.clone(), id.clone()));
+            let named = (kind.clone(), id.clone());
+            let is_wanted = wanted.contains(&named);
+            if !is_wanted && without.contains(kind) {
+                contents.left_out.push(named);
+                continue;
+            }
             // What is damaged would only be found where it arrives.
-            match self.verify(kind, id).and_then(|()| self.check(kind, id)) {
-                Ok(manifest) if is_wanted || !without.contains(kind) => {
-                    let bytes = manifest.files.iter().map(|file| file.size).sum();
-                    contents.artifacts.push((kind.clone(), id.clone(), bytes));
-                    manifests.insert((kind.clone(), id.clone()), manifest);
+            match self.verify(kind, id) {
+                Ok(manifest) => {
+                    contents.artifacts.push((kind.clone(), id.clone(), manifest.bytes()));
+                    manifests.insert(named, manifest);
                 }
                 Err(damage) if is_wanted => return Err(ArchiveError::Damaged(damage)),
-                _ => contents.left_out.push((kind.clone(), id.clone())),
+                Err(_) => contents.left_out.push(named),
             }
         }
         let aside = out.with_file_name(format!(
@@ -163,7 +168,7 @@ impl Store {
     /// # Errors
     /// A file that is no archive, not a whole one, or that does not hold what it says; nothing of it is in the store then.
     pub fn import(&self, path: &Path) -> Result<Imported, ArchiveError> {
-        let work = self.root().join(".resect/work").join(format!("import-{}", std::process::id()));
+        let work = self.private("work").join(format!("import-{}", std::process::id()));
         if work.exists() {
             fs::remove_dir_all(&work).map_err(StoreError::io("remove", &work))?;
         }
@@ -354,7 +359,8 @@ impl<R: Read> HasSize for tar::Entry<'_, R> {
 fn read_action(entry: impl Read + HasSize, stage: &str, file: &str) -> Result<Action, String> {
     let text = read_small(entry)?;
     let action: Action = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    let is_named = action.stage == stage && format!("{}.json", action.key) == file && is_plain(stage);
+    let is_named =
+        action.stage == stage && format!("{}.json", action.key) == file && action.has_plain_names();
     if !is_named || action.document["stage"] != stage {
         return Err("is the record of another step".into());
     }
@@ -363,11 +369,6 @@ fn read_action(entry: impl Read + HasSize, stage: &str, file: &str) -> Result<Ac
         return Err("has a key that is not that of its document".into());
     }
     Ok(action)
-}
-
-/// A kind or a stage: small letters.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn is_below(path: &str) -> bool {

@@ -93,13 +93,6 @@ pub struct Hold {
 }
 
 impl Store {
-    fn hold_file(&self) -> Result<File, StoreError> {
-        let path = self.root().join(".resect/hold.lock");
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false);
-        options.open(&path).map_err(StoreError::io("lock", &path))
-    }
-
     /// Holds the store, together with others. `waiting` is called once where somebody is removing from it, until that is done. `None` where
     /// the store can only be read: then nobody like us removes from it.
     ///
@@ -107,24 +100,14 @@ impl Store {
     /// When the file of the lock cannot be made or locked.
     pub fn hold(&self, waiting: impl FnOnce()) -> Result<Option<Hold>, StoreError> {
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-        let file = match self.hold_file() {
+        match self.hold_by(File::try_lock_shared, File::lock_shared, waiting) {
             Err(StoreError::Io { source, .. })
                 if [PermissionDenied, ReadOnlyFilesystem].contains(&source.kind()) =>
             {
-                return Ok(None);
+                Ok(None)
             }
-            file => file?,
-        };
-        let path = self.root().join(".resect/hold.lock");
-        match file.try_lock_shared() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                waiting();
-                file.lock_shared().map_err(StoreError::io("lock", &path))?;
-            }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+            held => held.map(Some),
         }
-        Ok(Some(Hold { _file: file }))
     }
 
     /// Has the store alone: what may remove from it. `waiting` is called once where others hold it, until they are done.
@@ -132,26 +115,38 @@ impl Store {
     /// # Errors
     /// When the file of the lock cannot be made or locked.
     pub fn alone(&self, waiting: impl FnOnce()) -> Result<Hold, StoreError> {
-        let file = self.hold_file()?;
-        let path = self.root().join(".resect/hold.lock");
-        match file.try_lock() {
+        self.hold_by(File::try_lock, File::lock, waiting)
+    }
+
+    fn hold_by(
+        &self,
+        attempt: fn(&File) -> Result<(), TryLockError>,
+        wait: fn(&File) -> std::io::Result<()>,
+        waiting: impl FnOnce(),
+    ) -> Result<Hold, StoreError> {
+        let path = self.private("hold.lock");
+        let failed = || StoreError::io("lock", &path);
+        let mut options = File::options();
+        let file =
+            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed())?;
+        match attempt(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 waiting();
-                file.lock().map_err(StoreError::io("lock", &path))?;
+                wait(&file).map_err(failed())?;
             }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+            Err(TryLockError::Error(error)) => return Err(failed()(error)),
         }
         Ok(Hold { _file: file })
     }
 
     fn pin_path(&self, what: &str) -> PathBuf {
-        self.root().join(".resect/pins").join(format!("{}.json", what.replace('/', "-")))
+        self.private("pins").join(format!("{}.json", what.replace('/', "-")))
     }
 
     /// All pins, by what is pinned.
     pub fn pins(&self) -> Vec<Pin> {
-        let entries = fs::read_dir(self.root().join(".resect/pins")).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.private("pins")).into_iter().flatten().flatten();
         let read = |path: PathBuf| serde_json::from_slice::<Pin>(&fs::read(path).ok()?).ok();
         let mut pins: Vec<Pin> = entries.filter_map(|entry| read(entry.path())).collect();
         pins.sort_by(|a, b| a.what.cmp(&b.what));
@@ -185,7 +180,7 @@ impl Store {
             for id in self.ids(&kind, "") {
                 let text = fs::read(self.path(&kind, &id).join(MANIFEST)).unwrap_or_default();
                 let manifest: Option<Manifest> = serde_json::from_slice(&text).ok();
-                let bytes = manifest.map(|manifest| manifest.files.iter().map(|file| file.size).sum());
+                let bytes = manifest.map(|manifest| manifest.bytes());
                 sizes.insert((kind.clone(), id), bytes.unwrap_or_default());
             }
         }
@@ -195,7 +190,7 @@ impl Store {
     /// What pipelines gave last: these artifacts stay, whatever their age. Of a matrix and of several seeds the first alone, which is what
     /// commands take that are told no other; the rest stays with its runs, or a matrix would stay for ever.
     fn latest_artifacts(&self) -> BTreeSet<Named> {
-        let dir = self.root().join(".resect/latest");
+        let dir = self.private("latest");
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         let keys = entries.filter_map(|entry| {
             let text = fs::read(entry.path()).ok()?;
@@ -262,7 +257,6 @@ impl Store {
     /// What nobody needs beside artifacts and records.
     fn leftovers(&self, kept: &BTreeSet<&str>, retention: &Retention, now: SystemTime) -> Vec<PathBuf> {
         let list = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
-        let private = self.root().join(".resect");
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // As old as what changed in it last; of a program that outlived its runner not at all.
         let is_old = |path: &Path| {
@@ -275,15 +269,15 @@ impl Store {
         };
         let mut found: Vec<PathBuf> = Vec::new();
         // A stage that was killed goes on from its folder, so that only an old one is of no use.
-        let work = list(private.join("work")).map(|entry| entry.path());
+        let work = list(self.private("work")).map(|entry| entry.path());
         found.extend(
             work.filter(|path| ASIDE.iter().any(|aside| name(path).starts_with(aside)) || is_old(path)),
         );
         // Nobody holds a lock of a key while this one has the store alone.
-        found.extend(list(private.join("locks")).map(|entry| entry.path()));
-        let records = list(private.join("actions")).flat_map(|entry| list(entry.path()));
+        found.extend(list(self.private("locks")).map(|entry| entry.path()));
+        let records = list(self.private("actions")).flat_map(|entry| list(entry.path()));
         let records =
-            records.chain(["runs", "latest", "pins"].into_iter().flat_map(|dir| list(private.join(dir))));
+            records.chain(["runs", "latest", "pins"].into_iter().flat_map(|dir| list(self.private(dir))));
         let unfinished =
             |path: &PathBuf| path.extension().is_some_and(|e| e.to_string_lossy().starts_with("tmp"));
         found.extend(records.map(|entry| entry.path()).filter(unfinished));
@@ -301,7 +295,7 @@ impl Store {
     pub fn remove(&self, sweep: &Sweep, mut done: impl FnMut(u64)) -> Result<(), StoreError> {
         // Records first: of an artifact that is gone nothing should say that it is there.
         for (stage, key) in &sweep.records {
-            let path = self.root().join(".resect/actions").join(stage).join(format!("{key}.json"));
+            let path = self.private("actions").join(stage).join(format!("{key}.json"));
             remove(&path)?;
         }
         for (kind, id, bytes) in &sweep.artifacts {
@@ -317,7 +311,7 @@ impl Store {
     /// When it cannot be moved or removed.
     pub fn discard(&self, kind: &str, id: &ArtifactId) -> Result<(), StoreError> {
         let from = self.path(kind, id);
-        let work = self.root().join(".resect/work");
+        let work = self.private("work");
         create_dir(&work)?;
         let aside = work.join(format!("{}{}-{}", ASIDE[0], id.short(), std::process::id()));
         fs::rename(&from, &aside).map_err(StoreError::io("set aside", &from))?;

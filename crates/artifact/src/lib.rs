@@ -31,7 +31,7 @@ mod manifest;
 mod records;
 mod store;
 
-pub use action::{Accepted, Action, Outputs};
+pub use action::{Accepted, Action, Outputs, is_plain};
 pub use archive::{ArchiveError, Contents, Imported};
 pub use canonical::canonical_json;
 pub use care::{Hold, Kept, Pin, Retention, Sweep};

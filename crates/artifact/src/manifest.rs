@@ -78,6 +78,11 @@ impl Manifest {
         text
     }
 
+    /// Bytes of all files together, the manifest's own aside.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
     /// The artifact's id.
     pub fn id(&self) -> ArtifactId {
         Hash::of(self.to_json().as_bytes())

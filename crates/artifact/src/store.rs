@@ -29,7 +29,7 @@ impl Store {
         &self.root
     }
 
-    fn private(&self, name: &str) -> PathBuf {
+    pub(crate) fn private(&self, name: &str) -> PathBuf {
         self.root.join(".resect").join(name)
     }
 
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// What is missing or wrong, in words.
-    pub fn verify(&self, kind: &str, id: &ArtifactId) -> Result<(), String> {
+    pub fn verify(&self, kind: &str, id: &ArtifactId) -> Result<Manifest, String> {
         let manifest = self.check(kind, id)?;
         let dir = self.path(kind, id);
         for file in &manifest.files {
@@ -87,7 +87,7 @@ impl Store {
         if found != manifest.files.len() + 1 {
             return Err(format!("{kind} {} holds files that are not its own", id.short()));
         }
-        Ok(())
+        Ok(manifest)
     }
 
     /// Makes the files below `dir`, a work folder on the same file system, an artifact, and says its id.

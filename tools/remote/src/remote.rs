@@ -12,6 +12,7 @@ use object_store::{
 };
 use resect_artifact::{
     Action, ArtifactId, FileEntry, Hash, Key, MANIFEST, Manifest, Named, Store, StoreError, hash_file,
+    is_plain,
 };
 use resect_remote_job::{Answer, Job, Task};
 use std::collections::BTreeSet;
@@ -193,6 +194,11 @@ fn wrong(object: &Place, message: impl Into<String>) -> RemoteError {
     RemoteError::Wrong { object: object.to_string(), message: message.into() }
 }
 
+fn failed(action: &'static str, object: &Place) -> impl FnOnce(object_store::Error) -> RemoteError {
+    let object = object.to_string();
+    move |cause| RemoteError::Remote { action, object, cause }
+}
+
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> RemoteError {
     let path = path.to_owned();
     move |source| RemoteError::Io { path, source }
@@ -203,37 +209,28 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> RemoteError {
 fn is_record(action: &Action) -> bool {
     action.format.starts_with("resect-action/1.")
         && action.accepted.is_none()
-        && is_plain(&action.stage)
-        && action.outputs.keys().all(|kind| is_plain(kind))
-        && action.other_outputs.iter().all(|outputs| outputs.keys().all(|kind| is_plain(kind)))
+        && action.has_plain_names()
         && Hash::key(&action.document) == action.key
-}
-
-/// A kind or a stage: small letters, so that it is one folder of the store.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 impl Remote {
     /// A small object; none where there is none.
     async fn small(&self, place: &Place) -> Result<Option<Bytes>, RemoteError> {
-        let failed = |cause| RemoteError::Remote { action: "read", object: place.to_string(), cause };
         let found = match self.objects.get(place).await {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            found => found.map_err(failed)?,
+            found => found.map_err(failed("read", place))?,
         };
         if found.meta.size > LARGEST_RECORD {
             return Err(wrong(place, format!("has {} bytes, more than a record ever has", found.meta.size)));
         }
-        let failed = |cause| RemoteError::Remote { action: "read", object: place.to_string(), cause };
-        found.bytes().await.map(Some).map_err(failed)
+        found.bytes().await.map(Some).map_err(failed("read", place))
     }
 
     async fn is_there(&self, place: &Place) -> Result<bool, RemoteError> {
         match self.objects.head(place).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(cause) => Err(RemoteError::Remote { action: "read", object: place.to_string(), cause }),
+            Err(cause) => Err(failed("read", place)(cause)),
         }
     }
 
@@ -265,8 +262,8 @@ impl Remote {
     /// All artifacts whose ids begin so.
     async fn fetch_artifacts(&self, store: &Store, digits: &str) -> Result<Answer, RemoteError> {
         let place = Place::from("artifacts");
-        let failed = |cause| RemoteError::Remote { action: "list", object: place.to_string(), cause };
-        let listed: Vec<_> = self.objects.list(Some(&place)).try_collect().await.map_err(failed)?;
+        let listed: Vec<_> =
+            self.objects.list(Some(&place)).try_collect().await.map_err(failed("list", &place))?;
         let named = listed.iter().filter_map(|meta| {
             let mut parts = meta.location.parts().skip(1);
             let (kind, file) = (parts.next()?, parts.next()?);
@@ -335,7 +332,7 @@ impl Remote {
             return Err(wrong(&place, "names files that are not its own"));
         }
         answer.files += manifest.files.len();
-        answer.bytes += manifest.files.iter().map(|file| file.size).sum::<u64>();
+        answer.bytes += manifest.bytes();
         answer.artifacts.push((kind.to_owned(), id.clone()));
         Ok(())
     }
@@ -360,8 +357,7 @@ impl Remote {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(io(parent))?;
         }
-        let failed = |cause| RemoteError::Remote { action: "read", object: place.to_string(), cause };
-        let found = self.objects.head(&place).await.map_err(failed)?;
+        let found = self.objects.head(&place).await.map_err(failed("read", &place))?;
         if found.size != file.size {
             return Err(wrong(&place, format!("has {} bytes, not {}", found.size, file.size)));
         }
@@ -369,8 +365,7 @@ impl Remote {
         // Part by part, each a request with tries of its own.
         for start in (0..file.size).step_by(PART) {
             let end = file.size.min(start + PART as u64);
-            let failed = |cause| RemoteError::Remote { action: "read", object: place.to_string(), cause };
-            let part = self.objects.get_range(&place, start..end).await.map_err(failed)?;
+            let part = self.objects.get_range(&place, start..end).await.map_err(failed("read", &place))?;
             out.write_all(&part).map_err(io(&path))?;
         }
         drop(out);
@@ -390,8 +385,7 @@ impl Remote {
         let mut answer = Answer { found: true, ..Answer::default() };
         for (kind, id) in artifacts {
             // A damaged file would never arrive anywhere: its name is its hash.
-            store.verify(kind, id).map_err(RemoteError::Damaged)?;
-            let manifest = store.check(kind, id).map_err(RemoteError::Damaged)?;
+            let manifest = store.verify(kind, id).map_err(RemoteError::Damaged)?;
             let place = manifest_of(kind, id);
             if self.is_there(&place).await? {
                 answer.known += manifest.files.len();
@@ -435,8 +429,7 @@ impl Remote {
             self.put(&place, whole, PutMode::Overwrite).await?;
             return Ok(true);
         }
-        let failed = |cause| RemoteError::Remote { action: "write", object: place.to_string(), cause };
-        let upload = self.objects.put_multipart(&place).await.map_err(failed)?;
+        let upload = self.objects.put_multipart(&place).await.map_err(failed("write", &place))?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
         let mut part = vec![0; PART];
         loop {
@@ -445,18 +438,15 @@ impl Remote {
                 break;
             }
             // No more than these are on their way at a time.
-            let failed = |cause| RemoteError::Remote { action: "write", object: place.to_string(), cause };
-            upload.wait_for_capacity(AT_ONCE / 2).await.map_err(failed)?;
+            upload.wait_for_capacity(AT_ONCE / 2).await.map_err(failed("write", &place))?;
             upload.write(&part[..count]);
         }
-        let failed = |cause| RemoteError::Remote { action: "write", object: place.to_string(), cause };
-        upload.finish().await.map_err(failed)?;
+        upload.finish().await.map_err(failed("write", &place))?;
         Ok(true)
     }
 
     /// Writes an object; whether it was written: with [`PutMode::Create`] one that is there stays.
     async fn put(&self, place: &Place, content: Vec<u8>, mode: PutMode) -> Result<bool, RemoteError> {
-        let failed = |cause| RemoteError::Remote { action: "write", object: place.to_string(), cause };
         match self.objects.put_opts(place, PutPayload::from(content.clone()), mode.clone().into()).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
@@ -467,9 +457,13 @@ impl Remote {
                 if self.is_there(place).await? {
                     return Ok(false);
                 }
-                self.objects.put(place, PutPayload::from(content)).await.map_err(failed).map(|_| true)
+                self.objects
+                    .put(place, PutPayload::from(content))
+                    .await
+                    .map_err(failed("write", place))
+                    .map(|_| true)
             }
-            Err(cause) => Err(failed(cause)),
+            Err(cause) => Err(failed("write", place)(cause)),
         }
     }
 }
