@@ -139,6 +139,25 @@ fn a_footer_that_lies_is_an_error() {
     }
 }
 
+#[test]
+fn rows_that_only_the_footer_knows_are_an_error() {
+    let bytes = table(vec![("name", names(2)), ("image", images(2)), ("label", masks(2))], false);
+    // The number of rows is an i64 before the list of row groups.
+    let at = bytes.windows(3).rposition(|three| three == b"\x16\x04\x19").unwrap() + 1;
+    let stating = |rows: &[u8]| {
+        let end = bytes.len() - 8;
+        let length = u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap()) as usize + rows.len() - 1;
+        [&bytes[..at], rows, &bytes[at + 1..end], &(length as u32).to_le_bytes(), b"PAR1"].concat()
+    };
+    assert_eq!(run_table(&stating(&[4]), &parquet("")).unwrap().targets.rows().len(), 2);
+    for id_column in ["", "name"] {
+        let text = error(run_table(&stating(&[6]), &parquet(id_column)));
+        assert!(text.contains("is damaged: it has 2 rows, its footer states more"), "{text}");
+        let text = error(run_table(&stating(b"\x80\x80\x80\x80\x80\x80\x80\x80\x20"), &parquet(id_column)));
+        assert!(text.contains("is damaged: its footer states 1152921504606846976 rows in"), "{text}");
+    }
+}
+
 /// Pictures that are none: the footer is what counts.
 fn tiny(count: usize) -> ArrayRef {
     binary((0..count).map(|_| Some(b"no picture".to_vec())))
