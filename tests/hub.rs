@@ -46,7 +46,6 @@ impl Lab {
 
     fn command(&self, command: &str, args: &[&str]) -> Command {
         let mut command = self.project.command(command, args);
-        command.arg("--bin-dir").arg(programs());
         command.env("HF_ENDPOINT", self.server.endpoint()).env("HF_HOME", self.home());
         command
     }
@@ -91,16 +90,6 @@ impl Lab {
     fn lock(&self) -> String {
         fs::read_to_string(self.dir.path().join("my.lock")).unwrap_or_default()
     }
-}
-
-/// Where the stage programs are, once they are built: dozens of runs need not ask cargo.
-fn programs() -> &'static Path {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        Project::micro().run(&["ingest"]);
-        let this = std::env::current_exe().unwrap();
-        this.ancestors().nth(2).expect("a test lies in deps/ below them").to_path_buf()
-    })
 }
 
 /// Parquet shards of phantoms: two of `train`, one of `validation`.
@@ -622,7 +611,7 @@ fn two_processes_fetch_a_file_once() {
     let store = tempfile::tempdir().unwrap();
     let mut second = resect_tests::xtask();
     second.args(["run", "ingest", "--json", "--pipeline"]).arg(lab.dir.path().join("my.toml"));
-    second.arg("--store").arg(store.path()).arg("--bin-dir").arg(programs());
+    second.arg("--store").arg(store.path());
     second.env("HF_ENDPOINT", lab.server.endpoint()).env("HF_HOME", lab.home());
     let mut second = second.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(second.stderr.take().unwrap()).lines().map_while(Result::ok);
@@ -780,7 +769,6 @@ fn the_published_recipe_runs_from_the_hub() {
     // The file computes on a GPU, which the tests do without.
     let args = ["--json", "--device", "cpu", "--set", "ingest.limit=2", "--set", "train.epochs=1"];
     let mut command = project.command("run", &args);
-    command.arg("--bin-dir").arg(programs());
     command.env("HF_ENDPOINT", server.endpoint()).env("HF_HOME", dir.path().join("hf"));
     let output = command.output().unwrap();
     let run = Run::of(&output).unwrap_or_else(|| panic!("{}", stderr(&output)));

@@ -9,8 +9,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 const STAGES: [&str; 4] = ["ingest", "embed", "train", "evaluate"];
 
+/// A command of a runner that builds what talks to shared stores: that is not among the programs of the tests.
+fn building(project: &Project, command: &str, args: &[&str]) -> Command {
+    let mut command = project.command(command, args);
+    command.env_remove("RESECT_BIN_DIR");
+    command
+}
+
 fn ask(project: &Project, command: &str, args: &[&str], remote: &str) -> Output {
-    project.command(command, args).args(["--remote", remote]).output().unwrap()
+    building(project, command, args).args(["--remote", remote]).output().unwrap()
 }
 
 fn json(output: &Output) -> Value {
@@ -106,7 +113,7 @@ fn what_one_machine_made_no_other_makes_again() {
 
 /// `push` takes no settings.
 fn ask_push(project: &Project, args: &[&str], remote: &str) -> Output {
-    project.command("push", args).args(["--remote", remote]).output().unwrap()
+    building(project, "push", args).args(["--remote", remote]).output().unwrap()
 }
 
 #[test]
@@ -213,7 +220,7 @@ impl S3 {
 
     /// A command of the runner, with the server's credentials in its environment.
     fn command(&self, project: &Project, command: &str, args: &[&str]) -> Output {
-        let mut command = project.command(command, args);
+        let mut command = building(project, command, args);
         command.args(["--remote", "s3://shared/team/resect"]);
         command.env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_ALLOW_HTTP", "true");
         command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "open-sesame");

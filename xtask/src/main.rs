@@ -161,7 +161,7 @@ pub struct PipelineArgs {
     #[command(flatten)]
     pub remote: remote::RemoteArgs,
     /// Run the stage programs in this folder instead of building them.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "RESECT_BIN_DIR")]
     pub bin_dir: Option<PathBuf>,
     /// Reuse what this stage gave before its code changed, for an edit that cannot change its output. Repeatable.
     ///
