@@ -37,6 +37,7 @@ mod runs;
 mod schedule;
 mod select;
 mod show;
+mod sound;
 mod sources;
 mod spread;
 mod status;
@@ -177,6 +178,9 @@ pub struct PipelineArgs {
     /// Resolve branches and tags on the Hub anew and move the lock file to what they are now.
     #[arg(long, conflicts_with = "offline")]
     pub update: bool,
+    /// Hash every byte of what is reused, not only of what a stage reads.
+    #[arg(long)]
+    pub verify: bool,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]
     pub json: bool,

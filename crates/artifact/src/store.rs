@@ -117,19 +117,11 @@ impl Store {
         let parent = self.root.join(kind);
         create_dir(&parent)?;
         if target.exists() {
-            self.set_aside(kind, &id)?;
+            self.discard(kind, &id)?;
         }
         fs::rename(dir, &target).map_err(StoreError::io("move into place", &target))?;
         sync_dir(&parent)?;
         Ok(id)
-    }
-
-    /// Moves a damaged artifact out of the way, then removes it.
-    fn set_aside(&self, kind: &str, id: &ArtifactId) -> Result<(), StoreError> {
-        let aside = self.private("work").join(format!("damaged-{}-{}", id.short(), std::process::id()));
-        let target = self.path(kind, id);
-        fs::rename(&target, &aside).map_err(StoreError::io("set aside", &target))?;
-        fs::remove_dir_all(&aside).map_err(StoreError::io("remove", &aside))
     }
 
     /// The work folder of a stage and key. What a killed run left there is still in it, as it was before the run began to publish.
