@@ -109,7 +109,8 @@ fn the_command_names_what_is_damaged_and_removes_it() {
     let project = Project::micro();
     let run = project.run(&[]);
     let verify = |args: &[&str]| {
-        let output = xtask().args(["verify", "--json", "--store"]).arg(project.store()).args(args).output().unwrap();
+        let output =
+            xtask().args(["verify", "--json", "--store"]).arg(project.store()).args(args).output().unwrap();
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code(), said)
     };
@@ -117,7 +118,11 @@ fn the_command_names_what_is_damaged_and_removes_it() {
         let path = largest(&project.artifact(&run, kind));
         DAMAGES[0].1(&path);
         let (code, said) = verify(&["--keep"]);
-        assert_eq!((code, said["damaged"].as_array().unwrap().len(), &said["sound"]), (Some(1), 1, &6.into()), "{said}");
+        assert_eq!(
+            (code, said["damaged"].as_array().unwrap().len(), &said["sound"]),
+            (Some(1), 1, &6.into()),
+            "{said}"
+        );
         let (found, damage) = (&said["damaged"][0], said["damaged"][0]["damage"].as_str().unwrap());
         assert_eq!((&found["kind"], &found["id"]), (&kind.into(), &run.artifact(kind).into()));
         let name = path.file_name().unwrap().to_str().unwrap();

@@ -23,7 +23,8 @@ const FAULTS: usize = 12;
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let output = cargo().args(["build", "--release", "--workspace", "--example", "fault"]).output().unwrap();
+        let output =
+            cargo().args(["build", "--release", "--workspace", "--example", "fault"]).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         programs().join("examples/libfault.so")
     })
@@ -115,7 +116,12 @@ impl Bench {
         let run = Run::of(&output).unwrap_or_else(|| panic!("after {after}:\n{}", stderr(&output)));
         assert_eq!(run.artifacts(), self.wanted, "after {after}");
         let output = xtask().args(["verify", "--store"]).arg(project.store()).output().unwrap();
-        assert!(output.status.success(), "after {after}:\n{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        assert!(
+            output.status.success(),
+            "after {after}:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            stderr(&output)
+        );
         let store = project.store();
         assert_eq!(fs::read_dir(store.join(".resect/work")).unwrap().count(), 0, "after {after}");
     }
@@ -164,7 +170,9 @@ fn in_order(calls: &[Call]) {
         let moved = if is_artifact { files(to) } else { Vec::from_iter(is_record.then(|| to.clone())) };
         for file in moved {
             let before = if file == *to { from.clone() } else { from.join(file.strip_prefix(to).unwrap()) };
-            let last = calls[..i].iter().rfind(|call| call.paths == [before.clone()] && !call.name.ends_with("chmod"));
+            let last = calls[..i]
+                .iter()
+                .rfind(|call| call.paths == [before.clone()] && !call.name.ends_with("chmod"));
             let last = last.map(|call| call.name.as_str());
             assert_eq!(last, Some("fsync"), "what happened last to {} before it was moved", before.display());
         }
@@ -240,8 +248,14 @@ fn a_kill_at_any_change_of_evaluate() {
 fn refusals(stage: &'static str) {
     let bench = Bench::new(stage);
     let own = format!("resect-{stage}");
-    let kinds = [("io", "Input/output error"), ("full", "No space left on device"), ("read-only", "Read-only file system")];
-    for (program, (what, words)) in ["xtask", &own].into_iter().flat_map(|program| kinds.map(|kind| (program, kind))) {
+    let kinds = [
+        ("io", "Input/output error"),
+        ("full", "No space left on device"),
+        ("read-only", "Read-only file system"),
+    ];
+    for (program, (what, words)) in
+        ["xtask", &own].into_iter().flat_map(|program| kinds.map(|kind| (program, kind)))
+    {
         for at in bench.points(program) {
             let project = bench.project();
             let faulty = bench.run(&project, program, what, at);
@@ -277,4 +291,22 @@ fn a_refusal_at_any_change_of_train() {
 #[test]
 fn a_refusal_at_any_change_of_evaluate() {
     refusals("evaluate");
+}
+
+#[test]
+fn what_the_system_refuses_from_the_start_comes_with_what_to_do() {
+    let bench = Bench::new("ingest");
+    let cases = [
+        ("full", "cargo xtask gc --dry-run"),
+        ("read-only", "mount it for writing, or name another store (--store, RESECT_STORE)"),
+        ("denied", "this user may not: change whose it is, or name another store"),
+    ];
+    for (what, words) in cases {
+        let project = bench.project();
+        let faulty = bench.run(&project, "xtask", what, 1);
+        let said = stderr(&faulty.output);
+        assert_eq!(faulty.output.status.code(), Some(1), "{said}");
+        assert!(said.contains("error: cannot ") && said.contains(words), "{said}");
+        bench.recovers(&project, what);
+    }
 }

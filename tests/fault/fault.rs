@@ -8,7 +8,7 @@
 //! | `FAULT_COUNT` | file of eight bytes, all zero: the counter, which all processes share |
 //! | `FAULT_LOG` | file to which each counted call is added: its name and its paths, with tabs between |
 //! | `FAULT_AT` | number of the call, from 1, at which something happens |
-//! | `FAULT_DO` | what: `kill` before the call, `torn` after half of what it was to write (after the call, where it writes nothing), `io` (it fails, once), `full` (from then on nothing can be added), `read-only` (nor changed) |
+//! | `FAULT_DO` | what: `kill` before the call, `torn` after half of what it was to write (after the call, where it writes nothing), `io` (it fails, once), `full` (from then on nothing can be added), `read-only` (nor changed), `denied` (the same, because of who asks) |
 //!
 //! Such a library cannot be written without `unsafe`: it takes the place of C functions. It is part of no program.
 
@@ -30,6 +30,7 @@ enum Fault {
     Io,
     Full,
     ReadOnly,
+    Denied,
 }
 
 struct Settings {
@@ -89,6 +90,7 @@ fn read_settings() -> Option<Settings> {
         Some("io") => Fault::Io,
         Some("full") => Fault::Full,
         Some("read-only") => Fault::ReadOnly,
+        Some("denied") => Fault::Denied,
         _ => Fault::Kill,
     };
     Some(Settings {
@@ -129,6 +131,7 @@ fn at(name: &str, paths: &[Option<PathBuf>], takes: Takes) -> Verdict {
         Fault::Io if count == settings.at => Verdict::Fail(libc::EIO),
         Fault::Full if takes == Takes::Room => Verdict::Fail(libc::ENOSPC),
         Fault::ReadOnly => Verdict::Fail(libc::EROFS),
+        Fault::Denied => Verdict::Fail(libc::EACCES),
         _ => Verdict::Go,
     }
 }

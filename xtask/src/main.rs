@@ -5,6 +5,14 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
+/// As the standard one, but a reader of standard error that has gone away is no fault: `2>&1 | head` must not end a run.
+macro_rules! eprintln {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($part)*);
+    }};
+}
+
 mod archive;
 mod card;
 mod code;
@@ -186,6 +194,19 @@ pub struct PipelineArgs {
     pub json: bool,
 }
 
+/// What to do where the system refused, by its words in whatever program's error.
+const HINTS: [(&str, &str); 3] = [
+    (
+        "(os error 28)",
+        "the disk is full: what was finished is kept, `cargo xtask gc --dry-run` says what of the store can go, and the same command goes on from there",
+    ),
+    (
+        "(os error 30)",
+        "the disk is read-only: mount it for writing, or name another store (--store, RESECT_STORE)",
+    ),
+    ("(os error 13)", "this user may not: change whose it is, or name another store (--store, RESECT_STORE)"),
+];
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
@@ -215,7 +236,11 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let said = format!("{error:#}");
+            eprintln!("error: {said}");
+            if let Some((_, hint)) = HINTS.iter().find(|(words, _)| said.contains(words)) {
+                eprintln!("{hint}");
+            }
             if error.downcast_ref::<predict::Usage>().is_some() {
                 return ExitCode::from(2);
             }

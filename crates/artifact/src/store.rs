@@ -283,8 +283,12 @@ pub(crate) fn write_record(path: &Path, value: &impl Serialize) -> Result<(), St
         create_dir(parent)?;
     }
     let aside = path.with_extension(format!("tmp{}", std::process::id()));
-    write_synced(&aside, &text)?;
-    fs::rename(&aside, path).map_err(StoreError::io("write", path))
+    let written = write_synced(&aside, &text)
+        .and_then(|()| fs::rename(&aside, path).map_err(StoreError::io("write", path)));
+    if written.is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+    written
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
