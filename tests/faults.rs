@@ -1,8 +1,8 @@
 //! Stopped anywhere: runner and stage programs are killed at the calls by which they change the store, or the system refuses one of
 //! them. What comes after is what would have been.
 //!
-//! `fault/fault.rs` does it. A run is made once to count its calls, then as often as `RESECT_FAULTS` says (for each stage, each of its
-//! two programs and each kind of fault; 0: once for every call) with a fault at one of them.
+//! `fault/fault.rs` does it. A run is made once to count its calls, then some more times with a fault at one of them, each with a project
+//! of its own. `RESECT_FAULTS` says how many times, for each stage, each of its two programs and each kind of fault; 0: once for every call.
 
 #![cfg(target_os = "linux")]
 
@@ -16,8 +16,10 @@ use std::sync::OnceLock;
 
 const STAGES: [&str; 4] = ["ingest", "embed", "train", "evaluate"];
 
-/// Faults for each stage, program and kind, unless `RESECT_FAULTS` says otherwise.
-const FAULTS: usize = 12;
+/// Kills for each stage, program and kind, unless `RESECT_FAULTS` says otherwise.
+const KILLS: usize = 12;
+/// Refusals, likewise.
+const REFUSALS: usize = 5;
 
 /// The library, built.
 fn library() -> &'static Path {
@@ -92,8 +94,8 @@ impl Bench {
         Faulty { output, calls: fs::read_to_string(&log).unwrap().lines().map(call).collect() }
     }
 
-    /// The calls at which something is to happen: those that matter most, and others evenly among the rest.
-    fn points(&self, program: &str) -> Vec<usize> {
+    /// The calls at which something is to happen, evenly among all.
+    fn points(&self, program: &str, usual: usize) -> Vec<usize> {
         let project = self.project();
         let faulty = self.run(&project, program, "kill", usize::MAX);
         assert!(faulty.output.status.success(), "{}", stderr(&faulty.output));
@@ -102,7 +104,7 @@ impl Bench {
         }
         let count = faulty.calls.len();
         assert!(count > 0, "{program} of {} changes nothing", self.stage);
-        let wanted = std::env::var("RESECT_FAULTS").map_or(FAULTS, |text| text.parse().unwrap());
+        let wanted = std::env::var("RESECT_FAULTS").map_or(usual, |text| text.parse().unwrap());
         if wanted == 0 || wanted >= count {
             return (1..=count).collect();
         }
@@ -185,7 +187,7 @@ fn kills(stage: &'static str) {
     let own = format!("resect-{stage}");
     for (program, torn) in [("xtask", false), ("xtask", true), (&own, false), (&own, true)] {
         let what = if torn { "torn" } else { "kill" };
-        let points = bench.points(program);
+        let points = bench.points(program, KILLS);
         let mut killed = 0;
         for at in &points {
             let project = bench.project();
@@ -256,7 +258,7 @@ fn refusals(stage: &'static str) {
     for (program, (what, words)) in
         ["xtask", &own].into_iter().flat_map(|program| kinds.map(|kind| (program, kind)))
     {
-        for at in bench.points(program) {
+        for at in bench.points(program, REFUSALS) {
             let project = bench.project();
             let faulty = bench.run(&project, program, what, at);
             let after = format!("{what} for {program} at {at}, {:?}", faulty.calls.get(at - 1));

@@ -84,7 +84,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     ) -> Result<Self, TrainError> {
         let Setting { params, config, prompts, report, device, .. } = setting;
         let mut clock = Clock::default();
-        let (trainer, progress) = match resume::load::<T>(setting.state, config, prompts, params, device)? {
+        let note = |line| report.note(line);
+        let resumed = resume::load::<T>(setting.state, config, prompts, params, device, note)?;
+        let (trainer, progress) = match resumed {
             Some(resumed) => {
                 report.note(format!("resumed after {}", resumed.1.position()));
                 resumed
