@@ -6,13 +6,12 @@
 
 #![cfg(target_os = "linux")]
 
-use resect_tests::{Project, Run, cargo, programs, stderr, xtask};
+use resect_tests::{Project, Run, fault_library, stderr, xtask};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::OnceLock;
 
 const STAGES: [&str; 4] = ["ingest", "embed", "train", "evaluate"];
 
@@ -20,17 +19,6 @@ const STAGES: [&str; 4] = ["ingest", "embed", "train", "evaluate"];
 const KILLS: usize = 12;
 /// Refusals, likewise.
 const REFUSALS: usize = 5;
-
-/// The library, built.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let output =
-            cargo().args(["build", "--release", "--workspace", "--example", "fault"]).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        programs().join("examples/libfault.so")
-    })
-}
 
 /// One changing call of a run.
 #[derive(Debug)]
@@ -82,7 +70,7 @@ impl Bench {
         // One thread, so that calls come in the same order each time as far as can be.
         let mut command = project.command("run", &["--json", self.stage, "--threads", "1"]);
         command.args(["--set", "runtime.save_steps=1"]);
-        command.env("LD_PRELOAD", library()).env("FAULT_BELOW", project.store());
+        command.env("LD_PRELOAD", fault_library()).env("FAULT_BELOW", project.store());
         command.env("FAULT_PROGRAM", program).env("FAULT_COUNT", &count).env("FAULT_LOG", &log);
         command.env("FAULT_DO", what).env("FAULT_AT", at.to_string());
         let output = command.output().unwrap();

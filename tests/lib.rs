@@ -153,6 +153,17 @@ pub fn as_from_a_shell(command: &mut Command) {
     }
 }
 
+/// The library of `fault/fault.rs`, built.
+pub fn fault_library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let output = cargo().args(["build", "--release", "--workspace", "--example", "fault"]).output();
+        let output = output.expect("cargo starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        programs().join("examples/libfault.so")
+    })
+}
+
 /// Standard error as text.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

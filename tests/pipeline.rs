@@ -169,13 +169,19 @@ fn programs_built_elsewhere_run_from_a_folder() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let project = Project::micro();
-    for (command, args) in [("status", &[][..]), ("status", &["--json"]), ("run", &["ingest"])] {
-        let mut command = project.command(command, args);
+    for args in
+        [&["status"][..], &["status", "--json"], &["run", "ingest"], &["run", "ingest", "--force", "ingest"]]
+    {
+        let mut command = project.command(args[0], &args[1..]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         assert!(!stderr(&output).contains("Broken pipe"), "{}", stderr(&output));
+        let mut child = project.command(args[0], &args[1..]);
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        assert!(child.wait_with_output().unwrap().status.success(), "{args:?}");
     }
     assert_eq!(project.run(&["ingest"]).with_status("reused"), ["ingest"]);
 }

@@ -1,9 +1,9 @@
-//! A library that `LD_PRELOAD` puts before the system's (`tests/faults.rs`): it counts the calls by which programs change files
+//! A library that `LD_PRELOAD` puts before the system's (`tests/faults.rs`, `tests/confined.rs`): it counts the calls by which programs change files
 //! below a folder, and at a given one kills the program, or has the system refuse.
 //!
 //! | variable | what |
 //! |---|---|
-//! | `FAULT_PROGRAM` | name of the program it is about; all others are left alone |
+//! | `FAULT_PROGRAM` | name of the program it is about; all others are left alone. Without it: all |
 //! | `FAULT_BELOW` | folder; what is changed elsewhere does not count |
 //! | `FAULT_COUNT` | file of eight bytes, all zero: the counter, which all processes share |
 //! | `FAULT_LOG` | file to which each counted call is added: its name and its paths, with tabs between |
@@ -57,7 +57,7 @@ enum Takes {
     None,
 }
 
-/// Of this program; none where it is not the one.
+/// For this program; none where it is not the one.
 fn settings() -> Option<&'static Settings> {
     static SETTINGS: OnceLock<Option<Settings>> = OnceLock::new();
     SETTINGS.get_or_init(read_settings).as_ref()
@@ -66,7 +66,7 @@ fn settings() -> Option<&'static Settings> {
 fn read_settings() -> Option<Settings> {
     let text = |name: &str| std::env::var(name).ok();
     let program = std::env::current_exe().ok()?;
-    if program.file_name()?.to_str()? != text("FAULT_PROGRAM")? {
+    if text("FAULT_PROGRAM").is_some_and(|name| program.file_name() != Some(OsStr::new(&name))) {
         return None;
     }
     let counter = open(&text("FAULT_COUNT")?, libc::O_RDWR)?;
