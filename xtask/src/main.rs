@@ -5,6 +5,11 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
+/// In place of the standard library's: what stands in a message may come from data, and goes through [`show::say`].
+macro_rules! eprintln {
+    ($($message:tt)*) => { $crate::show::say(format_args!($($message)*)) };
+}
+
 mod archive;
 mod card;
 mod code;
