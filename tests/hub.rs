@@ -194,6 +194,14 @@ fn a_pipeline_runs_from_the_hub_and_asks_once() {
     let dataset = &first.json()["sources"][0]["provenance"];
     assert_eq!(dataset["repository"], "lab/polyps", "{dataset}");
     assert_has(&lab.lock(), &[&model_commit, dataset["commit"].as_str().unwrap(), "sha256:", "git-sha1:"]);
+    assert!(!errors.contains(TOKEN) && !first.json().to_string().contains(TOKEN), "{errors}");
+    let exported = lab.dir.path().join("exported");
+    let export = lab.project.command("export", &["--out", exported.to_str().unwrap()]);
+    for mut command in [lab.command("why", &["train", "--json"]), export] {
+        let output = command.envs(token).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(!String::from_utf8_lossy(&output.stdout).contains(TOKEN) && !stderr(&output).contains(TOKEN));
+    }
     let grep = Command::new("grep")
         .arg("-r")
         .arg(TOKEN)
@@ -201,8 +209,7 @@ fn a_pipeline_runs_from_the_hub_and_asks_once() {
         .arg(lab.project.store())
         .output()
         .unwrap();
-    assert_eq!(grep.stdout, b"", "no file holds the token");
-    assert!(!errors.contains(TOKEN) && !first.json().to_string().contains(TOKEN), "{errors}");
+    assert_eq!(grep.stdout, b"", "no file holds the token: store, cache, lock file, exported folder");
 
     // The same files on disk are the same data set, and nothing after it runs again.
     let disk = lab.dir.path().join("disk");

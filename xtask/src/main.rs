@@ -5,12 +5,10 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
-/// As the standard one, but a reader of standard error that has gone away is no fault: `2>&1 | head` must not end a run.
+/// In place of the standard library's: what stands in a message may come from data, and goes through [`show::say`]; and a reader of
+/// standard error that has gone away is no fault: `2>&1 | head` must not end a run.
 macro_rules! eprintln {
-    ($($part:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($part)*);
-    }};
+    ($($message:tt)*) => { $crate::show::say(format_args!($($message)*)) };
 }
 
 mod archive;

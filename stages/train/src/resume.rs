@@ -64,7 +64,7 @@ impl Progress {
             epoch: 0,
             train_loss: None,
             validation_loss: untuned.map(|s| s.loss),
-            validation_dice: untuned.map(|s| s.dice),
+            validation_dice: untuned.and_then(|s| s.dice),
             learning_rate: None,
         };
         Self { steps: Vec::new(), epochs: vec![row], kept: 0, kept_tensors: Vec::new(), groups: 0, loss: 0.0 }

@@ -217,7 +217,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             epoch,
             train_loss: Some(progress.loss / setting.batches() as f64),
             validation_loss: score.map(|s| s.loss),
-            validation_dice: score.map(|s| s.dice),
+            validation_dice: score.and_then(|s| s.dice),
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         setting.report.row("epochs", table::cells(&row));
