@@ -506,7 +506,6 @@ fn every_bad_input_is_one_clear_error_before_anything_is_written() {
             "no.png: it is not an image: none of PNG, JPEG, TIFF, BMP and WebP",
         ),
         (&["--image", &cut, "--box", "1,2,3,4"], "cut.png: cannot be decoded"),
-        (&["--image", &image, "--box", "1,2,3,4", "--max-pixels", "99"], "more than --max-pixels 99"),
         (
             &["--image", "nowhere/*.png", "--box", "1,2,3,4"],
             "there is no file, folder or match of a pattern at nowhere/*.png",

@@ -16,7 +16,7 @@ use clap::Args;
 use resect_checkpoint::Checkpoint;
 use resect_prompts::file::{self, ImagePrompts};
 use resect_prompts::job::{
-    DECODE_BATCH, EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Line, MAX_PIXELS,
+    DECODE_BATCH, EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Line,
 };
 use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, Prompt, arrange};
 use resect_stage::{Message, Plain, Progress};
@@ -68,9 +68,6 @@ pub struct PredictArgs {
     /// Where to compute: cpu, cuda, cuda:N, or auto, which is cuda:0 if there is one, else cpu.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: resect_device::Choice,
-    /// Images of more pixels than this are not read.
-    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS)]
-    max_pixels: u64,
     /// Prompts of one image that pass the decoder together; bounds memory, and on the CPU changes no byte.
     #[arg(long, value_name = "N", default_value_t = DECODE_BATCH)]
     decode_batch: usize,
@@ -123,7 +120,6 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         tuned: subject.tuned.as_ref().map(|tuned| tuned.dir.clone()),
         heads_trained,
         images,
-        max_pixels: args.max_pixels,
         embeddings,
         out: args.out.clone(),
         multimask: args.multimask,

@@ -153,10 +153,8 @@ pub struct IngestLimits {
     pub max_rejected: f64,
     /// Only the first so many samples of each given split, in the dataset's order. 0: all.
     pub limit: u32,
-    /// Images and masks of more pixels than this are rejected before they are decoded.
+    /// Images of more pixels than this are rejected before they are decoded.
     pub max_pixels: u64,
-    /// Images and masks of more bytes than this, as they are stored, are rejected before they are read.
-    pub max_bytes: u64,
     /// Two images whose perceptual hashes differ in at most this many of 64 bits are near-duplicates, if their
     /// thumbnails also correlate (0.985 and above): images of one kind resemble each other, and the hash alone would
     /// call too many the same. Near-duplicates are reported, and no draw of a split separates them.
@@ -165,13 +163,7 @@ pub struct IngestLimits {
 
 impl Default for IngestLimits {
     fn default() -> Self {
-        Self {
-            max_rejected: 0.05,
-            limit: 0,
-            max_pixels: 100_000_000,
-            max_bytes: 250_000_000,
-            duplicate_distance: 4,
-        }
+        Self { max_rejected: 0.05, limit: 0, max_pixels: 100_000_000, duplicate_distance: 4 }
     }
 }
 

@@ -32,8 +32,6 @@ pub struct Job {
     pub heads_trained: bool,
     /// The images, each with its prompts.
     pub images: Vec<ImageJob>,
-    /// Images of more pixels than this are not read.
-    pub max_pixels: u64,
     /// Folders of `embeddings` artifacts that this model's encoder gave; the first that has an image's embedding is used.
     pub embeddings: Vec<PathBuf>,
     /// The folder to write to; created when absent.
@@ -48,9 +46,6 @@ pub struct Job {
     pub category: String,
 }
 
-/// The most pixels an image may have where nothing else is said, as in `ingest`.
-pub const MAX_PIXELS: u64 = 100_000_000;
-
 impl Job {
     /// A job on the CPU, with no image yet, that writes masks and overlays.
     pub fn new(base: PathBuf, out: PathBuf) -> Self {
@@ -62,7 +57,6 @@ impl Job {
             tuned: None,
             heads_trained: true,
             images: Vec::new(),
-            max_pixels: MAX_PIXELS,
             embeddings: Vec::new(),
             out,
             multimask: false,

@@ -100,7 +100,7 @@ fn decode(
         let (queue, in_order) = sync_channel::<Receiver<Prepared>>(ahead);
         let writing = threads.spawn(move || collect(in_order, dataset, plan, images, report));
         let read = pool.in_place_scope(move |tasks| {
-            for batch in dataset.batches(ahead, params.ingest.max_bytes)? {
+            for batch in dataset.batches(ahead)? {
                 for raw in batch? {
                     let (sender, receiver) = sync_channel(1);
                     if queue.send(receiver).is_err() {

@@ -13,7 +13,7 @@ use crate::mask_prompt::{self, highest};
 use crate::model::{Decoded, Load, Model, ModelPrompt, to_model};
 use crate::plan::Planned;
 use crate::stored::Stored;
-use crate::{PredictError, names, write};
+use crate::{MAX_PIXELS, PredictError, names, write};
 
 /// An image could not be predicted.
 pub(crate) enum ImageError {
@@ -67,7 +67,7 @@ impl<'a, B: Backend> Predictor<'a, B> {
         let size = planned.size.clone().map_err(ImageError::Unusable)?;
         let path = &planned.image.path;
         let bytes = std::fs::read(path).map_err(|error| unusable(format!("it cannot be read: {error}")))?;
-        let picture = resect_pixels::rgb(&bytes, self.job.max_pixels).map_err(unusable)?.pixels;
+        let picture = resect_pixels::rgb(&bytes, MAX_PIXELS).map_err(unusable)?.pixels;
         if (picture.width(), picture.height()) != (size.width, size.height) {
             return Err(unusable("its pixels are not as many as its header says"));
         }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use resect_checkpoint::TensorFile;
 use resect_geometry::{Mask, Size};
-use resect_prompts::job::MAX_PIXELS;
+
+use crate::MAX_PIXELS;
 
 /// The logit of foreground in a mask from a picture, and with a minus of background: a probability of 0.999.
 const CERTAIN: f32 = 6.906_755;
@@ -19,14 +20,9 @@ pub(crate) fn check(path: &Path, image: Size, low_res: usize) -> Result<(), Stri
         return logits_shape(&open(path)?, low_res).map(|_| ());
     }
     let file = File::open(path).map_err(|error| error.to_string())?;
-    let size = resect_pixels::upright_size(BufReader::new(file), max_pixels(image))
-        .map_err(|error| error.to_string())?;
+    let size =
+        resect_pixels::upright_size(BufReader::new(file), MAX_PIXELS).map_err(|error| error.to_string())?;
     same_size(size, image)
-}
-
-/// The most pixels that a mask is read with. More than its image's, so that one of another size is told as such.
-fn max_pixels(image: Size) -> u64 {
-    MAX_PIXELS.max(u64::from(image.width) * u64::from(image.height))
 }
 
 /// The logits of a mask prompt, `low_res * low_res`.
@@ -88,7 +84,7 @@ pub(crate) fn highest(scores: &[f32]) -> usize {
 
 fn read_picture(path: &Path, image: Size, low_res: usize) -> Result<Vec<f32>, String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let grey = resect_pixels::grey(&bytes, max_pixels(image), false).map_err(|error| error.to_string())?;
+    let grey = resect_pixels::grey(&bytes, MAX_PIXELS, false).map_err(|error| error.to_string())?;
     same_size(grey.size, image)?;
     let brightest = grey.values.iter().copied().max().unwrap_or(0);
     if (1..THRESHOLD).contains(&brightest) {

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use resect_checkpoint::SamConfig;
 use resect_geometry::Size;
-use resect_pixels::PixelError;
 use resect_prompts::job::{ImageJob, Job};
 
-use crate::{PredictError, mask_prompt, names};
+use crate::{MAX_PIXELS, PredictError, mask_prompt, names};
 
 /// An image of the job.
 pub(crate) struct Planned<'a> {
@@ -31,7 +30,7 @@ pub(crate) fn check<'a>(job: &'a Job, model: &SamConfig) -> Result<Vec<Planned<'
             problems.push(format!("the name of {} is not valid UTF-8", image.path.display()));
             continue;
         };
-        let size = size(&image.path, job.max_pixels);
+        let size = size(&image.path);
         if let Ok(size) = size {
             prompts(image, size, model.low_res(), &mut problems);
         }
@@ -44,14 +43,9 @@ pub(crate) fn check<'a>(job: &'a Job, model: &SamConfig) -> Result<Vec<Planned<'
     if clashes.is_empty() { Ok(planned) } else { Err(PredictError::Names(clashes)) }
 }
 
-fn size(path: &Path, max_pixels: u64) -> Result<Size, String> {
+fn size(path: &Path) -> Result<Size, String> {
     let file = File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    resect_pixels::upright_size(BufReader::new(file), max_pixels).map_err(|error| match error {
-        PixelError::TooLarge { width, height, max } => {
-            format!("it has {width}x{height} pixels, more than --max-pixels {max}")
-        }
-        other => other.to_string(),
-    })
+    resect_pixels::upright_size(BufReader::new(file), MAX_PIXELS).map_err(|error| error.to_string())
 }
 
 fn prompts(image: &ImageJob, size: Size, low_res: usize, problems: &mut Vec<String>) {

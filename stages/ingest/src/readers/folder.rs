@@ -1,6 +1,6 @@
 //! `images/` and `masks/`, matched by file stem, and an optional `splits.csv`.
 
-use super::{At, Batches, Dataset, Raw, Sample, entries, too_large};
+use super::{At, Batches, Dataset, Raw, Sample, entries};
 use crate::error::IngestError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -127,32 +127,25 @@ fn assign(samples: &mut Vec<Sample>, mut rows: BTreeMap<String, SplitRow>) {
     samples.sort_by(|a, b| a.id.cmp(&b.id));
 }
 
-pub fn batches(samples: &[Sample], size: usize, max_bytes: u64) -> Batches<'_> {
+pub fn batches(samples: &[Sample], size: usize) -> Batches<'_> {
     let usable: Vec<usize> = (0..samples.len()).filter(|&i| samples[i].flaw.is_none()).collect();
     let mut rest = usable.into_iter();
     Box::new(std::iter::from_fn(move || {
         let batch: Vec<usize> = rest.by_ref().take(size).collect();
-        (!batch.is_empty()).then(|| batch.into_iter().map(|index| raw(samples, index, max_bytes)).collect())
+        (!batch.is_empty()).then(|| batch.into_iter().map(|index| raw(samples, index)).collect())
     }))
 }
 
-fn raw(samples: &[Sample], index: usize, max_bytes: u64) -> Result<Raw, IngestError> {
-    let read = |path: &Result<PathBuf, String>, kind: &str| {
-        let path = match path {
-            Err(reason) => return Ok(Err(reason.clone())),
-            Ok(path) => path,
-        };
-        let failed = |source| IngestError::Read { path: path.clone(), source };
-        let length = std::fs::metadata(path).map_err(failed)?.len();
-        match too_large(kind, length, max_bytes) {
-            Some(reason) => Ok(Err(reason)),
-            None => std::fs::read(path).map(Ok).map_err(failed),
-        }
+fn raw(samples: &[Sample], index: usize) -> Result<Raw, IngestError> {
+    let read = |path: &Result<PathBuf, String>| match path {
+        Err(reason) => Ok(Err(reason.clone())),
+        Ok(path) => match std::fs::read(path) {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(source) => Err(IngestError::Read { path: path.clone(), source }),
+        },
     };
     match &samples[index].at {
-        At::Files { image, mask } => {
-            Ok(Raw { sample: index, image: read(image, "image")?, mask: read(mask, "mask")? })
-        }
+        At::Files { image, mask } => Ok(Raw { sample: index, image: read(image)?, mask: read(mask)? }),
         _ => {
             let nothing = || Err("it has no files".to_owned());
             Ok(Raw { sample: index, image: nothing(), mask: nothing() })

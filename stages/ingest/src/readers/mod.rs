@@ -63,12 +63,6 @@ pub struct Raw {
     pub mask: Result<Vec<u8>, String>,
 }
 
-/// Why an image or a mask of so many bytes is not read, where it is not.
-fn too_large(kind: &str, bytes: u64, max_bytes: u64) -> Option<String> {
-    (bytes > max_bytes)
-        .then(|| format!("the {kind}: it has {bytes} bytes, more than ingest.max_bytes = {max_bytes}"))
-}
-
 /// A dataset whose samples are listed.
 pub struct Dataset {
     samples: Vec<Sample>,
@@ -122,14 +116,14 @@ impl Dataset {
         numbered.filter_map(|(i, sample)| Some((i, sample.rejected(sample.flaw.clone()?))))
     }
 
-    /// Reads all samples that are not flawed, at most `size` at a time. Images and masks of more than `max_bytes` are not read.
+    /// Reads all samples that are not flawed, at most `size` at a time.
     ///
     /// # Errors
     /// When a file cannot be opened.
-    pub fn batches(&self, size: usize, max_bytes: u64) -> Result<Batches<'_>, IngestError> {
+    pub fn batches(&self, size: usize) -> Result<Batches<'_>, IngestError> {
         match &self.tables {
-            Some(tables) => tables.batches(&self.samples, size, max_bytes),
-            None => Ok(folder::batches(&self.samples, size, max_bytes)),
+            Some(tables) => tables.batches(&self.samples, size),
+            None => Ok(folder::batches(&self.samples, size)),
         }
     }
 }

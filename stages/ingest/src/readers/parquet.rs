@@ -1,6 +1,6 @@
 //! Parquet files in the layout of Hugging Face `datasets`.
 
-use super::{At, Batches, Dataset, Raw, Sample, below, entries, too_large};
+use super::{At, Batches, Dataset, Raw, Sample, below, entries};
 use crate::error::IngestError;
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{
@@ -146,7 +146,7 @@ fn holds_pictures(data_type: &DataType) -> bool {
 }
 
 /// The encoded picture in a row.
-fn picture(column: Option<&ArrayRef>, row: usize, kind: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
+fn picture(column: Option<&ArrayRef>, row: usize, kind: &str) -> Result<Vec<u8>, String> {
     let missing = || format!("it has no {kind}");
     let mut column = column.ok_or_else(missing)?;
     if let Some(parts) = column.as_struct_opt() {
@@ -161,19 +161,12 @@ fn picture(column: Option<&ArrayRef>, row: usize, kind: &str, max_bytes: u64) ->
     if column.is_null(row) {
         return Err(missing());
     }
-    let bytes = column.as_binary_opt::<i32>().ok_or_else(missing)?.value(row);
-    too_large(kind, bytes.len() as u64, max_bytes).map_or_else(|| Ok(bytes.to_vec()), Err)
+    column.as_binary_opt::<i32>().map(|bytes| bytes.value(row).to_vec()).ok_or_else(missing)
 }
 
 impl Tables {
     /// Reads the pictures of the samples that are not flawed, row group by row group, at most `size` rows at once.
-    /// Pictures of more than `max_bytes` are left where they are.
-    pub fn batches<'a>(
-        &'a self,
-        samples: &'a [Sample],
-        size: usize,
-        max_bytes: u64,
-    ) -> Result<Batches<'a>, IngestError> {
+    pub fn batches<'a>(&'a self, samples: &'a [Sample], size: usize) -> Result<Batches<'a>, IngestError> {
         let mut wanted: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.files.len()];
         for (index, sample) in samples.iter().enumerate() {
             if let (None, At::Row { file, row }) = (&sample.flaw, &sample.at) {
@@ -181,7 +174,7 @@ impl Tables {
             }
         }
         Ok(Box::new(self.files.iter().zip(wanted).flat_map(move |(path, wanted)| {
-            match self.batches_of(path, wanted, size, max_bytes) {
+            match self.batches_of(path, wanted, size) {
                 Ok(batches) => batches,
                 Err(error) => Box::new(std::iter::once(Err(error))),
             }
@@ -194,7 +187,6 @@ impl Tables {
         path: &'a Path,
         wanted: Vec<(usize, usize)>,
         size: usize,
-        max_bytes: u64,
     ) -> Result<Batches<'a>, IngestError> {
         let Some(&(last, _)) = wanted.last() else { return Ok(Box::new(std::iter::empty())) };
         let builder = builder(path)?;
@@ -216,8 +208,8 @@ impl Tables {
                 let row = row - first;
                 raws.push(Raw {
                     sample,
-                    image: picture(image, row, "image", max_bytes),
-                    mask: picture(mask, row, "mask", max_bytes),
+                    image: picture(image, row, "image"),
+                    mask: picture(mask, row, "mask"),
                 });
             }
             first = end;
