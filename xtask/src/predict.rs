@@ -16,7 +16,7 @@ use clap::Args;
 use resect_checkpoint::Checkpoint;
 use resect_prompts::file::{self, ImagePrompts};
 use resect_prompts::job::{
-    DECODE_BATCH, EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Line,
+    DECODE_BATCH, EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Limits, Line,
 };
 use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, Prompt, arrange};
 use resect_stage::{Message, Plain, Progress};
@@ -71,6 +71,12 @@ pub struct PredictArgs {
     /// Prompts of one image that pass the decoder together; bounds memory, and on the CPU changes no byte.
     #[arg(long, value_name = "N", default_value_t = DECODE_BATCH)]
     decode_batch: usize,
+    /// Images and masks of more pixels are refused.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    max_pixels: u64,
+    /// Image and mask files of more bytes are refused.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_bytes)]
+    max_bytes: u64,
     /// Worker threads; they change no byte of any file [default: all cores].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -116,6 +122,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         format: FORMAT.into(),
         device: place.device,
         decode_batch: args.decode_batch,
+        limits: Limits { max_pixels: args.max_pixels, max_bytes: args.max_bytes },
         base: subject.base.clone(),
         tuned: subject.tuned.as_ref().map(|tuned| tuned.dir.clone()),
         heads_trained,

@@ -43,7 +43,7 @@ impl Contents {
 
     /// Bytes of all artifacts.
     pub fn bytes(&self) -> u64 {
-        self.artifacts.iter().map(|(_, _, bytes)| bytes).sum()
+        self.artifacts.iter().fold(0, |sum, (_, _, bytes)| sum.saturating_add(*bytes))
     }
 }
 

@@ -80,7 +80,7 @@ impl Manifest {
 
     /// Bytes of all files together, the manifest's own aside.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
+        self.files.iter().fold(0, |sum, file| sum.saturating_add(file.size))
     }
 
     /// The artifact's id.

@@ -34,6 +34,8 @@ pub use error::{ConfigError, Error, Mismatch, Misshapen};
 pub use file::{NamedTensor, TensorFile, check_tensors, write_safetensors};
 pub use original::original_names;
 pub use pickle::PickleError;
+#[doc(hidden)]
+pub use pickle::{pickle_of, pickled_shapes};
 pub use random::{random, write_random};
 pub use state_dict::StateDictError;
 pub use table::{

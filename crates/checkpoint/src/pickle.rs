@@ -172,6 +172,21 @@ pub(crate) fn state_dict(bytes: &[u8]) -> Result<Vec<Stored<'_>>, PickleError> {
     Ok(stored)
 }
 
+/// The names and shapes in a state dict's pickle: for `fuzz/`.
+///
+/// # Errors
+/// Whatever is not a state dict.
+#[doc(hidden)]
+pub fn pickled_shapes(bytes: &[u8]) -> Result<Vec<(String, Vec<usize>)>, PickleError> {
+    Ok(state_dict(bytes)?.into_iter().map(|stored| (stored.name.to_owned(), stored.shape)).collect())
+}
+
+/// The pickle of a state dict: for `fuzz/`.
+#[doc(hidden)]
+pub fn pickle_of(tensors: &[(&str, &[usize])]) -> Vec<u8> {
+    write_state_dict(tensors.iter().copied())
+}
+
 #[derive(Default)]
 struct Machine<'a> {
     bytes: &'a [u8],

@@ -160,7 +160,9 @@ impl OpenShard {
 }
 
 fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard, DataError> {
-    let length = shape.iter().product::<usize>();
+    let length = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
+    let length =
+        length.ok_or_else(|| DataError::damaged(path, format!("its shape {shape:?} is too large")))?;
     let (batches, map) = ipc::open(path)?;
     let [batch] = batches.as_slice() else {
         return Err(DataError::damaged(path, format!("it holds {} batches, not one", batches.len())));
@@ -171,7 +173,7 @@ fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard,
         Dtype::F16 => values.downcast_ref().cloned().map(Shard::F16),
         Dtype::F32 => values.downcast_ref().cloned().map(Shard::F32),
     };
-    match values.filter(|values| length > 0 && values.values() == list.len() * length) {
+    match values.filter(|values| length > 0 && Some(values.values()) == list.len().checked_mul(length)) {
         Some(values) => {
             // Of what was read to open it.
             map.release(map.as_ref());

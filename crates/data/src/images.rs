@@ -225,7 +225,7 @@ impl Images {
             return Err(DataError::damaged(&path, message));
         }
         for image in images.iter() {
-            if image.pixels.len() != 3 * image.resized.pixels() {
+            if Some(image.pixels.len()) != image.resized.pixels().checked_mul(3) {
                 let message = format!("image {} does not hold 3 x {} bytes", image.id, image.resized);
                 return Err(DataError::damaged(dir, message));
             }

@@ -205,8 +205,15 @@ impl Targets {
         let (batches, map) = ipc::open(&masks)?;
         let mut targets =
             Self { low_res_size: header.low_res_size, rows, low_res: Vec::new(), original: Vec::new(), map };
-        let cells = (header.low_res_size * header.low_res_size) as usize;
-        for batch in batches {
+        let cells = u64::from(header.low_res_size) * u64::from(header.low_res_size);
+        let cells = usize::try_from(cells).unwrap_or(usize::MAX);
+        let last = batches.len().saturating_sub(1);
+        for (index, batch) in batches.into_iter().enumerate() {
+            // Rows are found by that.
+            if batch.num_rows() > BATCH_ROWS || index < last && batch.num_rows() < BATCH_ROWS {
+                let message = format!("batch {index} has {} rows, not {BATCH_ROWS}", batch.num_rows());
+                return Err(DataError::damaged(&masks, message));
+            }
             let (low_res, original) = targets.check_batch(&masks, &batch, cells)?;
             targets.low_res.push(low_res);
             targets.original.push(original);
@@ -238,7 +245,8 @@ impl Targets {
     ) -> Result<(UInt8Array, BinaryArray), DataError> {
         let list = ipc::column::<FixedSizeListArray>(path, batch, "low_res")?;
         let low_res = list.values().as_any().downcast_ref::<UInt8Array>();
-        let Some(low_res) = low_res.filter(|values| values.len() == list.len() * cells) else {
+        let Some(low_res) = low_res.filter(|values| Some(values.len()) == list.len().checked_mul(cells))
+        else {
             return Err(DataError::damaged(path, "column \"low_res\" has another shape"));
         };
         Ok((low_res.clone(), ipc::column::<BinaryArray>(path, batch, "original")?.clone()))
@@ -261,7 +269,7 @@ impl Targets {
 
     /// The low-res mask of target `index`: 0 or 1 for each cell, in row order.
     pub fn low_res(&self, index: usize) -> &[u8] {
-        let cells = (self.low_res_size * self.low_res_size) as usize;
+        let cells = Size::square(self.low_res_size).pixels();
         &self.low_res[index / BATCH_ROWS].values()[index % BATCH_ROWS * cells..][..cells]
     }
 

@@ -37,6 +37,8 @@ mod settings;
 pub use digest::Digest;
 pub use error::Error;
 pub use fetch::Hub;
+#[doc(hidden)]
+pub use http::read_header;
 pub use listing::{Listing, RemoteFile};
 pub use repo::{Kind, Repo, check_path, check_repository, check_revision};
 pub use settings::Settings;

@@ -50,7 +50,10 @@ struct Lfs {
 
 impl Listing {
     /// Reads the Hub's answer.
-    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it: something that is no file name below a folder, a file without size and hash.
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
         let info: Info =
             serde_json::from_slice(json).map_err(|error| format!("not the expected JSON: {error}"))?;
         if Digest::git_sha1(&info.sha).is_none() {

@@ -76,6 +76,7 @@ impl IngestLimits {
             format!("must be a share from 0 to 1, is {}", self.max_rejected)
         });
         problems.expect(self.max_pixels > 0, "ingest.max_pixels", || "must be at least 1".into());
+        problems.expect(self.max_bytes > 0, "ingest.max_bytes", || "must be at least 1".into());
         problems.expect(self.duplicate_distance <= 64, "ingest.duplicate_distance", || {
             format!("counts bits of 64, is {}", self.duplicate_distance)
         });

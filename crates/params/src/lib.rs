@@ -155,6 +155,9 @@ pub struct IngestLimits {
     pub limit: u32,
     /// Images of more pixels than this are rejected before they are decoded.
     pub max_pixels: u64,
+    /// Files of images and masks of more bytes than this are rejected before they are decoded. In Parquet it holds for each
+    /// picture, and for each page of a column of pictures once it is decompressed: a file with a larger one is refused.
+    pub max_bytes: u64,
     /// Two images whose perceptual hashes differ in at most this many of 64 bits are near-duplicates, if their
     /// thumbnails also correlate (0.985 and above): images of one kind resemble each other, and the hash alone would
     /// call too many the same. Near-duplicates are reported, and no draw of a split separates them.
@@ -163,7 +166,13 @@ pub struct IngestLimits {
 
 impl Default for IngestLimits {
     fn default() -> Self {
-        Self { max_rejected: 0.05, limit: 0, max_pixels: 100_000_000, duplicate_distance: 4 }
+        Self {
+            max_rejected: 0.05,
+            limit: 0,
+            max_pixels: 100_000_000,
+            max_bytes: 400_000_000,
+            duplicate_distance: 4,
+        }
     }
 }
 

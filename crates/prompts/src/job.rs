@@ -10,10 +10,25 @@ use serde::{Deserialize, Serialize};
 use crate::Prompt;
 
 /// Format of a [`Job`].
-pub const FORMAT: &str = "resect-predict-job/2.0";
+pub const FORMAT: &str = "resect-predict-job/2.1";
 
 /// Prompts of one image that pass the decoder together, where nobody says otherwise.
 pub const DECODE_BATCH: usize = 8;
+
+/// What pictures are read, images and masks alike; others are refused before they are decoded. The same as `ingest` has by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Most pixels.
+    pub max_pixels: u64,
+    /// Most bytes of a file.
+    pub max_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pixels: 100_000_000, max_bytes: 400_000_000 }
+    }
+}
 
 /// What to predict, with what, and what to write.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +39,9 @@ pub struct Job {
     pub device: Device,
     /// Prompts of one image that pass the decoder together; at least one. It bounds memory, and on the CPU changes no byte.
     pub decode_batch: usize,
+    /// What pictures are read. (since 2.1)
+    #[serde(default)]
+    pub limits: Limits,
     /// The checkpoint folder of the whole model.
     pub base: PathBuf,
     /// The folder of a `checkpoint` artifact whose decoder takes the place of the base's.
@@ -53,6 +71,7 @@ impl Job {
             format: FORMAT.into(),
             device: Device::Cpu,
             decode_batch: DECODE_BATCH,
+            limits: Limits::default(),
             base,
             tuned: None,
             heads_trained: true,

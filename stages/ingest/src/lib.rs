@@ -15,6 +15,8 @@ mod audit;
 mod error;
 mod look;
 mod mask;
+#[doc(hidden)]
+pub mod outside;
 mod readers;
 mod sample;
 mod split;
@@ -49,7 +51,7 @@ pub fn run(
 ) -> Result<(), IngestError> {
     check(params)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(runtime.threads).build()?;
-    let dataset = readers::open(dataset, &params.layout, params.ingest.limit)?;
+    let dataset = readers::open(dataset, &params.layout, &params.ingest)?;
     let samples = dataset.samples();
     let plan = split::plan(samples, &params.split)?;
 

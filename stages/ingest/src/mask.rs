@@ -81,8 +81,8 @@ impl Runs {
         Mask::new(self.size, pixels)
     }
 
-    /// Connected components (8 neighbours), by their first pixel in row order.
-    pub fn components(&self) -> Vec<Runs> {
+    /// Connected components (8 neighbours), by their first pixel in row order; none if there are more than `most`.
+    pub fn components(&self, most: usize) -> Option<Vec<Runs>> {
         // Union-find over runs; the root of a set is its first run.
         let mut parent: Vec<usize> = (0..self.runs.len()).collect();
         let mut above = 0;
@@ -105,12 +105,15 @@ impl Runs {
         for (i, &run) in self.runs.iter().enumerate() {
             let root = root(&mut parent, i);
             if root == i {
+                if components.len() == most {
+                    return None;
+                }
                 number[i] = components.len();
                 components.push(Runs { size: self.size, runs: Vec::new() });
             }
             components[number[root]].runs.push(run);
         }
-        components
+        Some(components)
     }
 
     /// All foreground of several masks of one size, none of which overlap.
@@ -128,6 +131,9 @@ fn root(parent: &mut [usize], mut i: usize) -> usize {
     }
     i
 }
+
+/// More pieces than this are noise, and take memory each.
+const MOST_PIECES: usize = 1_000_000;
 
 /// One thing to segment.
 #[derive(Clone, Debug)]
@@ -174,7 +180,9 @@ pub fn segment(grey: &Grey, params: &MaskParams) -> Result<Segmented, String> {
     };
     let box_moves_above_zero = !by_label && box_above_zero(grey) != Some(raw_box);
 
-    let mut kept = all.components();
+    let Some(mut kept) = all.components(MOST_PIECES) else {
+        return Err(format!("the mask falls into more than {MOST_PIECES} pieces: that is noise"));
+    };
     let largest = kept.iter().map(Runs::area).max().unwrap_or(0);
     let least = largest.min(u64::from(params.speck_pixels));
     let specks: Vec<Runs> = kept.extract_if(.., |component| component.area() < least).collect();
@@ -278,9 +286,19 @@ mod tests {
             let grey = Grey { size, values };
             let runs = Runs::of(&grey, |v| v > 0);
             assert_eq!(box_above_zero(&grey), runs.bounding_box(), "case {case}");
-            let found: Vec<Mask> = runs.components().iter().map(Runs::to_mask).collect();
+            let found = runs.components(MOST_PIECES).unwrap();
+            let found: Vec<Mask> = found.iter().map(Runs::to_mask).collect();
             assert_eq!(found, flood(&grey), "case {case}");
         }
+    }
+
+    #[test]
+    fn noise_beyond_all_pieces_is_no_mask() {
+        let size = Size::new(2001, 2003);
+        let apart = |i: usize| i / 2003 % 2 == 0 && i % 2003 % 2 == 0;
+        let values = (0..size.pixels()).map(|i| if apart(i) { 255 } else { 0 }).collect();
+        let reason = segment(&Grey { size, values }, &params(0, Targets::Components)).unwrap_err();
+        assert_eq!(reason, "the mask falls into more than 1000000 pieces: that is noise");
     }
 
     fn flood(grey: &Grey) -> Vec<Mask> {

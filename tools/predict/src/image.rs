@@ -13,7 +13,7 @@ use crate::mask_prompt::{self, highest};
 use crate::model::{Decoded, Load, Model, ModelPrompt, to_model};
 use crate::plan::Planned;
 use crate::stored::Stored;
-use crate::{MAX_PIXELS, PredictError, names, write};
+use crate::{PredictError, names, picture, write};
 
 /// An image could not be predicted.
 pub(crate) enum ImageError {
@@ -66,8 +66,10 @@ impl<'a, B: Backend> Predictor<'a, B> {
     ) -> Result<ImageReport, ImageError> {
         let size = planned.size.clone().map_err(ImageError::Unusable)?;
         let path = &planned.image.path;
-        let bytes = std::fs::read(path).map_err(|error| unusable(format!("it cannot be read: {error}")))?;
-        let picture = resect_pixels::rgb(&bytes, MAX_PIXELS).map_err(unusable)?.pixels;
+        let limits = self.job.limits;
+        let bytes = picture::bytes(path, limits).map_err(unusable)?;
+        let picture = resect_pixels::rgb(&bytes, limits.max_pixels).map_err(picture::reason);
+        let picture = picture.map_err(unusable)?.pixels;
         if (picture.width(), picture.height()) != (size.width, size.height) {
             return Err(unusable("its pixels are not as many as its header says"));
         }
@@ -130,7 +132,7 @@ impl<'a, B: Backend> Predictor<'a, B> {
         let low_res = self.model.config().low_res();
         let prompts = planned.image.prompts.iter().map(|prompt| {
             let mask = prompt.mask.as_ref().map(|path| {
-                mask_prompt::read(path, size, low_res)
+                mask_prompt::read(path, size, low_res, self.job.limits)
                     .map_err(|error| unusable(format!("{}: mask {}: {error}", prompt.from, path.display())))
             });
             Ok(to_model(prompt, size, resized, mask.transpose()?))

@@ -27,6 +27,7 @@ mod image;
 mod mask_prompt;
 mod model;
 mod names;
+mod picture;
 mod plan;
 mod stored;
 mod write;
@@ -41,9 +42,6 @@ pub use model::{Encode, Load, on_slices, on_tensors};
 
 use coco::Coco;
 use image::{ImageError, Predictor};
-
-/// The most pixels an image may have, as `ingest` has it by default.
-const MAX_PIXELS: u64 = 100_000_000;
 
 /// Predicts every image of a job and passes on what there is to say; whether all of them could be read. `stopped` is asked before
 /// each image. On a GPU, the first image is encoded and its first prompt decoded on the CPU, too, and both must agree

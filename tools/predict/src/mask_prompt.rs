@@ -1,13 +1,12 @@
 //! A mask to start from: logits that were predicted before, or a picture.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use resect_checkpoint::TensorFile;
 use resect_geometry::{Mask, Size};
+use resect_prompts::job::Limits;
 
-use crate::MAX_PIXELS;
+use crate::picture;
 
 /// The logit of foreground in a mask from a picture, and with a minus of background: a probability of 0.999.
 const CERTAIN: f32 = 6.906_755;
@@ -15,22 +14,19 @@ const CERTAIN: f32 = 6.906_755;
 const THRESHOLD: u8 = 128;
 
 /// What can be said of a mask prompt without reading it whole: it must be of the model's grid, or of the image's size.
-pub(crate) fn check(path: &Path, image: Size, low_res: usize) -> Result<(), String> {
+pub(crate) fn check(path: &Path, image: Size, low_res: usize, limits: Limits) -> Result<(), String> {
     if is_logits(path) {
         return logits_shape(&open(path)?, low_res).map(|_| ());
     }
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let size =
-        resect_pixels::upright_size(BufReader::new(file), MAX_PIXELS).map_err(|error| error.to_string())?;
-    same_size(size, image)
+    same_size(picture::size(path, limits)?, image)
 }
 
 /// The logits of a mask prompt, `low_res * low_res`.
 ///
 /// A safetensors file as `predict` writes it gives its mask, or of several the one of highest predicted IoU. A picture is
 /// reduced to the grid with the nearest pixel and padded like the image, and becomes plus or minus [`CERTAIN`].
-pub(crate) fn read(path: &Path, image: Size, low_res: usize) -> Result<Vec<f32>, String> {
-    if is_logits(path) { read_logits(path, low_res) } else { read_picture(path, image, low_res) }
+pub(crate) fn read(path: &Path, image: Size, low_res: usize, limits: Limits) -> Result<Vec<f32>, String> {
+    if is_logits(path) { read_logits(path, low_res) } else { read_picture(path, image, low_res, limits) }
 }
 
 fn is_logits(path: &Path) -> bool {
@@ -82,9 +78,9 @@ pub(crate) fn highest(scores: &[f32]) -> usize {
     (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or(0)
 }
 
-fn read_picture(path: &Path, image: Size, low_res: usize) -> Result<Vec<f32>, String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    let grey = resect_pixels::grey(&bytes, MAX_PIXELS, false).map_err(|error| error.to_string())?;
+fn read_picture(path: &Path, image: Size, low_res: usize, limits: Limits) -> Result<Vec<f32>, String> {
+    let bytes = picture::bytes(path, limits)?;
+    let grey = resect_pixels::grey(&bytes, limits.max_pixels, false).map_err(picture::reason)?;
     same_size(grey.size, image)?;
     let brightest = grey.values.iter().copied().max().unwrap_or(0);
     if (1..THRESHOLD).contains(&brightest) {
@@ -119,13 +115,17 @@ mod tests {
                 NamedTensor { name: "iou_scores".into(), shape: vec![scores.len()], data: scores.to_vec() },
             ];
             write_safetensors(&path, tensors, None).unwrap();
-            read(&path, Size::new(9, 9), 4)
+            read(&path, Size::new(9, 9), 4, Limits::default())
         };
         assert_eq!(write(1, 3, &[0.2, 0.1, 0.4]).unwrap(), [2.0; 16]);
         assert_eq!(write(1, 1, &[0.2]).unwrap(), [0.0; 16]);
         assert!(write(2, 1, &[0.2, 0.1]).unwrap_err().contains("the logits of 2 prompts"));
         assert!(write(1, 3, &[0.2]).unwrap_err().contains("3 masks and 1 scores"));
-        assert!(read(&path, Size::new(9, 9), 8).unwrap_err().contains("this model takes [1, masks, 8, 8]"));
+        assert!(
+            read(&path, Size::new(9, 9), 8, Limits::default())
+                .unwrap_err()
+                .contains("this model takes [1, masks, 8, 8]")
+        );
     }
 
     #[test]
@@ -134,16 +134,22 @@ mod tests {
         let path = dir.path().join("a.png");
         let mut picture = image::GrayImage::from_fn(8, 4, |x, _| image::Luma([if x < 4 { 255 } else { 0 }]));
         picture.save(&path).unwrap();
-        let logits = read(&path, Size::new(4, 8), 4).unwrap();
+        let logits = read(&path, Size::new(4, 8), 4, Limits::default()).unwrap();
         let signs: Vec<bool> = logits.iter().map(|logit| *logit > 0.0).collect();
         let row = [true, true, false, false];
         assert_eq!(signs, [row, row, [false; 4], [false; 4]].concat());
         assert!(logits.iter().all(|logit| (logit.abs() - (0.999f32 / 0.001).ln()).abs() < 1e-4));
         assert!(
-            read(&path, Size::new(8, 4), 4).unwrap_err().contains("the mask has 8x4 pixels, the image 4x8")
+            read(&path, Size::new(8, 4), 4, Limits::default())
+                .unwrap_err()
+                .contains("the mask has 8x4 pixels, the image 4x8")
         );
         picture.pixels_mut().for_each(|pixel| pixel.0[0] = pixel.0[0].min(1));
         picture.save(&path).unwrap();
-        assert!(read(&path, Size::new(4, 8), 4).unwrap_err().contains("its brightest value is 1"));
+        assert!(
+            read(&path, Size::new(4, 8), 4, Limits::default())
+                .unwrap_err()
+                .contains("its brightest value is 1")
+        );
     }
 }

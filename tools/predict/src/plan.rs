@@ -1,15 +1,13 @@
 //! What can be wrong with a job as a whole, found before the model is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use resect_checkpoint::SamConfig;
 use resect_geometry::Size;
-use resect_prompts::job::{ImageJob, Job};
+use resect_prompts::job::{ImageJob, Job, Limits};
 
-use crate::{MAX_PIXELS, PredictError, mask_prompt, names};
+use crate::{PredictError, mask_prompt, names, picture};
 
 /// An image of the job.
 pub(crate) struct Planned<'a> {
@@ -30,9 +28,9 @@ pub(crate) fn check<'a>(job: &'a Job, model: &SamConfig) -> Result<Vec<Planned<'
             problems.push(format!("the name of {} is not valid UTF-8", image.path.display()));
             continue;
         };
-        let size = size(&image.path);
+        let size = picture::size(&image.path, job.limits);
         if let Ok(size) = size {
-            prompts(image, size, model.low_res(), &mut problems);
+            prompts((image, size), job.limits, model.low_res(), &mut problems);
         }
         planned.push(Planned { image, stem: stem.to_owned(), size });
     }
@@ -43,12 +41,7 @@ pub(crate) fn check<'a>(job: &'a Job, model: &SamConfig) -> Result<Vec<Planned<'
     if clashes.is_empty() { Ok(planned) } else { Err(PredictError::Names(clashes)) }
 }
 
-fn size(path: &Path) -> Result<Size, String> {
-    let file = File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    resect_pixels::upright_size(BufReader::new(file), MAX_PIXELS).map_err(|error| error.to_string())
-}
-
-fn prompts(image: &ImageJob, size: Size, low_res: usize, problems: &mut Vec<String>) {
+fn prompts((image, size): (&ImageJob, Size), limits: Limits, low_res: usize, problems: &mut Vec<String>) {
     let name = image.path.display();
     if image.prompts.is_empty() {
         problems.push(format!("{name}: there is no prompt"));
@@ -58,7 +51,7 @@ fn prompts(image: &ImageJob, size: Size, low_res: usize, problems: &mut Vec<Stri
             problems.push(format!("{name}, {}: {error}", prompt.from));
         }
         if let Some(mask) = &prompt.mask
-            && let Err(error) = mask_prompt::check(mask, size, low_res)
+            && let Err(error) = mask_prompt::check(mask, size, low_res, limits)
         {
             problems.push(format!("{name}, {}: mask {}: {error}", prompt.from, mask.display()));
         }

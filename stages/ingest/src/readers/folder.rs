@@ -1,6 +1,6 @@
 //! `images/` and `masks/`, matched by file stem, and an optional `splits.csv`.
 
-use super::{At, Batches, Dataset, Raw, Sample, entries};
+use super::{At, Batches, Dataset, Raw, Sample, entries, too_large};
 use crate::error::IngestError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp"];
 const SPLITS: &str = "splits.csv";
 
-pub fn open(dir: &Path) -> Result<Dataset, IngestError> {
+pub fn open(dir: &Path, max_bytes: u64) -> Result<Dataset, IngestError> {
     let mut pairs: BTreeMap<String, [Vec<PathBuf>; 2]> = BTreeMap::new();
     let mut ignored_files = 0;
     for (index, name) in ["images", "masks"].into_iter().enumerate() {
@@ -30,7 +30,7 @@ pub fn open(dir: &Path) -> Result<Dataset, IngestError> {
         let rows = read_splits(&splits)?;
         assign(&mut samples, rows);
     }
-    Ok(Dataset { samples, ignored_files, tables: None })
+    Ok(Dataset { samples, ignored_files, max_bytes, tables: None })
 }
 
 /// The name of the sample an image or mask belongs to; `None` for other files.
@@ -127,28 +127,43 @@ fn assign(samples: &mut Vec<Sample>, mut rows: BTreeMap<String, SplitRow>) {
     samples.sort_by(|a, b| a.id.cmp(&b.id));
 }
 
-pub fn batches(samples: &[Sample], size: usize) -> Batches<'_> {
+pub fn batches(samples: &[Sample], size: usize, max_bytes: u64) -> Batches<'_> {
     let usable: Vec<usize> = (0..samples.len()).filter(|&i| samples[i].flaw.is_none()).collect();
     let mut rest = usable.into_iter();
     Box::new(std::iter::from_fn(move || {
         let batch: Vec<usize> = rest.by_ref().take(size).collect();
-        (!batch.is_empty()).then(|| batch.into_iter().map(|index| raw(samples, index)).collect())
+        (!batch.is_empty()).then(|| batch.into_iter().map(|index| raw(samples, index, max_bytes)).collect())
     }))
 }
 
-fn raw(samples: &[Sample], index: usize) -> Result<Raw, IngestError> {
-    let read = |path: &Result<PathBuf, String>| match path {
-        Err(reason) => Ok(Err(reason.clone())),
-        Ok(path) => match std::fs::read(path) {
-            Ok(bytes) => Ok(Ok(bytes)),
-            Err(source) => Err(IngestError::Read { path: path.clone(), source }),
-        },
-    };
+fn raw(samples: &[Sample], index: usize, max_bytes: u64) -> Result<Raw, IngestError> {
     match &samples[index].at {
-        At::Files { image, mask } => Ok(Raw { sample: index, image: read(image)?, mask: read(mask)? }),
+        At::Files { image, mask } => Ok(Raw {
+            sample: index,
+            image: read(image, "image", max_bytes)?,
+            mask: read(mask, "mask", max_bytes)?,
+        }),
         _ => {
             let nothing = || Err("it has no files".to_owned());
             Ok(Raw { sample: index, image: nothing(), mask: nothing() })
         }
+    }
+}
+
+/// The bytes of a file, or why it is left out.
+fn read(
+    path: &Result<PathBuf, String>,
+    kind: &str,
+    max_bytes: u64,
+) -> Result<Result<Vec<u8>, String>, IngestError> {
+    let path = match path {
+        Ok(path) => path,
+        Err(reason) => return Ok(Err(reason.clone())),
+    };
+    let failed = |source| IngestError::Read { path: path.clone(), source };
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    match too_large(kind, length, max_bytes) {
+        Some(reason) => Ok(Err(reason)),
+        None => Ok(Ok(std::fs::read(path).map_err(failed)?)),
     }
 }

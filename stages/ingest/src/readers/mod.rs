@@ -1,11 +1,12 @@
 //! Datasets as they lie on disk: names and places first, bytes later, batch by batch.
 
 mod folder;
+mod pages;
 mod parquet;
 
 use crate::error::IngestError;
 use resect_data::targets::Rejected;
-use resect_params::Layout;
+use resect_params::{IngestLimits, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -67,21 +68,24 @@ pub struct Raw {
 pub struct Dataset {
     samples: Vec<Sample>,
     ignored_files: usize,
+    max_bytes: u64,
     tables: Option<parquet::Tables>,
 }
 
 /// Batches of a dataset, in its order.
 pub type Batches<'a> = Box<dyn Iterator<Item = Result<Vec<Raw>, IngestError>> + 'a>;
 
-/// Lists the samples of the dataset in `dir`: the first `limit` of each given split, or all when it is 0.
+/// Lists the samples of the dataset in `dir`: the first [`IngestLimits::limit`] of each given split, or all when it is 0.
 ///
 /// # Errors
 /// When the folder is not laid out as stated, or holds no sample.
-pub fn open(dir: &Path, layout: &Layout, limit: u32) -> Result<Dataset, IngestError> {
+pub fn open(dir: &Path, layout: &Layout, limits: &IngestLimits) -> Result<Dataset, IngestError> {
+    let IngestLimits { limit, max_bytes, .. } = *limits;
     let mut dataset = match layout {
-        Layout::Folder => folder::open(dir)?,
+        Layout::Folder => folder::open(dir, max_bytes)?,
         Layout::Parquet { image_column, mask_column, id_column, group_column } => {
-            parquet::open(dir, parquet::Columns { image_column, mask_column, id_column, group_column })?
+            let columns = parquet::Columns { image_column, mask_column, id_column, group_column };
+            parquet::open(dir, columns, max_bytes)?
         }
     };
     check_names(&mut dataset.samples);
@@ -123,9 +127,15 @@ impl Dataset {
     pub fn batches(&self, size: usize) -> Result<Batches<'_>, IngestError> {
         match &self.tables {
             Some(tables) => tables.batches(&self.samples, size),
-            None => Ok(folder::batches(&self.samples, size)),
+            None => Ok(folder::batches(&self.samples, size, self.max_bytes)),
         }
     }
+}
+
+/// Why a picture of so many bytes is not read, if it is not.
+fn too_large(kind: &str, bytes: u64, max_bytes: u64) -> Option<String> {
+    (bytes > max_bytes)
+        .then(|| format!("the {kind} has {bytes} bytes, more than ingest.max_bytes = {max_bytes}"))
 }
 
 /// Longest name, in bytes: names become parts of file names, which end at 255.

@@ -1,6 +1,7 @@
 //! Parquet files in the layout of Hugging Face `datasets`.
 
-use super::{At, Batches, Dataset, Raw, Sample, below, entries};
+use super::pages::Claims;
+use super::{At, Batches, Dataset, Raw, Sample, below, entries, too_large};
 use crate::error::IngestError;
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{
@@ -12,6 +13,7 @@ use arrow_schema::{DataType, Schema};
 use resect_params::split_of_file;
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 /// The columns that the settings name.
@@ -27,12 +29,13 @@ pub struct Tables {
     files: Vec<PathBuf>,
     image_column: String,
     mask_column: String,
+    max_bytes: u64,
 }
 
 /// Names are listed so many rows at a time.
 const NAME_ROWS: usize = 8192;
 
-pub fn open(dir: &Path, columns: Columns) -> Result<Dataset, IngestError> {
+pub fn open(dir: &Path, columns: Columns, max_bytes: u64) -> Result<Dataset, IngestError> {
     let mut files = Vec::new();
     find(dir, &mut files)?;
     if files.is_empty() {
@@ -50,7 +53,7 @@ pub fn open(dir: &Path, columns: Columns) -> Result<Dataset, IngestError> {
         let given_split = split_of_file(&place).to_owned();
         let prefix =
             if repeat { place.trim_end_matches(".parquet").replace('/', "-") } else { stems[file].clone() };
-        for (row, name) in names(path, &columns)?.into_iter().enumerate() {
+        for (row, name) in names(path, &columns, max_bytes)?.into_iter().enumerate() {
             let mut sample = Sample {
                 place: format!("{place} row {row}"),
                 id: name.id.unwrap_or_default(),
@@ -67,9 +70,13 @@ pub fn open(dir: &Path, columns: Columns) -> Result<Dataset, IngestError> {
             samples.push(sample);
         }
     }
-    let tables =
-        Tables { files, image_column: columns.image_column.into(), mask_column: columns.mask_column.into() };
-    Ok(Dataset { samples, ignored_files: 0, tables: Some(tables) })
+    let tables = Tables {
+        files,
+        image_column: columns.image_column.into(),
+        mask_column: columns.mask_column.into(),
+        max_bytes,
+    };
+    Ok(Dataset { samples, ignored_files: 0, max_bytes, tables: Some(tables) })
 }
 
 fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), IngestError> {
@@ -89,7 +96,7 @@ struct Name {
 }
 
 /// Names and groups of every row; the pictures are not read, their columns are checked.
-fn names(path: &Path, columns: &Columns) -> Result<Vec<Name>, IngestError> {
+fn names(path: &Path, columns: &Columns, max_bytes: u64) -> Result<Vec<Name>, IngestError> {
     let builder = builder(path)?;
     let schema = builder.schema().clone();
     for (setting, column) in [("image_column", columns.image_column), ("mask_column", columns.mask_column)] {
@@ -102,7 +109,7 @@ fn names(path: &Path, columns: &Columns) -> Result<Vec<Name>, IngestError> {
             return Err(IngestError::layout(path, message));
         }
     }
-    let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let rows = rows(path, &builder)?;
     let mut names: Vec<Name> = Vec::with_capacity(rows);
     let texts = [("id_column", columns.id_column), ("group_column", columns.group_column)];
     let wanted: Vec<usize> = texts
@@ -115,6 +122,7 @@ fn names(path: &Path, columns: &Columns) -> Result<Vec<Name>, IngestError> {
         return Ok(names);
     }
     let projection = ProjectionMask::roots(builder.parquet_schema(), wanted);
+    claims(path, &builder, &projection, max_bytes)?;
     for batch in build(path, builder.with_projection(projection).with_batch_size(NAME_ROWS))? {
         let batch = batch.map_err(|e| damaged(path, e))?;
         let [ids, groups] = texts.map(|(_, column)| text_column(path, &batch, column));
@@ -122,7 +130,51 @@ fn names(path: &Path, columns: &Columns) -> Result<Vec<Name>, IngestError> {
             names.push(Name { id, group });
         }
     }
+    if names.len() < rows {
+        return Err(ends_early(path, names.len()));
+    }
     Ok(names)
+}
+
+/// The rows that the footer promises. One that promises more rows than the file has bytes lies: each row is to hold two pictures.
+fn rows(path: &Path, builder: &ParquetRecordBatchReaderBuilder<File>) -> Result<usize, IngestError> {
+    let failed = |source| IngestError::Read { path: path.into(), source };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    let rows = builder.metadata().file_metadata().num_rows();
+    let possible = u64::try_from(rows).ok().filter(|&rows| rows <= bytes);
+    possible.and_then(|rows| usize::try_from(rows).ok()).ok_or_else(|| {
+        IngestError::layout(path, format!("is damaged: its footer states {rows} rows in {bytes} bytes"))
+    })
+}
+
+fn ends_early(path: &Path, rows: usize) -> IngestError {
+    IngestError::layout(path, format!("is damaged: it has {rows} rows, its footer states more"))
+}
+
+/// What the pages of the wanted columns claim to hold, where that is within the limit.
+fn claims(
+    path: &Path,
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    wanted: &ProjectionMask,
+    max_bytes: u64,
+) -> Result<Claims, IngestError> {
+    let file = File::open(path).map_err(|source| IngestError::Read { path: path.into(), source })?;
+    let mut claims = Claims::default();
+    for group in builder.metadata().row_groups() {
+        let columns = group.columns().iter().enumerate();
+        for (_, column) in columns.filter(|(leaf, _)| wanted.leaf_included(*leaf)) {
+            claims.add(&file, column).map_err(|e| damaged(path, e))?;
+            if claims.page > max_bytes {
+                let message = format!(
+                    "has a page of {} bytes in column \"{}\", more than ingest.max_bytes = {max_bytes}",
+                    claims.page,
+                    column.column_path().string()
+                );
+                return Err(IngestError::layout(path, message));
+            }
+        }
+    }
+    Ok(claims)
 }
 
 /// A column as text, row by row: names are sometimes numbers. All rows are empty where the column is not wanted.
@@ -146,7 +198,7 @@ fn holds_pictures(data_type: &DataType) -> bool {
 }
 
 /// The encoded picture in a row.
-fn picture(column: Option<&ArrayRef>, row: usize, kind: &str) -> Result<Vec<u8>, String> {
+fn picture(column: Option<&ArrayRef>, row: usize, kind: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
     let missing = || format!("it has no {kind}");
     let mut column = column.ok_or_else(missing)?;
     if let Some(parts) = column.as_struct_opt() {
@@ -161,7 +213,8 @@ fn picture(column: Option<&ArrayRef>, row: usize, kind: &str) -> Result<Vec<u8>,
     if column.is_null(row) {
         return Err(missing());
     }
-    column.as_binary_opt::<i32>().map(|bytes| bytes.value(row).to_vec()).ok_or_else(missing)
+    let bytes = column.as_binary_opt::<i32>().ok_or_else(missing)?.value(row);
+    too_large(kind, bytes.len() as u64, max_bytes).map_or_else(|| Ok(bytes.to_vec()), Err)
 }
 
 impl Tables {
@@ -196,25 +249,45 @@ impl Tables {
             index_of(path, &schema, "mask_column", &self.mask_column)?,
         ];
         let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let claims = claims(path, &builder, &projection, self.max_bytes)?;
+        // Each row of a batch may be the one large picture of a dictionary.
+        let size =
+            size.min(usize::try_from(self.max_bytes / claims.dictionary.max(1)).unwrap_or(size)).max(1);
         let reader = builder.with_projection(projection).with_batch_size(size).with_limit(last + 1);
+        let mut reader = build(path, reader)?;
         let (mut first, mut wanted) = (0, wanted.into_iter().peekable());
-        Ok(Box::new(build(path, reader)?.map(move |batch| {
-            let batch = batch.map_err(|e| damaged(path, e))?;
-            let image = batch.column_by_name(&self.image_column);
-            let mask = batch.column_by_name(&self.mask_column);
-            let end = first + batch.num_rows();
-            let mut raws = Vec::new();
-            while let Some((row, sample)) = wanted.next_if(|&(row, _)| row < end) {
-                let row = row - first;
-                raws.push(Raw {
-                    sample,
-                    image: picture(image, row, "image"),
-                    mask: picture(mask, row, "mask"),
-                });
-            }
-            first = end;
-            Ok(raws)
+        Ok(Box::new(std::iter::from_fn(move || {
+            let Some(batch) = reader.next() else {
+                // Said once: nothing is wanted after it.
+                return wanted.by_ref().last().map(|_| Err(ends_early(path, first)));
+            };
+            Some(batch.map_err(|e| damaged(path, e)).map(|batch| {
+                let raws = self.raws(&batch, first, &mut wanted);
+                first += batch.num_rows();
+                raws
+            }))
         })))
+    }
+
+    /// The pictures of the wanted rows of a batch, whose first row has the number `first` in its file.
+    fn raws(
+        &self,
+        batch: &RecordBatch,
+        first: usize,
+        wanted: &mut Peekable<impl Iterator<Item = (usize, usize)>>,
+    ) -> Vec<Raw> {
+        let image = batch.column_by_name(&self.image_column);
+        let mask = batch.column_by_name(&self.mask_column);
+        let mut raws = Vec::new();
+        while let Some((row, sample)) = wanted.next_if(|&(row, _)| row < first + batch.num_rows()) {
+            let row = row - first;
+            raws.push(Raw {
+                sample,
+                image: picture(image, row, "image", self.max_bytes),
+                mask: picture(mask, row, "mask", self.max_bytes),
+            });
+        }
+        raws
     }
 }
 

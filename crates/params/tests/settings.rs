@@ -1,0 +1,118 @@
+//! Every setting with a value of every wrong type: an error, and never another value in silence.
+
+use resect_params::{
+    EmbedParams, EvaluateParams, IngestLimits, MaskParams, Problems, Runtime, SplitParams, TrainParams,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use toml::{Table, Value};
+
+/// One value of each kind that TOML has, and numbers at their limits.
+fn values() -> Vec<Value> {
+    let table = |text: &str| text.parse::<Table>().unwrap();
+    let mut all: Vec<Value> = vec![
+        Value::Boolean(true),
+        Value::String(String::new()),
+        Value::String("no such word".into()),
+        Value::String("1".into()),
+        Value::Array(Vec::new()),
+        Value::Array(vec![Value::Array(Vec::new())]),
+        Value::Array(vec![Value::Boolean(false)]),
+        Value::Array(vec![Value::Integer(-1)]),
+        Value::Array(vec![Value::Float(f64::NAN)]),
+        Value::Table(Table::new()),
+        table("x = 2026-01-01").remove("x").unwrap(),
+    ];
+    all.extend([i64::MIN, -1, 0, 1, 256, 1 << 32, i64::MAX].map(Value::Integer));
+    all.extend([f64::NAN, f64::INFINITY, -0.5, 0.5, 1e300].map(Value::Float));
+    all
+}
+
+/// Puts every value in the place of every setting of a section; how often it was accepted, its check included.
+fn every<T>(check: impl Fn(&T, &mut Problems)) -> usize
+where
+    T: Default + Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let defaults = Table::try_from(T::default()).unwrap();
+    assert!(!defaults.is_empty());
+    let mut accepted = 0;
+    for name in defaults.keys() {
+        for value in values() {
+            let mut section = defaults.clone();
+            section.insert(name.clone(), value.clone());
+            // As text, so that an error has a place, as that of a file has.
+            let read: T = match toml::from_str(&toml::to_string(&section).unwrap()) {
+                Ok(read) => read,
+                Err(error) => {
+                    assert!(error.to_string().contains(name.as_str()), "{name} = {value}: {error}");
+                    continue;
+                }
+            };
+            // Accepted: then it is this value, and not another one that it was turned into.
+            let written = Table::try_from(&read).unwrap();
+            let is_same = match (&written[name], &value) {
+                (Value::Float(a), Value::Integer(b)) => *a == *b as f64,
+                (a, b) => format!("{a:?}") == format!("{b:?}"),
+            };
+            assert!(is_same, "{name} = {value} became {}", written[name]);
+            let mut problems = Problems::default();
+            check(&read, &mut problems);
+            for problem in &problems.0 {
+                assert!(problem.setting.contains('.') && !problem.message.is_empty(), "{problem}");
+            }
+            accepted += usize::from(problems.0.is_empty());
+        }
+    }
+    let mut unknown = defaults;
+    unknown.insert("no_such_setting".into(), Value::Integer(1));
+    let error = toml::from_str::<T>(&toml::to_string(&unknown).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("no_such_setting"), "{error}");
+    accepted
+}
+
+#[test]
+fn a_setting_is_read_as_it_stands_or_refused() {
+    let accepted = [
+        every(MaskParams::check),
+        every(SplitParams::check),
+        every(IngestLimits::check),
+        every(TrainParams::check),
+        every(EvaluateParams::check),
+        every(Runtime::check),
+    ];
+    assert!(accepted.iter().all(|&accepted| accepted > 0), "some value fits somewhere: {accepted:?}");
+    assert_eq!(every(|_: &EmbedParams, _| {}), 0, "words alone, and none of these");
+}
+
+#[test]
+fn no_number_that_is_none_passes_a_check() {
+    fn passes<T: DeserializeOwned>(text: &str, check: impl Fn(&T, &mut Problems)) -> bool {
+        let mut problems = Problems::default();
+        check(&toml::from_str(text).unwrap(), &mut problems);
+        problems.0.is_empty()
+    }
+    let of_train = [
+        "learning_rate",
+        "min_learning_rate",
+        "clip_norm",
+        "weight_decay",
+        "beta1",
+        "beta2",
+        "epsilon",
+        "ema",
+        "box_share",
+    ];
+    for value in ["nan", "-nan", "inf", "-inf"] {
+        for name in of_train {
+            assert!(!passes(&format!("{name} = {value}"), TrainParams::check), "train.{name} = {value}");
+        }
+        for name in ["validation_share", "test_share"] {
+            assert!(!passes(&format!("{name} = {value}"), SplitParams::check), "split.{name} = {value}");
+        }
+        assert!(!passes(&format!("max_rejected = {value}"), IngestLimits::check));
+        assert!(!passes(&format!("surface_tolerance = {value}"), EvaluateParams::check));
+        assert!(!passes(&format!("size_bounds = [0.1, {value}]"), EvaluateParams::check));
+        assert!(!passes(&format!("memory = {value}"), Runtime::check));
+    }
+}
