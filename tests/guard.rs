@@ -164,3 +164,26 @@ fn what_a_terminal_would_obey_does_not_reach_it() {
     let file = Path::new("/nowhere").join(evil);
     assert!(ask(&["diff", file.to_str().unwrap(), "x"])[1].contains("\\u001b[2J"));
 }
+
+#[test]
+fn what_is_built_on_comes_from_one_registry_by_checksum() {
+    // What `deny.toml` says of sources, without its tool.
+    for lock in ["Cargo.lock", "tools/remote/Cargo.lock", "fuzz/Cargo.lock"] {
+        let text = fs::read_to_string(workspace().join(lock)).unwrap();
+        let packages = text.split("\n[[package]]\n").skip(1);
+        let mut registries = std::collections::BTreeSet::new();
+        for package in packages {
+            let field = |name: &str| package.lines().find_map(|line| line.strip_prefix(name));
+            let name = field("name = ").unwrap();
+            match field("source = ") {
+                None => assert!(name.starts_with("\"resect-") || name == "\"xtask\"", "{lock}: {name} comes from nowhere"),
+                Some(source) => {
+                    assert!(source.starts_with("\"registry+"), "{lock}: {name} comes from {source}");
+                    assert!(field("checksum = ").is_some(), "{lock}: {name} has no checksum");
+                    registries.insert(source);
+                }
+            }
+        }
+        assert_eq!(registries.len(), 1, "{lock}: {registries:?}");
+    }
+}
