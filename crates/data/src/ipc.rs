@@ -107,6 +107,10 @@ impl Map {
 
 /// The record batches of a file, their buffers pointing into its memory map, and that.
 pub(crate) fn open(path: &Path) -> Result<(Vec<RecordBatch>, Map), DataError> {
+    crate::guarded(path, || open_unguarded(path))
+}
+
+fn open_unguarded(path: &Path) -> Result<(Vec<RecordBatch>, Map), DataError> {
     let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
     // SAFETY: the map is of a published artifact or of a finished shard, and neither is written to again (files in
     // the store are read-only); the store's promise stands in for the one the compiler cannot check.

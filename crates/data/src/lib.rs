@@ -80,6 +80,14 @@ impl DataError {
     }
 }
 
+/// What a file holds, or that it is damaged: a bug that its bytes find in a reader of Arrow or Parquet costs that file, not the program.
+pub(crate) fn guarded<T>(
+    path: &std::path::Path,
+    read: impl FnOnce() -> Result<T, DataError>,
+) -> Result<T, DataError> {
+    resect_caught::caught(read).unwrap_or_else(|| Err(DataError::damaged(path, "its reader gave up on it")))
+}
+
 /// Checks a `resect-<kind>/<major>.<minor>` tag: the major version must agree.
 pub(crate) fn check_format(
     path: &std::path::Path,

@@ -51,6 +51,10 @@ pub fn cells<T: Serialize + DeserializeOwned>(row: &T) -> Vec<(String, Option<f6
 /// # Errors
 /// When the file cannot be read or its columns are not the struct's.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError> {
+    crate::guarded(path, || read_unguarded(path))
+}
+
+fn read_unguarded<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError> {
     let file = File::open(path).map_err(|e| DataError::io("read", path, e))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.build())

@@ -29,6 +29,15 @@ fn values() -> Vec<Value> {
     all
 }
 
+/// A number of a list, in a form that can be compared; of other values their text.
+fn float(value: &Value) -> String {
+    match value {
+        Value::Integer(number) => format!("{:?}", *number as f64),
+        Value::Float(number) => format!("{number:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
 /// Puts every value in the place of every setting of a section; how often it was accepted, its check included.
 fn every<T>(check: impl Fn(&T, &mut Problems)) -> usize
 where
@@ -53,6 +62,7 @@ where
             let written = Table::try_from(&read).unwrap();
             let is_same = match (&written[name], &value) {
                 (Value::Float(a), Value::Integer(b)) => *a == *b as f64,
+                (Value::Array(a), Value::Array(b)) => a.iter().map(float).eq(b.iter().map(float)),
                 (a, b) => format!("{a:?}") == format!("{b:?}"),
             };
             assert!(is_same, "{name} = {value} became {}", written[name]);

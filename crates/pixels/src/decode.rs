@@ -15,7 +15,6 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};
 use resect_geometry::Size;
 use std::io::{BufRead, Cursor, Read, Seek};
-use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind};
 
 /// A decoded, upright image.
 pub struct Rgb {
@@ -55,7 +54,7 @@ pub fn rgb(bytes: &[u8], max_pixels: u64) -> Result<Rgb, PixelError> {
 /// # Errors
 /// What is no image, has no or too many pixels, or a damaged header. An image that is damaged further on has a size.
 pub fn upright_size(file: impl BufRead + Seek, max_pixels: u64) -> Result<Size, PixelError> {
-    guarded(AssertUnwindSafe(|| {
+    guarded(|| {
         let mut reader = ImageReader::new(file).with_guessed_format().map_err(undecodable)?;
         if reader.format().is_none() {
             let mut head = Vec::new();
@@ -77,7 +76,7 @@ pub fn upright_size(file: impl BufRead + Seek, max_pixels: u64) -> Result<Size, 
                 | Orientation::Rotate270FlipH
         );
         Ok(if turned { Size::new(width, height) } else { Size::new(height, width) })
-    }))
+    })
 }
 
 /// Decodes a mask of at most `max_pixels`. `as_labels`: palette indices instead of the palette's colours.
@@ -150,8 +149,9 @@ fn narrow(values: Vec<u16>, as_labels: bool) -> Vec<u8> {
 }
 
 /// A bug that a damaged file finds in a decoder costs that file, not the run.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, PixelError> + UnwindSafe) -> Result<T, PixelError> {
-    catch_unwind(decode).unwrap_or_else(|_| Err("the decoder gave up on it: the file is damaged".into()))
+fn guarded<T>(decode: impl FnOnce() -> Result<T, PixelError>) -> Result<T, PixelError> {
+    resect_caught::caught(decode)
+        .unwrap_or_else(|| Err("the decoder gave up on it: the file is damaged".into()))
 }
 
 fn open(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, bool), PixelError> {

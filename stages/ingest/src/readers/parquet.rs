@@ -123,8 +123,9 @@ fn names(path: &Path, columns: &Columns, max_bytes: u64) -> Result<Vec<Name>, In
     }
     let projection = ProjectionMask::roots(builder.parquet_schema(), wanted);
     claims(path, &builder, &projection, max_bytes)?;
-    for batch in build(path, builder.with_projection(projection).with_batch_size(NAME_ROWS))? {
-        let batch = batch.map_err(|e| damaged(path, e))?;
+    let mut reader = build(path, builder.with_projection(projection).with_batch_size(NAME_ROWS))?;
+    while let Some(batch) = next(path, &mut reader) {
+        let batch = batch?;
         let [ids, groups] = texts.map(|(_, column)| text_column(path, &batch, column));
         for (id, group) in ids?.into_iter().zip(groups?) {
             names.push(Name { id, group });
@@ -257,11 +258,11 @@ impl Tables {
         let mut reader = build(path, reader)?;
         let (mut first, mut wanted) = (0, wanted.into_iter().peekable());
         Ok(Box::new(std::iter::from_fn(move || {
-            let Some(batch) = reader.next() else {
+            let Some(batch) = next(path, &mut reader) else {
                 // Said once: nothing is wanted after it.
                 return wanted.by_ref().last().map(|_| Err(ends_early(path, first)));
             };
-            Some(batch.map_err(|e| damaged(path, e)).map(|batch| {
+            Some(batch.map(|batch| {
                 let raws = self.raws(&batch, first, &mut wanted);
                 first += batch.num_rows();
                 raws
@@ -296,14 +297,29 @@ fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, IngestE
     // What Parquet itself says of a column is plain: binary, text, numbers. The Arrow types it was written from, which writers
     // note beside it, would add large, view and dictionary forms of the same.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|e| damaged(path, e))
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))
 }
 
 fn build(
     path: &Path,
     builder: ParquetRecordBatchReaderBuilder<File>,
 ) -> Result<ParquetRecordBatchReader, IngestError> {
-    builder.build().map_err(|e| damaged(path, e))
+    guarded(path, || builder.build())
+}
+
+fn next(path: &Path, reader: &mut ParquetRecordBatchReader) -> Option<Result<RecordBatch, IngestError>> {
+    guarded(path, || reader.next().transpose()).transpose()
+}
+
+/// What the reader says; a bug that a damaged file finds in it is an error of that file.
+fn guarded<T, E: std::fmt::Display>(
+    path: &Path,
+    read: impl FnOnce() -> Result<T, E>,
+) -> Result<T, IngestError> {
+    match resect_caught::caught(read) {
+        Some(read) => read.map_err(|e| damaged(path, e)),
+        None => Err(damaged(path, "its reader gave up on it")),
+    }
 }
 
 fn damaged(path: &Path, error: impl std::fmt::Display) -> IngestError {

@@ -65,7 +65,7 @@ fn reasons(output: &Output) -> Vec<&str> {
 
 #[test]
 fn a_sample_of_too_many_bytes_is_left_out() {
-    let folder = Folder::with_samples(6);
+    let folder = Folder::with_samples(12);
     let length = std::fs::metadata(folder.dir.path().join("images/s03.png")).unwrap().len();
     folder.file("images/s03.png", &[picture(43, 33, 3), vec![0; 10_000]].concat());
     folder.file("masks/s04.png", &[square_mask(44, 34), vec![0; 20_000]].concat());
@@ -222,7 +222,7 @@ fn rows_of_nothing_and_names_that_cannot_be_are_left_out() {
 
 #[test]
 fn masks_of_all_kinds_of_nothing_and_everything() {
-    let folder = Folder::with_samples(6);
+    let folder = Folder::with_samples(12);
     folder.file("masks/s00.png", &grey(40, 30, |_, _| 255));
     folder.file("masks/s01.png", &grey(41, 31, |_, _| 0));
     folder.file("masks/s02.png", &grey(1, 1, |_, _| 255));
