@@ -20,7 +20,7 @@ fuzz_target!(init: begin("prompts", seeds()), |bytes: &[u8]| {
     let dir = folder();
     let path = dir.path().join(if kind & 1 == 0 { "prompts.csv" } else { "prompts.json" });
     std::fs::write(&path, text).expect("a file");
-    match resect_prompts::read(&path) {
+    match resect_prompts::file::read(&path) {
         Ok(images) => {
             assert!(!images.is_empty());
             for prompt in images.iter().flat_map(|image| &image.prompts) {

@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn noise_beyond_all_pieces_is_no_mask() {
         let size = Size::new(2001, 2003);
-        let apart = |i: usize| i / 2003 % 2 == 0 && i % 2003 % 2 == 0;
+        let apart = |i: usize| (i / 2003).is_multiple_of(2) && (i % 2003).is_multiple_of(2);
         let values = (0..size.pixels()).map(|i| if apart(i) { 255 } else { 0 }).collect();
         let reason = segment(&Grey { size, values }, &params(0, Targets::Components)).unwrap_err();
         assert_eq!(reason, "the mask falls into more than 1000000 pieces: that is noise");
