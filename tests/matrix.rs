@@ -190,7 +190,7 @@ fn the_array_jobs_script_embeds_a_shard_each() {
     let script = |name: &str, variables: &[(&str, &str)]| {
         let mut command = Command::new("bash");
         command.arg(workspace().join("docs/cluster").join(name)).arg("--json");
-        command.env("RESECT_BIN", &programs).env("RESECT_STORE", project.store()).env_remove("RESECT_REMOTE");
+        command.env("RESECT_BIN", programs).env("RESECT_STORE", project.store()).env_remove("RESECT_REMOTE");
         command.env("PIPELINE", workspace().join("tests/pipelines/micro.toml"));
         command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("bash starts")
