@@ -176,7 +176,10 @@ fn what_is_built_on_comes_from_one_registry_by_checksum() {
             let field = |name: &str| package.lines().find_map(|line| line.strip_prefix(name));
             let name = field("name = ").unwrap();
             match field("source = ") {
-                None => assert!(name.starts_with("\"resect-") || name == "\"xtask\"", "{lock}: {name} comes from nowhere"),
+                None => assert!(
+                    name.starts_with("\"resect-") || name == "\"xtask\"",
+                    "{lock}: {name} comes from nowhere"
+                ),
                 Some(source) => {
                     assert!(source.starts_with("\"registry+"), "{lock}: {name} comes from {source}");
                     assert!(field("checksum = ").is_some(), "{lock}: {name} has no checksum");

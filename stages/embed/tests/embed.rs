@@ -10,7 +10,9 @@ use resect_checkpoint::{
 };
 use resect_data::embeddings::{Embeddings, SHARD_ROWS};
 use resect_data::images::{Image, Writer, pixel_hash};
-use resect_device::{Device, DeviceError};
+use resect_device::Device;
+#[cfg(not(feature = "cuda"))]
+use resect_device::DeviceError;
 use resect_embed::{EmbedError, Inputs, on_cpu, on_tensors, run, run_with};
 use resect_geometry::{Size, View};
 use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime, Views};

@@ -14,7 +14,9 @@ use resect_data::evaluation::{
 use resect_data::images::{self, Image, pixel_hash};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{read_json, table, write_json};
-use resect_device::{Device, DeviceError};
+use resect_device::Device;
+#[cfg(not(feature = "cuda"))]
+use resect_device::DeviceError;
 use resect_evaluate::{EvaluateError, Inputs, run, run_with};
 use resect_geometry::{Mask, Size};
 use resect_params::{EmbedParams, EmbeddingDtype, EvaluateParams, Runtime};
