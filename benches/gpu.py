@@ -253,7 +253,7 @@ def largest(diff):
     """The largest difference of any numbers, as a share of their largest magnitude; infinite where one side has none."""
     if any(numbers["not_finite"]["differing"] for numbers in diff["numbers"]):
         return float("inf")
-    return max((numbers["max_relative"] for numbers in diff["numbers"]), default=0.0)
+    return max((numbers["max_relative"] or 0.0 for numbers in diff["numbers"]), default=0.0)
 
 
 def torch_model(size):

@@ -5,7 +5,7 @@
 
 use image::{Rgb, RgbImage};
 use resect_device::DeviceError;
-use resect_tests::{Project, Run, stderr, workspace};
+use resect_tests::{Project, Run, programs, stderr, workspace};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -180,7 +180,7 @@ fn the_kind_of_gpu_is_in_the_key_and_its_name_is_not() {
     assert_has(&stdout(&driver.output(&project, "why", &only_training)), &["nothing changed since"]);
 
     // Programs that were built without a backend for GPUs, as the tests' are.
-    let bin_dir = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let bin_dir = programs();
     let on_gpu = ["embed", "--device", "cuda:1", "--bin-dir", bin_dir.to_str().unwrap()];
     let said = refusal(&driver.output(&project, "run", &on_gpu));
     assert_has(
@@ -215,7 +215,7 @@ fn the_kind_of_gpu_is_in_the_key_and_its_name_is_not() {
 fn stand_in_for_embed(embeddings: &Path) -> TempDir {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let dir = tempfile::tempdir().unwrap();
-    let built = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let built = programs();
     for stage in ["ingest", "train", "evaluate"] {
         let name = format!("resect-{stage}");
         symlink(built.join(&name), dir.path().join(name)).unwrap();

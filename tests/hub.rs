@@ -46,7 +46,6 @@ impl Lab {
 
     fn command(&self, command: &str, args: &[&str]) -> Command {
         let mut command = self.project.command(command, args);
-        command.arg("--bin-dir").arg(programs());
         command.env("HF_ENDPOINT", self.server.endpoint()).env("HF_HOME", self.home());
         command
     }
@@ -91,16 +90,6 @@ impl Lab {
     fn lock(&self) -> String {
         fs::read_to_string(self.dir.path().join("my.lock")).unwrap_or_default()
     }
-}
-
-/// Where the stage programs are, once they are built: dozens of runs need not ask cargo.
-fn programs() -> &'static Path {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        Project::micro().run(&["ingest"]);
-        let this = std::env::current_exe().unwrap();
-        this.ancestors().nth(2).expect("a test lies in deps/ below them").to_path_buf()
-    })
 }
 
 /// Parquet shards of phantoms: two of `train`, one of `validation`.
@@ -205,6 +194,14 @@ fn a_pipeline_runs_from_the_hub_and_asks_once() {
     let dataset = &first.json()["sources"][0]["provenance"];
     assert_eq!(dataset["repository"], "lab/polyps", "{dataset}");
     assert_has(&lab.lock(), &[&model_commit, dataset["commit"].as_str().unwrap(), "sha256:", "git-sha1:"]);
+    assert!(!errors.contains(TOKEN) && !first.json().to_string().contains(TOKEN), "{errors}");
+    let exported = lab.dir.path().join("exported");
+    let export = lab.project.command("export", &["--out", exported.to_str().unwrap()]);
+    for mut command in [lab.command("why", &["train", "--json"]), export] {
+        let output = command.envs(token).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(!String::from_utf8_lossy(&output.stdout).contains(TOKEN) && !stderr(&output).contains(TOKEN));
+    }
     let grep = Command::new("grep")
         .arg("-r")
         .arg(TOKEN)
@@ -212,8 +209,7 @@ fn a_pipeline_runs_from_the_hub_and_asks_once() {
         .arg(lab.project.store())
         .output()
         .unwrap();
-    assert_eq!(grep.stdout, b"", "no file holds the token");
-    assert!(!errors.contains(TOKEN) && !first.json().to_string().contains(TOKEN), "{errors}");
+    assert_eq!(grep.stdout, b"", "no file holds the token: store, cache, lock file, exported folder");
 
     // The same files on disk are the same data set, and nothing after it runs again.
     let disk = lab.dir.path().join("disk");
@@ -622,7 +618,7 @@ fn two_processes_fetch_a_file_once() {
     let store = tempfile::tempdir().unwrap();
     let mut second = resect_tests::xtask();
     second.args(["run", "ingest", "--json", "--pipeline"]).arg(lab.dir.path().join("my.toml"));
-    second.arg("--store").arg(store.path()).arg("--bin-dir").arg(programs());
+    second.arg("--store").arg(store.path());
     second.env("HF_ENDPOINT", lab.server.endpoint()).env("HF_HOME", lab.home());
     let mut second = second.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(second.stderr.take().unwrap()).lines().map_while(Result::ok);
@@ -780,7 +776,6 @@ fn the_published_recipe_runs_from_the_hub() {
     // The file computes on a GPU, which the tests do without.
     let args = ["--json", "--device", "cpu", "--set", "ingest.limit=2", "--set", "train.epochs=1"];
     let mut command = project.command("run", &args);
-    command.arg("--bin-dir").arg(programs());
     command.env("HF_ENDPOINT", server.endpoint()).env("HF_HOME", dir.path().join("hf"));
     let output = command.output().unwrap();
     let run = Run::of(&output).unwrap_or_else(|| panic!("{}", stderr(&output)));

@@ -2,7 +2,7 @@
 
 use resect_checkpoint::{Checkpoint, SamConfig, write_random};
 use resect_tests::hub_server::{Content, HubServer};
-use resect_tests::{Project, Run, as_from_a_shell, real_data, stderr, workspace, xtask};
+use resect_tests::{Project, Run, as_from_a_shell, programs, real_data, stderr, workspace, xtask};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -502,16 +502,14 @@ fn the_indexed_jobs_pods_embed_a_shard_each() {
     let job: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     let command: Vec<&str> =
         job["command"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
-    // The programs are those that this test's own runner was built with.
     let project = Project::micro();
     assert!(project.output("run", &["ingest"]).status.success());
-    let programs = workspace().join("target/release");
     let pods: Vec<_> = (0..2)
         .map(|index: u32| {
             let mut pod = Command::new(command[0]);
             as_from_a_shell(&mut pod);
             pod.args(&command[1..]).env("JOB_COMPLETION_INDEX", index.to_string()).env("SHARDS", "2");
-            pod.env("RESECT_BIN", &programs).env("RESECT_STORE", project.store());
+            pod.env("RESECT_BIN", programs()).env("RESECT_STORE", project.store());
             pod.env("PIPELINE", workspace().join("tests/pipelines/micro.toml"));
             pod.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
         })

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 /// The top of the workspace.
 pub fn workspace() -> PathBuf {
@@ -70,10 +71,14 @@ impl Project {
 
     /// `cargo xtask COMMAND --pipeline P --store S ARGS`, not started yet.
     pub fn command(&self, command: &str, args: &[&str]) -> Command {
-        let mut cargo = xtask();
-        cargo.arg(command).args(args);
-        cargo.arg("--pipeline").arg(&self.pipeline).arg("--store").arg(self.store());
-        cargo
+        self.with(xtask(), command, args)
+    }
+
+    /// Has a runner do it here.
+    pub fn with(&self, mut runner: Command, command: &str, args: &[&str]) -> Command {
+        runner.arg(command).args(args);
+        runner.arg("--pipeline").arg(&self.pipeline).arg("--store").arg(self.store());
+        runner
     }
 
     /// Runs a command to its end.
@@ -93,18 +98,49 @@ impl Project {
     }
 }
 
-/// `cargo xtask`, as the alias has it.
+/// What `cargo xtask` starts, with the programs of this build: cargo itself takes longer than most of what is tested, twice
+/// for each command that needs a program.
 pub fn xtask() -> Command {
+    let runner = format!("xtask{}", std::env::consts::EXE_SUFFIX);
+    let mut command = Command::new(programs().join(runner));
+    command.current_dir(workspace()).stdin(Stdio::null());
+    as_from_a_shell(&mut command);
+    command.env("RESECT_BIN_DIR", programs());
+    command
+}
+
+/// `cargo xtask`, as the alias has it.
+pub fn cargo_xtask() -> Command {
+    let mut cargo = cargo();
+    cargo.arg("xtask").stdin(Stdio::null());
+    cargo
+}
+
+/// Cargo in the workspace, as from a shell.
+pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace()).arg("xtask").stdin(Stdio::null());
+    cargo.current_dir(workspace());
     as_from_a_shell(&mut cargo);
     cargo
+}
+
+/// The folder of the runner and of the programs that it starts, which are built once for each file of tests.
+pub fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        // Of the whole workspace, as the runner does, so that they have the features of its builds.
+        let output = cargo().args(["build", "--release", "--workspace", "--bins"]).output();
+        let output = output.expect("cargo starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let this = std::env::current_exe().expect("a test is a file");
+        this.ancestors().nth(2).expect("a test lies in deps/ below the programs").to_path_buf()
+    })
 }
 
 /// Keeps from a command what the tests' surroundings say, as it may call the runner.
 pub fn as_from_a_shell(command: &mut Command) {
     // Settings of the person who runs the tests must not reach the runner under test.
-    command.env_remove("RESECT_STORE").env_remove("RESECT_REMOTE");
+    command.env_remove("RESECT_STORE").env_remove("RESECT_REMOTE").env_remove("RESECT_BIN_DIR");
     // Nor what cargo says of the package of the tests: build scripts watch it, and would make the runner be built again.
     let foreign = |name: &str| {
         let proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&name.to_uppercase().as_str());
@@ -115,6 +151,17 @@ pub fn as_from_a_shell(command: &mut Command) {
     for name in names.filter(|name| foreign(name)) {
         command.env_remove(name);
     }
+}
+
+/// The library of `fault/fault.rs`, built.
+pub fn fault_library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let output = cargo().args(["build", "--release", "--workspace", "--example", "fault"]).output();
+        let output = output.expect("cargo starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        programs().join("examples/libfault.so")
+    })
 }
 
 /// Standard error as text.

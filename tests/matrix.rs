@@ -1,10 +1,9 @@
 //! Several runs of one command, and work that is shared among machines, as a user does both.
 
-use resect_tests::{Project, Run, as_from_a_shell, stderr, workspace};
+use resect_tests::{Project, Run, programs, stderr, workspace};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// What `run --json` with a matrix printed.
@@ -191,7 +190,7 @@ fn the_array_jobs_script_embeds_a_shard_each() {
     let script = |name: &str, variables: &[(&str, &str)]| {
         let mut command = Command::new("bash");
         command.arg(workspace().join("docs/cluster").join(name)).arg("--json");
-        command.env("RESECT_BIN", &programs).env("RESECT_STORE", project.store()).env_remove("RESECT_REMOTE");
+        command.env("RESECT_BIN", programs).env("RESECT_STORE", project.store()).env_remove("RESECT_REMOTE");
         command.env("PIPELINE", workspace().join("tests/pipelines/micro.toml"));
         command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("bash starts")
@@ -216,18 +215,4 @@ fn the_array_jobs_script_embeds_a_shard_each() {
         .output()
         .unwrap();
     assert!(!without.status.success() && stderr(&without).contains("RESECT_BIN: the folder of the programs"));
-}
-
-/// The folder of the runner and the stage programs, which are built.
-fn programs() -> PathBuf {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace()).args(["build", "--release", "--workspace", "--bins"]);
-    as_from_a_shell(&mut cargo);
-    let output = cargo.arg("--message-format=json-render-diagnostics").output().expect("cargo starts");
-    assert!(output.status.success(), "{}", stderr(&output));
-    let messages = String::from_utf8(output.stdout).unwrap();
-    let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = built.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    let runner = programs.find(|path| path.file_stem().is_some_and(|name| name == "xtask"));
-    runner.expect("the runner is among them").parent().unwrap().to_owned()
 }

@@ -1,6 +1,6 @@
 //! What a user relies on: what runs, what is reused, and why.
 
-use resect_tests::{Project, Run, stderr, workspace};
+use resect_tests::{Project, Run, cargo_xtask, programs, stderr, workspace};
 use std::fs;
 use std::process::Stdio;
 
@@ -149,14 +149,14 @@ fn the_order_of_work_changes_no_byte() {
 #[test]
 fn programs_built_elsewhere_run_from_a_folder() {
     let project = Project::micro();
-    let first = project.run(&["embed"]);
+    // As a user does it, with cargo all the way.
+    let output = project.with(cargo_xtask(), "run", &["--json", "embed"]).output().unwrap();
+    let first = Run::of(&output).unwrap_or_else(|| panic!("{}", stderr(&output)));
     // The programs lie where cargo put them; a copy elsewhere stands in for another machine's.
-    let built = std::env::current_exe().unwrap();
-    let release = built.ancestors().find(|dir| dir.ends_with("release")).unwrap();
     let bin_dir = tempfile::tempdir().unwrap();
     for stage in ["ingest", "embed", "train", "evaluate"] {
         let name = format!("resect-{stage}{}", std::env::consts::EXE_SUFFIX);
-        fs::copy(release.join(&name), bin_dir.path().join(&name)).unwrap();
+        fs::copy(programs().join(&name), bin_dir.path().join(&name)).unwrap();
     }
     let dir = bin_dir.path().to_str().unwrap();
     let run = project.run(&["embed", "--bin-dir", dir]);
@@ -169,13 +169,19 @@ fn programs_built_elsewhere_run_from_a_folder() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let project = Project::micro();
-    for (command, args) in [("status", &[][..]), ("status", &["--json"]), ("run", &["ingest"])] {
-        let mut command = project.command(command, args);
+    for args in
+        [&["status"][..], &["status", "--json"], &["run", "ingest"], &["run", "ingest", "--force", "ingest"]]
+    {
+        let mut command = project.command(args[0], &args[1..]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         assert!(!stderr(&output).contains("Broken pipe"), "{}", stderr(&output));
+        let mut child = project.command(args[0], &args[1..]);
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        assert!(child.wait_with_output().unwrap().status.success(), "{args:?}");
     }
     assert_eq!(project.run(&["ingest"]).with_status("reused"), ["ingest"]);
 }

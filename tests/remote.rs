@@ -9,8 +9,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 const STAGES: [&str; 4] = ["ingest", "embed", "train", "evaluate"];
 
+/// A command of a runner that builds what talks to shared stores: that is not among the programs of the tests.
+fn building(project: &Project, command: &str, args: &[&str]) -> Command {
+    let mut command = project.command(command, args);
+    command.env_remove("RESECT_BIN_DIR");
+    command
+}
+
 fn ask(project: &Project, command: &str, args: &[&str], remote: &str) -> Output {
-    project.command(command, args).args(["--remote", remote]).output().unwrap()
+    building(project, command, args).args(["--remote", remote]).output().unwrap()
 }
 
 fn json(output: &Output) -> Value {
@@ -106,7 +113,7 @@ fn what_one_machine_made_no_other_makes_again() {
 
 /// `push` takes no settings.
 fn ask_push(project: &Project, args: &[&str], remote: &str) -> Output {
-    project.command("push", args).args(["--remote", remote]).output().unwrap()
+    building(project, "push", args).args(["--remote", remote]).output().unwrap()
 }
 
 #[test]
@@ -160,15 +167,18 @@ fn what_does_not_fit_its_name_is_not_taken() {
     assert!(ask_push(&third, &[], remote).status.success());
     assert_eq!(fs::read(&path).unwrap(), before);
 
-    for url in ["s3://key:secret@bucket/x", "https://host/x?token=secret"] {
-        let output = ask(&third, "run", &[], url);
-        assert_eq!(output.status.code(), Some(1));
-        assert!(
-            !stderr(&output).contains("secret") && stderr(&output).contains("environment"),
-            "{}",
-            stderr(&output)
-        );
+    for url in ["s3://key:open-sesame@bucket/x", "https://host/x?token=open-sesame"] {
+        let setting = format!("remote.url={url}");
+        let in_environment = third.command("run", &[]).env("RESECT_REMOTE", url).output().unwrap();
+        for output in
+            [ask(&third, "run", &[], url), in_environment, third.output("run", &["--set", &setting])]
+        {
+            let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
+            assert!(!output.status.success(), "{said}");
+            assert!(!said.contains("open-sesame") && said.contains("environment"), "{said}");
+        }
     }
+    assert_holds_no(&third.store(), "open-sesame");
     let fresh = Project::micro();
     let away = ask(&fresh, "pull", &[], "/nowhere/shared");
     assert!(stderr(&away).contains("there is no such folder (is it mounted?)"), "{}", stderr(&away));
@@ -176,6 +186,20 @@ fn what_does_not_fit_its_name_is_not_taken() {
     assert!(stderr(&output).contains("ftp:// is not known; there are s3, gs, az"), "{}", stderr(&output));
     let nowhere = xtask().args(["push", "--store"]).arg(third.store()).output().unwrap();
     assert!(stderr(&nowhere).contains("which shared store?"), "{}", stderr(&nowhere));
+}
+
+/// No file below the folder holds the text, nor does a name.
+fn assert_holds_no(dir: &Path, secret: &str) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_holds_no(&path, secret);
+        } else {
+            let content = fs::read(&path).unwrap();
+            let held = content.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!held && !path.to_string_lossy().contains(secret), "{}", path.display());
+        }
+    }
 }
 
 /// The server, its input and its output.
@@ -213,7 +237,7 @@ impl S3 {
 
     /// A command of the runner, with the server's credentials in its environment.
     fn command(&self, project: &Project, command: &str, args: &[&str]) -> Output {
-        let mut command = project.command(command, args);
+        let mut command = building(project, command, args);
         command.args(["--remote", "s3://shared/team/resect"]);
         command.env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_ALLOW_HTTP", "true");
         command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "open-sesame");
@@ -277,4 +301,8 @@ fn s3_holds_what_machines_share() {
     let output = s3.command(&first, "push", &[]);
     assert_eq!(output.status.code(), Some(1), "to send is what was asked for");
     assert!(!stderr(&output).contains("open-sesame"));
+    // Nor does a record of any of them, nor what was sent.
+    for project in [&first, &second, &third] {
+        assert_holds_no(&project.store(), "open-sesame");
+    }
 }

@@ -7,6 +7,10 @@ use resect_tests::{Project, Run};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
+#[cfg(unix)]
+use std::process::Command;
 use std::process::Stdio;
 #[cfg(unix)]
 use std::time::Duration;
@@ -40,6 +44,13 @@ fn a_step(work: &Path) -> bool {
     entries.any(|entry| entry.file_name().to_string_lossy().contains("-step-"))
 }
 
+/// The work folder of a stage, while there is one.
+#[cfg(unix)]
+fn work_of(project: &Project, stage: &str) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(project.store().join(".resect/work")).into_iter().flatten().flatten();
+    entries.find(|entry| entry.file_name().to_string_lossy().starts_with(stage)).map(|entry| entry.path())
+}
+
 /// Runs up to `stage` and kills the runner without warning as soon as `sign` is seen there. A run that was over by
 /// then is made again; what was killed had a work folder and no end.
 #[cfg(unix)]
@@ -47,12 +58,7 @@ fn kill_in(project: &Project, stage: &str, sign: Sign) {
     use std::os::unix::process::ExitStatusExt;
     const KILLED: i32 = 9;
     const LOOK_AGAIN: Duration = Duration::from_millis(1);
-    let folder = project.store().join(".resect/work");
-    let work = || {
-        let mut entries = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap());
-        let ours = entries.find(|entry| entry.file_name().to_string_lossy().starts_with(stage));
-        ours.map(|entry| entry.path())
-    };
+    let work = || work_of(project, stage);
     for _ in 0..100 {
         let args = ["--json", stage, "--force", stage, "--set", "runtime.save_steps=1"];
         let mut command = project.command("run", &args);
@@ -100,6 +106,52 @@ fn a_kill_in_any_stage_changes_nothing_in_the_end() {
     assert_eq!(after.with_status("reused"), ["ingest", "embed", "train", "evaluate"]);
     assert_eq!(after.artifacts(), undisturbed.artifacts());
     assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "no work folder is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_everything_and_keeps_what_is_finished() {
+    use std::os::unix::process::CommandExt;
+    let undisturbed = Project::micro().run(&[]);
+    let project = Project::micro();
+    let cases: [(&str, Sign); 4] =
+        [("ingest", at_work), ("embed", a_shard), ("train", a_step), ("evaluate", at_work)];
+    for (stage, sign) in cases {
+        let interrupted = || {
+            let args = ["--json", stage, "--force", stage, "--set", "runtime.save_steps=1"];
+            let mut command = project.command("run", &args);
+            // As in a terminal, where runner and stage are of one group and the signal comes to both.
+            command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut runner = command.spawn().unwrap();
+            let work = || work_of(&project, stage);
+            while runner.try_wait().unwrap().is_none() && !work().is_some_and(|work| sign(&work)) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let group = format!("-{}", runner.id());
+            // The group is gone where the run was over by now.
+            let _ = Command::new("kill").args(["-INT", "--", &group]).stderr(Stdio::null()).status();
+            runner.wait_with_output().unwrap()
+        };
+        let output = (0..100).map(|_| interrupted()).find(|output| output.status.code() != Some(0));
+        let output = output.unwrap_or_else(|| panic!("{stage} was always over before it could be stopped"));
+        let said = resect_tests::stderr(&output);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert!(
+            said.contains("interrupted; what was finished is kept, and the same command goes on from there"),
+            "{said}"
+        );
+        let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(record["status"], "interrupted");
+        // No program is left: its lock is free.
+        if let Some(work) = work_of(&project, stage) {
+            assert!(
+                File::open(work.join("stage.lock")).is_ok_and(|lock| lock.try_lock().is_ok()),
+                "{stage} still runs"
+            );
+        }
+    }
+    let after = project.run(&[]);
+    assert_eq!(after.artifacts(), undisturbed.artifacts());
 }
 
 #[cfg(unix)]

@@ -215,12 +215,13 @@ impl Card<'_> {
             cells.push(figure(row.mean("low_res", "dice"), 4));
             let _ = writeln!(out, "| {} | {} |", row.what, cells.join(" | "));
         }
-        let dice = |row: &Row<'_>| row.mean("original", "dice").unwrap_or(0.0);
-        let best = rows[1..].iter().max_by(|a, b| dice(a).total_cmp(&dice(b)));
-        if let (true, Some(best)) =
-            (rows[0].what == METHODS[0].1, best.filter(|best| dice(best) >= dice(&rows[0])))
-        {
-            let _ = writeln!(out, "\n**It is no better than {}.** Do not use it for its masks.", best.what);
+        // Without a mean nothing is said: that of no target is none, not 0.
+        let dice = |row: &Row<'_>| row.mean("original", "dice");
+        let others = rows[1..].iter().filter_map(|row| Some((row.what, dice(row)?)));
+        let best = others.max_by(|a, b| a.1.total_cmp(&b.1));
+        let own = dice(&rows[0]).filter(|_| rows[0].what == METHODS[0].1);
+        if let Some((best, _)) = best.zip(own).filter(|((_, best), own)| best >= own) {
+            let _ = writeln!(out, "\n**It is no better than {}.** Do not use it for its masks.", best.0);
         }
         out.push_str(
             "\nAll but the last column are at original resolution. HD95 is in pixels, over the targets of which something was \
@@ -640,6 +641,7 @@ mod tests {
             "{head}"
         );
         assert!(card.contains("\n# x --- \\# y\n"), "{card}");
+        assert!(!code("a\u{1b}[2J").contains('\u{1b}') && !text("a\u{1b}[2J").contains('\u{1b}'));
     }
 
     #[test]
@@ -692,6 +694,24 @@ mod tests {
         assert!(of(0.79).contains("      value: 0.7900\n"), "{}", of(0.79));
         assert!(of(0.79).contains("| this model | 0.7900 (0.6900 to 0.8900) | 0.3950 | – |"), "{}", of(0.79));
         assert!(of(0.81).contains("| `train.learning_rate` | `3e-5` |"), "{}", of(0.81));
+    }
+
+    #[test]
+    fn a_mean_over_nothing_is_none_and_no_verdict() {
+        let row = |method: &str, dice: Value| json!({"method": method, "all": {"original": {"dice": {"mean": dice}, "hd95": {"mean": null}}}});
+        for (tuned, other) in
+            [(Value::Null, Value::Null), (Value::Null, json!(0.5)), (json!(0.5), Value::Null)]
+        {
+            let lineage = Lineage {
+                train: Some(serde_json::from_value(action()).unwrap()),
+                metrics: json!({"targets": 0, "images": 0, "methods": [row("tuned", tuned.clone()), row("box", other)]}),
+                ..Lineage::default()
+            };
+            let card = card_of(&lineage, "x", Format::Transformers);
+            assert!(!card.contains("It is no better than"), "{card}");
+            assert!(tuned.is_number() || card.contains("| this model | – | – | – |"), "{card}");
+            assert!(!card.contains("NaN") && !card.contains("null"), "{card}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use crate::StoreArgs;
 use crate::plan::Step;
 use crate::record::RunRecord;
-use crate::{program, rundiff, workspace};
+use crate::{program, rundiff, show, workspace};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use resect_artifact::Store;
@@ -26,7 +26,7 @@ pub struct DiffArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Run the programs in this folder instead of building them.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "RESECT_BIN_DIR")]
     bin_dir: Option<PathBuf>,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]
@@ -53,8 +53,15 @@ fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let (a, b) = (find(&args.a, &store)?, find(&args.b, &store)?);
     let program = program::tool("diff", args.bin_dir.as_deref(), false)?;
     let json = args.json.then_some("--json");
-    let status = Command::new(&program).arg(a).arg(b).args(json).status();
-    let status = status.with_context(|| format!("cannot start {}", program.display()))?;
+    let output = Command::new(&program).arg(a).arg(b).args(json).output();
+    let output = output.with_context(|| format!("cannot start {}", program.display()))?;
+    String::from_utf8_lossy(&output.stderr).lines().for_each(|line| eprintln!("{line}"));
+    // Names of rows and texts are the data's: they pass through the runner on their way to a terminal.
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !said.is_empty() {
+        show::print(said.strip_suffix('\n').unwrap_or(&said));
+    }
+    let status = output.status;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let code = code.with_context(|| format!("{} was ended ({status})", workspace::display(&program)))?;
     Ok(ExitCode::from(code))

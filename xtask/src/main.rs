@@ -5,6 +5,12 @@
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
 //! made of) and [`program`] (building and spawning the programs of stages and tools).
 
+/// In place of the standard library's: what stands in a message may come from data, and goes through [`show::say`]; and a reader of
+/// standard error that has gone away is no fault: `2>&1 | head` must not end a run.
+macro_rules! eprintln {
+    ($($message:tt)*) => { $crate::show::say(format_args!($($message)*)) };
+}
+
 mod archive;
 mod card;
 mod code;
@@ -37,6 +43,7 @@ mod runs;
 mod schedule;
 mod select;
 mod show;
+mod sound;
 mod sources;
 mod spread;
 mod status;
@@ -161,7 +168,7 @@ pub struct PipelineArgs {
     #[command(flatten)]
     pub remote: remote::RemoteArgs,
     /// Run the stage programs in this folder instead of building them.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "RESECT_BIN_DIR")]
     pub bin_dir: Option<PathBuf>,
     /// Reuse what this stage gave before its code changed, for an edit that cannot change its output. Repeatable.
     ///
@@ -177,10 +184,26 @@ pub struct PipelineArgs {
     /// Resolve branches and tags on the Hub anew and move the lock file to what they are now.
     #[arg(long, conflicts_with = "offline")]
     pub update: bool,
+    /// Hash every byte of what is reused, not only of what a stage reads.
+    #[arg(long)]
+    pub verify: bool,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]
     pub json: bool,
 }
+
+/// What to do where the system refused, by its words in whatever program's error.
+const HINTS: [(&str, &str); 3] = [
+    (
+        "(os error 28)",
+        "the disk is full: what was finished is kept, `cargo xtask gc --dry-run` says what of the store can go, and the same command goes on from there",
+    ),
+    (
+        "(os error 30)",
+        "the disk is read-only: mount it for writing, or name another store (--store, RESECT_STORE)",
+    ),
+    ("(os error 13)", "this user may not: change whose it is, or name another store (--store, RESECT_STORE)"),
+];
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -211,7 +234,11 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let said = format!("{error:#}");
+            eprintln!("error: {said}");
+            if let Some((_, hint)) = HINTS.iter().find(|(words, _)| said.contains(words)) {
+                eprintln!("{hint}");
+            }
             if error.downcast_ref::<predict::Usage>().is_some() {
                 return ExitCode::from(2);
             }

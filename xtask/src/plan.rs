@@ -5,6 +5,7 @@ use crate::device::{Place, Places};
 use crate::hub::Resolver;
 use crate::matrix::Variant;
 use crate::pipeline::Pipeline;
+use crate::sound::Sound;
 use crate::sources::Sources;
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
 use resect_device::Settings;
@@ -128,6 +129,8 @@ pub struct Plan {
     pub variant: Option<Variant>,
     pub sources: Arc<Sources>,
     pub store: Store,
+    /// What of it this command has hashed.
+    pub sound: Arc<Sound>,
     places: Arc<Places>,
     codes: Arc<Codes>,
     /// Stages whose artifacts are accepted although their code, or their numeric class, was another.
@@ -193,6 +196,7 @@ impl Plan {
         let accept = [("code", args.accept_code.clone()), ("numeric", args.accept_device.clone())];
         let file = crate::pipeline::file(args.pipeline.as_deref())?;
         let latest = store.latest(&file.to_string_lossy());
+        let sound = Arc::new(Sound::new(args.verify));
         let mut hub = Resolver::new(&file, args.offline, args.update)?;
         let (mut places, mut sources) = (Once::default(), Once::default());
         let mut plans = Vec::new();
@@ -203,9 +207,9 @@ impl Plan {
             let places = places.of(json!(pipeline.device), || Ok(Places::find(&pipeline.device)?))?;
             let from = json!([pipeline.dataset, pipeline.checkpoint]);
             let sources = sources.of(from, || Sources::resolve(&pipeline, &store, &mut hub))?;
-            let (store, codes, accept, latest) =
-                (store.clone(), codes.clone(), accept.clone(), latest.clone());
-            plans.push(Self { pipeline, variant, sources, store, places, codes, accept, latest });
+            let (store, sound, codes) = (store.clone(), sound.clone(), codes.clone());
+            let (accept, latest) = (accept.clone(), latest.clone());
+            plans.push(Self { pipeline, variant, sources, store, sound, places, codes, accept, latest });
         }
         hub.save()?;
         Ok(plans)
@@ -336,7 +340,7 @@ impl Plan {
     fn damage(&self, step: Step, action: &Action) -> Vec<String> {
         let outputs = step.outputs().iter();
         let damage = outputs.filter_map(|kind| match action.outputs.get(*kind) {
-            Some(id) => self.store.check(kind, id).err(),
+            Some(id) => self.sound.reusable(&self.store, kind, id).err(),
             None => Some(format!("its record names no {kind}")),
         });
         damage.collect()

@@ -199,13 +199,21 @@ fn converse<M: DeserializeOwned + Send + 'static>(
     };
     pump(&events, &mut child, &mut take)?;
     let status = child.wait()?;
-    if !status.success() && interrupt::requested() {
+    if !status.success() && (interrupt::requested() || is_interrupted(status)) {
         return Err(Interrupted.into());
     }
     if !status.success() && !last_words.is_empty() {
         bail!("{}", last_words.join("\n").trim_start_matches("error: ").to_owned())
     }
     Ok(status)
+}
+
+/// Whether Ctrl-C ended a program: it comes to all programs of a terminal, and may have ended this one before it is noted here.
+fn is_interrupted(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status) == Some(2);
+    #[cfg(not(unix))]
+    return false;
 }
 
 /// Handles events until both pipes are closed; ends the program when the user stops the run.

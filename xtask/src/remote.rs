@@ -129,8 +129,10 @@ impl Remote {
 fn check(url: &str) -> anyhow::Result<()> {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or_default();
+    // Only that of abfs has a container there, and that no colon.
+    let before = host.split_once('@').map(|(before, _)| before);
     ensure!(
-        !host.contains('@') || url.starts_with("abfs"),
+        before.is_none_or(|container| url.starts_with("abfs") && !container.contains(':')),
         "the shared store's URL holds a user or a password; give those by the environment (docs/remote.md says how)"
     );
     ensure!(
@@ -156,7 +158,7 @@ pub struct PushArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Run the programs in this folder instead of building them.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "RESECT_BIN_DIR")]
     bin_dir: Option<PathBuf>,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]
@@ -306,7 +308,12 @@ mod tests {
         ] {
             assert!(check(url).is_ok(), "{url}");
         }
-        for url in ["https://me:secret@host/x", "https://host/x?token=secret", "s3://key:secret@bucket"] {
+        for url in [
+            "https://me:secret@host/x",
+            "https://host/x?token=secret",
+            "s3://key:secret@bucket",
+            "abfss://c:secret@account.dfs.core.windows.net/x",
+        ] {
             let said = check(url).unwrap_err().to_string();
             assert!(!said.contains("secret"), "{said}");
         }

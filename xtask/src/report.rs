@@ -34,7 +34,7 @@ pub struct ReportArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Run the programs in this folder instead of building them.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "RESECT_BIN_DIR")]
     bin_dir: Option<PathBuf>,
     /// Print one JSON object on standard output instead of lines.
     #[arg(long)]

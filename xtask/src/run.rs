@@ -222,11 +222,12 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         errors.extend(error.map(|error| (&running.name, running.plan, error)));
     }
     let store = &plans[0].store;
+    let mut recorded = Ok(());
     if latest != plans[0].latest {
-        store.set_latest(&plans[0].pipeline.path.to_string_lossy(), &latest)?;
+        recorded = store.set_latest(&plans[0].pipeline.path.to_string_lossy(), &latest);
     }
     for record in &records {
-        store.record_run(record.run, record)?;
+        recorded = recorded.and(store.record_run(record.run, record));
     }
     if let Some(remote) = remote.as_ref().filter(|_| args.push || settings.push) {
         let steps = records.iter().flat_map(|record| record.sources.iter().chain(&record.stages));
@@ -246,6 +247,11 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     match records.as_slice() {
         [one] if one.group.is_none() => one.print(store, &screen, args)?,
         several => print_all(several, &plans, &name, &screen)?,
+    }
+    if let Err(error) = recorded {
+        // What went wrong before it matters more.
+        ensure!(!errors.is_empty(), error);
+        eprintln!("the run leaves no record: {error}");
     }
     let several = plans.len();
     if errors.iter().any(|(_, _, error)| error.downcast_ref::<Interrupted>().is_some()) {

@@ -66,8 +66,9 @@ struct Pair {
 struct Apart {
     elements: u64,
     differing: u64,
-    max_abs: f64,
-    mean_abs: f64,
+    /// None where no pair of numbers is finite, like the next.
+    max_abs: Option<f64>,
+    mean_abs: Option<f64>,
 }
 
 /// A figure that moved.
@@ -174,7 +175,13 @@ impl RunDiff {
             let what = if *equal { format!("{}, equal", id(a)) } else { format!("{} → {}", id(a), id(b)) };
             let numbers = numbers.map(|Apart { elements, differing, max_abs, mean_abs }| match elements {
                 0 => "  no numbers to compare".to_owned(),
-                _ => format!("  {differing} of {elements} numbers, by at most {max_abs:.3e}, {mean_abs:.3e} in the mean"),
+                _ => {
+                    let by = max_abs.zip(mean_abs).map_or_else(
+                        || ", of which no pair is finite".to_owned(),
+                        |(max, mean)| format!(", by at most {max:.3e}, {mean:.3e} in the mean"),
+                    );
+                    format!("  {differing} of {elements} numbers{by}")
+                }
             });
             lines.push(format!("  {step:<16} {kind:<11} {what}{}", numbers.unwrap_or_default()));
         }
@@ -324,14 +331,18 @@ impl Pair {
         let Some(folders) = self.folders(store) else { return Ok(None) };
         let said: Said = serde_json::from_str(&ask(program, &folders, &["--json"])?)?;
         let mut apart = Apart::default();
-        let mut sum = 0.0;
+        // Where no pair of numbers is finite there is nothing to measure.
+        let (mut sum, mut measured) = (0.0, 0u64);
         for Numbers { elements, differing, max_abs, mean_abs } in said.numbers {
             apart.elements += elements;
             apart.differing += differing;
-            apart.max_abs = apart.max_abs.max(max_abs.unwrap_or_default());
-            sum += mean_abs.unwrap_or_default() * elements as f64;
+            if let (Some(max), Some(mean)) = (max_abs, mean_abs) {
+                apart.max_abs = Some(apart.max_abs.map_or(max, |known: f64| known.max(max)));
+                sum += mean * elements as f64;
+                measured += elements;
+            }
         }
-        apart.mean_abs = sum / apart.elements.max(1) as f64;
+        apart.mean_abs = (measured > 0).then(|| sum / measured as f64);
         Ok(Some(apart))
     }
 }

@@ -12,10 +12,11 @@ use crate::program::{self, Interrupted};
 use crate::remote::Remote;
 use crate::run::{Outcome, Status};
 use crate::show::Screen;
+use crate::sound::Damaged;
 use crate::work::Worker;
 use crate::{interrupt, log::LogFormat};
-use anyhow::anyhow;
-use resect_artifact::{Key, Outputs};
+use anyhow::{anyhow, ensure};
+use resect_artifact::{ArtifactId, Key, Outputs};
 use resect_device::Device;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -140,6 +141,8 @@ struct Schedule<'s> {
     errors: BTreeMap<usize, anyhow::Error>,
     /// Peak memory of a stage on a base checkpoint, where it is known.
     needs: HashMap<(Step, String), Option<u64>>,
+    /// What was found damaged by who was to read it, and removed.
+    discarded: HashSet<ArtifactId>,
     /// Built, or looked up, when a stage must run for the first time; or why they do not build.
     programs: Option<Result<BTreeMap<Step, PathBuf>, String>>,
     memory: u64,
@@ -179,6 +182,7 @@ impl<'s> Schedule<'s> {
             failed: HashMap::new(),
             errors: BTreeMap::new(),
             needs: HashMap::new(),
+            discarded: HashSet::new(),
             programs: None,
             memory: options.memory.unwrap_or_else(|| free_memory().map_or(u64::MAX, |free| free / 4 * 3)),
             said: HashSet::new(),
@@ -522,6 +526,13 @@ impl<'s> Schedule<'s> {
                 State::Done(Box::new(outcome))
             }
             Err(error) => {
+                let error = match error.downcast::<Damaged>() {
+                    Ok(damaged) => match self.make_again(i, damaged) {
+                        Ok(()) => return,
+                        Err(error) => error,
+                    },
+                    Err(error) => error,
+                };
                 if error.downcast_ref::<Interrupted>().is_some() {
                     self.interrupted = true;
                 } else {
@@ -530,6 +541,32 @@ impl<'s> Schedule<'s> {
                 self.failure(i, error)
             }
         };
+    }
+
+    /// Has what a step was to read, and what turned out to be damaged, made again before it.
+    fn make_again(&mut self, i: usize, damaged: Damaged) -> anyhow::Result<()> {
+        let Damaged { kind, id, damage } = damaged;
+        let store = &self.runs[self.items[i].run].plan.store;
+        ensure!(
+            self.discarded.insert(id.clone()),
+            "{damage}, just after it was made again: is the disk sound?"
+        );
+        eprintln!("{damage}: it is removed and made again");
+        // Looked at once more: another runner may just have made it anew.
+        if store.path(kind, &id).exists() && store.verify(kind, &id).is_err() {
+            store.discard(kind, &id)?;
+        }
+        self.items[i].state = State::Waiting;
+        for item in &mut self.items {
+            let State::Done(outcome) = &item.state else { continue };
+            if outcome.artifacts.get(kind) == Some(&id) && item.task.step.outputs().contains(&kind) {
+                item.state = State::Waiting;
+                if let Some(keyed) = &item.keyed {
+                    self.said.remove(&keyed.key);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn failure(&mut self, i: usize, error: anyhow::Error) -> State {

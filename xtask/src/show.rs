@@ -4,6 +4,7 @@ use crate::plan::Step;
 use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressStyle};
 use resect_artifact::Outputs;
 use resect_stage::{Message, Plain, Progress};
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,7 @@ impl Screen {
 
     /// A line of the result. With `--json` standard output belongs to the JSON object.
     pub fn line(&self, text: &str) {
-        self.bars.suspend(|| if self.json { eprintln!("{text}") } else { print(text) });
+        self.bars.suspend(|| if self.json { say(text) } else { print(text) });
     }
 
     /// The one line of a step that is over.
@@ -75,7 +76,9 @@ impl Screen {
             let bar = self.bars.add(ProgressBar::new(0));
             bar.set_style(style(WAITING));
             bar.set_prefix(name);
-            bar.set_message(format!("{label}{}", why.lines().next().unwrap_or_default()));
+            bar.set_message(
+                harmless(&format!("{label}{}", why.lines().next().unwrap_or_default())).into_owned(),
+            );
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -155,7 +158,7 @@ impl Working<'_> {
             bar.reset_eta();
         }
         bar.set_position(done);
-        bar.set_message(format!("{}{message}", self.label));
+        bar.set_message(harmless(&format!("{}{message}", self.label)).into_owned());
     }
 
     /// A plain line, where none lives in place and the last one is a while ago.
@@ -192,12 +195,33 @@ impl Working<'_> {
 
 /// Prints a line of the result. A reader that has seen enough (`| head`) is no error: the work goes on.
 pub fn print(line: impl std::fmt::Display) {
-    match writeln!(std::io::stdout(), "{line}") {
+    match writeln!(std::io::stdout(), "{}", harmless(&line.to_string())) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("cannot write to standard output: {error}");
+            say(format_args!("cannot write to standard output: {error}"));
         }
         _ => {}
     }
+}
+
+/// Prints a line on standard error: what [`eprintln!`] does in this program.
+pub fn say(line: impl std::fmt::Display) {
+    // Where nobody listens there is nobody to tell that either.
+    let _ = writeln!(std::io::stderr(), "{}", harmless(&line.to_string()));
+}
+
+/// A text as a terminal may have it. Names, ids and messages come from data, and a terminal obeys what it finds in a text: it clears,
+/// recolours, renames its window, writes from right to left. What would be obeyed is shown as JSON writes it, so that a JSON object
+/// stays what it is.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| {
+        let moves = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        moves || (c.is_control() && c != '\n' && c != '\t')
+    };
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let shown = text.chars().map(|c| if obeyed(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() });
+    Cow::Owned(shown.collect())
 }
 
 /// Seconds as a person reads them.
@@ -221,6 +245,25 @@ fn rough(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        assert_eq!(harmless("two\nlines\tand é, –, 𝄞"), "two\nlines\tand é, –, 𝄞");
+        // Clears the screen; an eight-bit escape; renames the window; turns the direction; goes back to the line's beginning.
+        for (from, to) in [
+            ("a\u{1b}[2Jb", "a\\u001b[2Jb"),
+            ("a\u{9b}2J", "a\\u009b2J"),
+            ("\u{1b}]0;x\u{7}", "\\u001b]0;x\\u0007"),
+            ("cod\u{202e}gnp", "cod\\u202egnp"),
+            ("ok\rerror", "ok\\u000derror"),
+        ] {
+            assert_eq!(harmless(from), to);
+        }
+        // Of what serde_json leaves as it is, too.
+        let json = serde_json::json!({ "id": "a\u{7f}\u{9b}\u{202e}\u{1b}" });
+        let printed = serde_json::to_string_pretty(&json).unwrap();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&harmless(&printed)).unwrap(), json);
+    }
 
     #[test]
     fn time_left_follows_from_what_this_start_did() {

@@ -88,7 +88,7 @@ impl Subject {
     }
 
     fn artifact(kind: &str, id: &ArtifactId, store: &Store) -> anyhow::Result<Self> {
-        let sound = |kind: &str, id: &ArtifactId| store.check(kind, id).map_err(anyhow::Error::msg);
+        let sound = |kind: &str, id: &ArtifactId| store.verify(kind, id).map_err(anyhow::Error::msg);
         if kind == "base" {
             sound("base", id)?;
             return Ok(Self { base: store.path("base", id), base_id: Some(id.clone()), tuned: None });

@@ -9,7 +9,7 @@ use crate::run::{Outcome, Status};
 use crate::show::Screen;
 use crate::{figures, interrupt};
 use anyhow::{Context, ensure};
-use resect_artifact::{Action, Lock, Outputs};
+use resect_artifact::{Action, ArtifactId, Lock, Outputs};
 use resect_stage::{JOB_FORMAT, Job, Message};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -173,6 +173,9 @@ impl Worker<'_> {
                     !self.program.as_os_str().is_empty(),
                     "what was accepted changed while it was looked at; run again"
                 );
+                for kind in step.inputs() {
+                    self.plan.sound.readable(&self.plan.store, kind, input(step, kind, known)?)?;
+                }
                 // A forced rerun is to show what the stage gives, not what it gave.
                 let hints = if forced { Vec::new() } else { self.plan.hints(step, keyed) };
                 let job = self.write_job(task, keyed, known, hints, &work)?;
@@ -197,6 +200,7 @@ impl Worker<'_> {
         let mut outputs = Outputs::new();
         for kind in step.outputs() {
             let id = self.plan.store.publish(kind, &work.join("out").join(kind))?;
+            self.plan.sound.is_made(&id);
             outputs.insert((*kind).to_owned(), id);
         }
         let mut reason = reason.to_owned();
@@ -243,15 +247,14 @@ impl Worker<'_> {
         work: &Path,
     ) -> anyhow::Result<PathBuf> {
         let step = task.step;
-        let input = |kind: &&'static str| {
-            let id = known.get(*kind).with_context(|| format!("no step before it made {kind}"))?;
-            Ok(((*kind).to_owned(), self.plan.store.path(kind, id)))
+        let path = |kind: &&'static str| {
+            Ok(((*kind).to_owned(), self.plan.store.path(kind, input(step, kind, known)?)))
         };
         let job = Job {
             format: JOB_FORMAT.into(),
             stage: step.name().into(),
             code: keyed.document["code"].as_str().unwrap_or_default().to_owned(),
-            inputs: step.inputs().iter().map(input).collect::<anyhow::Result<_>>()?,
+            inputs: step.inputs().iter().map(path).collect::<anyhow::Result<_>>()?,
             hints,
             work: work.to_path_buf(),
             device: self.plan.places().of(step).device,
@@ -263,6 +266,11 @@ impl Worker<'_> {
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// The artifact of a kind that a step reads.
+fn input<'a>(step: Step, kind: &str, known: &'a Known) -> anyhow::Result<&'a ArtifactId> {
+    known.get(kind).with_context(|| format!("no step before {} made {kind}", step.name()))
 }
 
 /// What is said of a step that gave other bytes than before, for the same key.

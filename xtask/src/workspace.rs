@@ -53,7 +53,9 @@ pub fn display(path: &std::path::Path) -> String {
 /// The commit of the checkout the workspace lies in, and whether files were changed since; none where git does not tell.
 pub fn commit() -> Option<(String, bool)> {
     let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).current_dir(root()).output().ok()?;
+        // Without the lock by which git would note what it found out: a checkout is only looked at.
+        let mut command = Command::new("git");
+        let output = command.arg("--no-optional-locks").args(args).current_dir(root()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     Some((git(&["rev-parse", "--verify", "HEAD"])?, !git(&["status", "--porcelain"])?.is_empty()))

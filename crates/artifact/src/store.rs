@@ -117,28 +117,27 @@ impl Store {
         let parent = self.root.join(kind);
         create_dir(&parent)?;
         if target.exists() {
-            self.set_aside(kind, &id)?;
+            self.discard(kind, &id)?;
         }
         fs::rename(dir, &target).map_err(StoreError::io("move into place", &target))?;
         sync_dir(&parent)?;
         Ok(id)
     }
 
-    /// Moves a damaged artifact out of the way, then removes it.
-    fn set_aside(&self, kind: &str, id: &ArtifactId) -> Result<(), StoreError> {
-        let aside = self.private("work").join(format!("damaged-{}-{}", id.short(), std::process::id()));
-        let target = self.path(kind, id);
-        fs::rename(&target, &aside).map_err(StoreError::io("set aside", &target))?;
-        fs::remove_dir_all(&aside).map_err(StoreError::io("remove", &aside))
-    }
-
-    /// The work folder of a stage and key. What a killed run left there is still in it.
+    /// The work folder of a stage and key. What a killed run left there is still in it, as it was before the run began to publish.
     ///
     /// # Errors
-    /// When it cannot be created.
+    /// When it cannot be created, or what was left not be written to again.
     pub fn work_dir(&self, stage: &str, key: &Key) -> Result<PathBuf, StoreError> {
         let dir = self.work_path(stage, key);
-        create_dir(&dir)?;
+        let out = dir.join("out");
+        create_dir(&out)?;
+        for kind in fs::read_dir(&out).map_err(StoreError::io("read", &out))? {
+            let kind = kind.map_err(StoreError::io("read", &out))?.path();
+            if kind.join(MANIFEST).exists() {
+                unpublish(&kind)?;
+            }
+        }
         Ok(dir)
     }
 
@@ -284,13 +283,42 @@ pub(crate) fn write_record(path: &Path, value: &impl Serialize) -> Result<(), St
         create_dir(parent)?;
     }
     let aside = path.with_extension(format!("tmp{}", std::process::id()));
-    write_synced(&aside, &text)?;
-    fs::rename(&aside, path).map_err(StoreError::io("write", path))
+    let written = write_synced(&aside, &text)
+        .and_then(|()| fs::rename(&aside, path).map_err(StoreError::io("write", path)));
+    if written.is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+    written
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut file = File::create(path).map_err(StoreError::io("write", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(StoreError::io("write", path))
+}
+
+/// Undoes what publishing a folder did to it before it was killed. The manifest came first and goes last: it is the sign.
+fn unpublish(dir: &Path) -> Result<(), StoreError> {
+    for path in files_below(dir)? {
+        let mut permissions = fs::metadata(&path).map_err(StoreError::io("read", &path))?.permissions();
+        if permissions.readonly() {
+            own(&mut permissions);
+            fs::set_permissions(&path, permissions).map_err(StoreError::io("make writable", &path))?;
+        }
+    }
+    let manifest = dir.join(MANIFEST);
+    fs::remove_file(&manifest).map_err(StoreError::io("remove", &manifest))
+}
+
+/// Lets the owner write.
+#[cfg(unix)]
+fn own(permissions: &mut fs::Permissions) {
+    use std::os::unix::fs::PermissionsExt;
+    permissions.set_mode(permissions.mode() | 0o200);
+}
+
+#[cfg(not(unix))]
+fn own(permissions: &mut fs::Permissions) {
+    permissions.set_readonly(false);
 }
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {

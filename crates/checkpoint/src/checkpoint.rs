@@ -120,15 +120,15 @@ impl Checkpoint {
     /// Reads a tensor as f32. The positional frequencies are found under either of their names.
     ///
     /// # Errors
-    /// A name that is no tensor of the model.
+    /// A name that is no tensor of the model; a number that is not finite.
     pub fn tensor(&self, name: &str) -> Result<NamedTensor, Error> {
         let other = match name {
             POSITIONAL_EMBEDDING => POSITIONAL_EMBEDDING_ALIAS,
             POSITIONAL_EMBEDDING_ALIAS => POSITIONAL_EMBEDDING,
-            _ => return self.file.tensor(name),
+            _ => return self.file.weights(name),
         };
         let held = if self.file.shape(name).is_some() { name } else { other };
-        Ok(NamedTensor { name: name.into(), ..self.file.tensor(held)? })
+        Ok(NamedTensor { name: name.into(), ..self.file.weights(held)? })
     }
 
     /// Reads all tensors of a part as f32, in the order of [`part_tensors`].
@@ -209,7 +209,7 @@ impl Checkpoint {
             let failed = &failed;
             let read: ReadTensor<'_> = Box::new(move || {
                 let tensor = match tuned {
-                    Some(tuned) => tuned.tensor(&spec.name),
+                    Some(tuned) => tuned.weights(&spec.name),
                     None => self.tensor(&spec.name),
                 };
                 Cow::Owned(tensor.map(|tensor| tensor.data).unwrap_or_else(|error| {

@@ -126,6 +126,22 @@ pub enum Error {
         /// The type as the header names it.
         dtype: String,
     },
+    /// A weight is NaN or infinite.
+    #[error(
+        "{}: tensor `{name}` holds {value} at {index:?}; weights must be finite\nhint: the file is damaged, or the training \
+         that made it diverged",
+        path.display()
+    )]
+    NotFinite {
+        /// The weights file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The first such place in it.
+        index: Vec<usize>,
+        /// NaN or infinity.
+        value: f32,
+    },
     /// The file holds one tensor under two names, with two contents.
     #[error(
         "{}: `{first}` and `{second}` are one tensor of the model, but differ\nhint: the file was assembled from two \

@@ -139,6 +139,19 @@ impl TensorFile {
         Ok(NamedTensor { name: name.into(), shape: entry.shape.clone(), data })
     }
 
+    /// Reads a tensor that a model is made of.
+    ///
+    /// # Errors
+    /// As [`TensorFile::tensor`]; a number that is NaN or infinite, with its place: later on every logit would be one.
+    pub fn weights(&self, name: &str) -> Result<NamedTensor, Error> {
+        let tensor = self.tensor(name)?;
+        let Some(place) = tensor.data.iter().position(|number| !number.is_finite()) else {
+            return Ok(tensor);
+        };
+        let index = index_of(place, &tensor.shape);
+        Err(Error::NotFinite { path: self.path.clone(), name: name.into(), index, value: tensor.data[place] })
+    }
+
     /// The same file with other names; those that are not in the list stay.
     pub(crate) fn renamed(mut self, names: &BTreeMap<String, String>) -> Self {
         let entries = std::mem::take(&mut self.entries).into_iter();
@@ -153,6 +166,14 @@ impl TensorFile {
     /// As [`TensorFile::tensor`].
     pub fn read_all(&self) -> Result<Vec<NamedTensor>, Error> {
         self.names().map(|name| self.tensor(name)).collect()
+    }
+
+    /// Reads every tensor, sorted by name, as what a model is made of.
+    ///
+    /// # Errors
+    /// As [`TensorFile::weights`].
+    pub fn read_weights(&self) -> Result<Vec<NamedTensor>, Error> {
+        self.names().map(|name| self.weights(name)).collect()
     }
 
     /// Checks that the file holds exactly these tensors, in types that can be read. Reads the header alone, and for a tensor
@@ -346,6 +367,15 @@ fn implied_length(bytes: &[u8]) -> Option<u128> {
 
 fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks::<N>().0.iter().map(|chunk| number(*chunk)).collect()
+}
+
+/// The index of a place in row-major order.
+fn index_of(mut place: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (index, length) in index.iter_mut().zip(shape).rev() {
+        (*index, place) = (place % length, place / length);
+    }
+    index
 }
 
 #[allow(unsafe_code)]

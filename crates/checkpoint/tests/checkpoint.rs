@@ -179,6 +179,46 @@ fn half_precision_is_read_as_f32_and_integers_are_refused() {
     assert!(matches!(refused(&dir), Error::DataType { .. }));
 }
 
+#[test]
+fn a_weight_that_is_no_number_is_named_with_its_place() {
+    type Encode = fn(f32) -> Vec<u8>;
+    let formats: [(Dtype, Encode); 3] = [
+        (Dtype::F32, |x| x.to_le_bytes().to_vec()),
+        (Dtype::F16, |x| f16::from_f32(x).to_le_bytes().to_vec()),
+        (Dtype::BF16, |x| bf16::from_f32(x).to_le_bytes().to_vec()),
+    ];
+    let name = "mask_decoder.iou_token.weight";
+    for (dtype, encode) in formats {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let dir = written();
+            let mut tensors: Vec<_> = random(&tiny(), 7).collect();
+            tensors.iter_mut().find(|tensor| tensor.name == name).unwrap().data[5] = value;
+            write_as(dir.path(), &tensors, dtype, encode);
+            let checkpoint = Checkpoint::open(dir.path()).unwrap();
+            let error = checkpoint.tensor(name).unwrap_err();
+            assert!(
+                matches!(&error, Error::NotFinite { name: found, index, .. } if found == name && *index == [0, 5]),
+                "{error}"
+            );
+            let said = error.to_string();
+            let place =
+                format!("model.safetensors: tensor `{name}` holds {value} at [0, 5]; weights must be finite");
+            assert!(said.contains(&place) && said.contains("hint: "), "{said}");
+            // Neither a converted nor an exported one is made of it, and a comparison can still look at it.
+            let out = dir.path().join("out");
+            assert!(matches!(checkpoint.convert(&out), Err(Error::NotFinite { .. })));
+            assert!(matches!(checkpoint.file().read_weights(), Err(Error::NotFinite { .. })));
+            assert_eq!(checkpoint.file().read_all().unwrap().len(), tensors.len());
+        }
+    }
+    // The positional frequencies, under the name that they do not have in the file.
+    let dir = rewritten(|tensors| {
+        tensors.iter_mut().find(|tensor| tensor.name == POSITIONAL_EMBEDDING).unwrap().data[0] = f32::NAN;
+    });
+    let error = Checkpoint::open(dir.path()).unwrap().tensor(POSITIONAL_EMBEDDING_ALIAS).unwrap_err();
+    assert!(error.to_string().contains("positional_embedding` holds NaN at [0, 0]"), "{error}");
+}
+
 fn write_as(dir: &Path, tensors: &[NamedTensor], dtype: Dtype, encode: fn(f32) -> Vec<u8>) {
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|t| t.data.iter().flat_map(|&x| encode(x)).collect()).collect();

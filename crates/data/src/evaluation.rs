@@ -319,7 +319,7 @@ pub struct Paired {
     pub ties: usize,
     /// Targets on which tuned is worse.
     pub losses: usize,
-    /// Two-sided p of Wilcoxon's signed-rank test; absent when no pair differs.
+    /// Two-sided p of Wilcoxon's signed-rank test; absent when fewer than two pairs differ.
     pub p: Option<f64>,
 }
 

@@ -3,7 +3,8 @@
 /// Most pairs whose distribution is computed exactly.
 const EXACT: usize = 50;
 
-/// Two-sided p of Wilcoxon's signed-rank test (Wilcoxon, 1945) of paired differences; `None` when none differs from 0.
+/// Two-sided p of Wilcoxon's signed-rank test (Wilcoxon, 1945) of paired differences; `None` when fewer than two
+/// differ from 0: one alone has p = 1 whatever it is, and with zeros beside it the normal distribution would say anything.
 ///
 /// Differences of 0 are left out. Without them and without ties, up to 50 pairs have the exact distribution; else it is the normal
 /// one with the variance that ties leave and no correction for continuity. (`scipy.stats.wilcoxon` with `zero_method="wilcox"` and
@@ -11,7 +12,7 @@ const EXACT: usize = 50;
 pub fn wilcoxon(differences: &[f64]) -> Option<f64> {
     let mut differing: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     differing.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
-    if differing.is_empty() {
+    if differing.len() < 2 {
         return None;
     }
     // Ranks from 1 by size; equal ones share their mean.
@@ -61,6 +62,9 @@ mod tests {
         assert_eq!(wilcoxon(&[1.0, 2.0, -3.0]), Some(1.0));
         assert_eq!(wilcoxon(&[0.0, 0.0]), None);
         assert_eq!(wilcoxon(&[]), None);
+        assert_eq!(wilcoxon(&[1.0]), None, "one pair is no test");
+        assert_eq!(wilcoxon(&[0.0, 1.0, 0.0]), None);
+        assert_eq!(wilcoxon(&[1.0, 2.0]), Some(0.5));
     }
 
     #[test]

@@ -94,7 +94,11 @@ fn masks_agree_as_monai_says() {
 #[test]
 fn paired_tests_are_scipys() {
     for case in reference().differences {
-        let found = wilcoxon(&case.differences).unwrap();
+        let Some(found) = wilcoxon(&case.differences) else {
+            // SciPy gives that of one pair p = 1; here it is no test.
+            assert_eq!((case.name.as_str(), case.p), ("one", 1.0));
+            continue;
+        };
         assert!((found - case.p).abs() <= 1e-9 * case.p, "{}: {found}, expected {}", case.name, case.p);
     }
 }

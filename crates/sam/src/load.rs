@@ -76,7 +76,7 @@ impl<B: Backend> MaskDecoder<B> {
         loaded(Self::new(checkpoint.config(), device), MASK_DECODER, source, device)
     }
 
-    /// Builds a decoder from tensors in memory: a tuned one, read with [`resect_checkpoint::TensorFile::read_all`].
+    /// Builds a decoder from tensors in memory: a tuned one, read with [`resect_checkpoint::TensorFile::read_weights`].
     ///
     /// # Errors
     /// A configuration of which no model can be built; tensors that are missing, unused or misshapen, all named.

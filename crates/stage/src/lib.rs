@@ -22,6 +22,7 @@ pub use panics::guarded;
 pub use program::{lock_work, main};
 pub use report::{Message, Plain, Progress, Reporter, Row};
 
+use anyhow::Context;
 use resect_device::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,11 +69,23 @@ impl<P, R> Job<P, R> {
         }
     }
 
-    /// The folder for an output artifact of a kind; created when absent.
+    /// The folder for an output artifact of a kind, empty: what a killed start left there, finished or not, would become part of it.
+    ///
+    /// # Errors
+    /// When it cannot be cleared or created.
+    pub fn output(&self, kind: &str) -> anyhow::Result<PathBuf> {
+        let path = self.work.join("out").join(kind);
+        if path.exists() {
+            std::fs::remove_dir_all(&path).with_context(|| format!("cannot clear {}", path.display()))?;
+        }
+        create(path)
+    }
+
+    /// The same with what an earlier start left there, for a stage that goes on from it.
     ///
     /// # Errors
     /// When it cannot be created.
-    pub fn output(&self, kind: &str) -> anyhow::Result<PathBuf> {
+    pub fn output_so_far(&self, kind: &str) -> anyhow::Result<PathBuf> {
         create(self.work.join("out").join(kind))
     }
 
@@ -86,7 +99,6 @@ impl<P, R> Job<P, R> {
 }
 
 fn create(path: PathBuf) -> anyhow::Result<PathBuf> {
-    use anyhow::Context;
     std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
 }

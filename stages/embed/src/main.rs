@@ -14,7 +14,7 @@ fn main() -> ExitCode {
             &inputs,
             &job.params,
             &job.runtime,
-            &job.output("embeddings")?,
+            &job.output_so_far("embeddings")?,
             report,
         )?;
         Ok(())

@@ -10,7 +10,9 @@ use resect_checkpoint::{
 };
 use resect_data::embeddings::{Embeddings, SHARD_ROWS};
 use resect_data::images::{Image, Writer, pixel_hash};
-use resect_device::{Device, DeviceError};
+use resect_device::Device;
+#[cfg(not(feature = "cuda"))]
+use resect_device::DeviceError;
 use resect_embed::{EmbedError, Inputs, on_cpu, on_tensors, run, run_with};
 use resect_geometry::{Size, View};
 use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime, Views};
@@ -341,9 +343,23 @@ fn embeddings_that_cannot_be_stored_stop_with_the_images_name() {
     let error = setup.embed("half", EmbeddingDtype::F16, 2).unwrap_err();
     assert!(matches!(&error, EmbedError::BeyondHalf { id, .. } if id == "polyp-3"), "{error}");
     setup.embed("single", EmbeddingDtype::F32, 2).unwrap();
-    setup.set_first_weight("vision_encoder.neck.layer_norm2.bias", f32::NAN);
-    let error = setup.embed("single-nan", EmbeddingDtype::F32, 2).unwrap_err();
+    // Finite weights whose sums are not.
+    setup.set_first_weight("vision_encoder.layers.0.mlp.lin1.bias", f32::MAX);
+    setup.set_first_weight("vision_encoder.layers.0.mlp.lin2.weight", f32::MAX);
+    let error = setup.embed("single-inf", EmbeddingDtype::F32, 2).unwrap_err();
     assert!(matches!(&error, EmbedError::NotFinite { id, .. } if id == "polyp-3"), "{error}");
+}
+
+#[test]
+fn a_weight_that_is_no_number_is_named_before_anything_is_encoded() {
+    let setup = Setup::of([image(0, "polyp-3")], SIDE);
+    setup.set_first_weight("vision_encoder.neck.layer_norm2.bias", f32::NAN);
+    let EmbedError::Model(error) = setup.embed("nan", EmbeddingDtype::F32, 2).unwrap_err() else {
+        panic!("another error")
+    };
+    let said =
+        format!("{error}: {}", std::error::Error::source(&error).map_or_else(String::new, |e| e.to_string()));
+    assert!(said.contains("tensor `vision_encoder.neck.layer_norm2.bias` holds NaN at [0]"), "{said}");
 }
 
 #[test]

@@ -246,7 +246,7 @@ fn tuned_tensors(checkpoint: &Path) -> Result<(PathBuf, Vec<NamedTensor>), Evalu
     if !path.exists() {
         return Err(EvaluateError::NoDecoder { path });
     }
-    let tensors = TensorFile::open(&path).and_then(|file| file.read_all());
+    let tensors = TensorFile::open(&path).and_then(|file| file.read_weights());
     Ok((path, tensors.map_err(|e| EvaluateError::Tuned(e.into()))?))
 }
 

@@ -80,7 +80,8 @@ pub enum EvaluateError {
     Prompt(#[source] Box<resect_sam::Error>),
     /// A decoder gave NaN or infinity.
     #[error(
-        "the {method} decoder's output for target {id} is not finite\nhint: its weights are damaged, or diverged"
+        "the {method} decoder's output for target {id} is not finite\nhint: its weights are too large for single precision, or \
+         the embedding of the target's image is damaged"
     )]
     NotFinite {
         /// The target.

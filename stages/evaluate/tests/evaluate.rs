@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use resect_checkpoint::{NamedTensor, SamConfig, random, write_random, write_safetensors};
 use resect_data::checkpoint::{self, DECODER_FILE, SelectedBy, Summary};
+use resect_data::embeddings::{self, Embeddings};
 use resect_data::evaluation::{
     MaskRow, Method, MethodMetrics, Metrics, PromptKind, Property, SampleRow, SizeClass, SweepRow,
 };
 use resect_data::images::{self, Image, pixel_hash};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{read_json, table, write_json};
-use resect_device::{Device, DeviceError};
+use resect_device::Device;
+#[cfg(not(feature = "cuda"))]
+use resect_device::DeviceError;
 use resect_evaluate::{EvaluateError, Inputs, run, run_with};
 use resect_geometry::{Mask, Size};
 use resect_params::{EmbedParams, EmbeddingDtype, EvaluateParams, Runtime};
@@ -444,6 +447,11 @@ fn inputs_that_lack_something_are_named() {
     let mut tensors = decoder(&miniature(), 8);
     tensors.iter_mut().for_each(|tensor| tensor.data.fill(f32::NAN));
     write_safetensors(&weights, tensors, None).unwrap();
+    fails("decoder.safetensors: tensor `mask_decoder.iou_prediction_head.layers.0.bias` holds NaN at [0]");
+    // Finite ones whose sums are not.
+    let mut tensors = decoder(&miniature(), 8);
+    tensors.iter_mut().for_each(|tensor| tensor.data.fill(f32::MAX));
+    write_safetensors(&weights, tensors, None).unwrap();
     fails("the tuned decoder's output for target wide is not finite");
     write_safetensors(&weights, decoder(&miniature(), 8), None).unwrap();
 
@@ -458,6 +466,28 @@ fn inputs_that_lack_something_are_named() {
     let [first, ..] = DISCS;
     let error = Setup::of(&miniature(), &[first], 8).evaluate("out", 8).unwrap_err();
     assert!(matches!(error, EvaluateError::NoTest { targets: 1 }), "{error}");
+}
+
+#[test]
+fn an_embedding_that_is_no_number_is_told_with_its_target() {
+    let setup = Setup::new();
+    let dir = setup.path("embeddings");
+    let earlier = Embeddings::open(&dir).unwrap();
+    let (rows, mut values) = (earlier.rows(), Vec::new());
+    rows.iter().for_each(|(hash, view)| assert!(earlier.append_to(hash, *view, &mut values)));
+    let [_, _, tall, ..] = DISCS;
+    let place = rows.iter().position(|(hash, _)| *hash == tall.image(64).pixel_hash).unwrap();
+    values[place * earlier.shape().iter().product::<usize>() + 3] = f32::NAN;
+    let writer = embeddings::Writer::new(&setup.path("spoilt"), earlier.shape(), embeddings::Dtype::F32);
+    std::fs::create_dir(setup.path("spoilt")).unwrap();
+    writer.write_shard(0, &values).unwrap();
+    writer.finish(&rows).unwrap();
+    drop(earlier);
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(setup.path("spoilt"), &dir).unwrap();
+    let error = setup.evaluate("out", 8).unwrap_err().to_string();
+    assert!(error.contains("decoder's output for target tall/1 is not finite"), "{error}");
+    assert!(error.contains("the embedding of the target's image is damaged"), "{error}");
 }
 
 #[test]

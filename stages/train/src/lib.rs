@@ -320,7 +320,13 @@ fn finish(out: &Path, progress: Progress, params: &TrainParams, report: &Reporte
 fn kept(progress: &Progress, params: &TrainParams) -> String {
     let (kept, epochs) = (progress.kept, progress.next_epoch() - 1);
     let Some((best, best_dice)) = progress.best() else {
-        return format!("kept the last epoch, {kept}: there is no validation part to choose by");
+        let scored = progress.epochs.iter().any(|row| row.validation_loss.is_some());
+        return match scored {
+            true => format!(
+                "kept the last epoch, {kept}: no target of the validation part has a mask on the low-res grid"
+            ),
+            false => format!("kept the last epoch, {kept}: there is no validation part to choose by"),
+        };
     };
     let dice = |epoch: u32| {
         let row = progress.epochs.iter().find(|row| row.epoch == epoch);

@@ -64,7 +64,7 @@ impl Progress {
             epoch: 0,
             train_loss: None,
             validation_loss: untuned.map(|s| s.loss),
-            validation_dice: untuned.map(|s| s.dice),
+            validation_dice: untuned.and_then(|s| s.dice),
             learning_rate: None,
         };
         Self { steps: Vec::new(), epochs: vec![row], kept: 0, kept_tensors: Vec::new(), groups: 0, loss: 0.0 }
@@ -217,15 +217,46 @@ fn same_kept(before: Option<&PathBuf>, kept: u32, aside: &Path) -> bool {
         && std::fs::hard_link(before.join(KEPT), aside.join(KEPT)).is_ok()
 }
 
-/// The newest saved state, if there is one.
+/// The newest saved state that can be read, if there is one. What is told of others is passed to `note`; they are set aside, so that
+/// none is found again.
 pub fn load<T: Trainer>(
     state: &Path,
     config: &SamConfig,
     prompts: &PromptEncoder<Cpu>,
     params: &TrainParams,
     device: &T::Device,
+    note: impl Fn(String),
 ) -> Result<Option<(T, Progress)>, TrainError> {
-    let Some(dir) = newest(state)? else { return Ok(None) };
+    while let Some(dir) = newest(state)? {
+        match read(&dir, config, prompts, params, device) {
+            Ok(found) => return Ok(Some(found)),
+            // It says nothing of the files.
+            Err(error @ TrainError::Device(_)) => return Err(error),
+            Err(error) => {
+                note(format!("{} is of no use and left out: {error}", name_of(&dir)));
+                let name = format!("unreadable-{}", name_of(&dir));
+                let aside = state.join(name);
+                remove(&aside)?;
+                std::fs::rename(&dir, &aside).map_err(|e| failed("set aside", &dir, e))?;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A state's name.
+fn name_of(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What lies in a state's folder.
+fn read<T: Trainer>(
+    dir: &Path,
+    config: &SamConfig,
+    prompts: &PromptEncoder<Cpu>,
+    params: &TrainParams,
+    device: &T::Device,
+) -> Result<(T, Progress), TrainError> {
     let tensors = |file: &str| TensorFile::open(&dir.join(file))?.read_all();
     let Saved { kept, groups, loss } = read_json(&dir.join(POSITION))?;
     let average = dir.join(AVERAGE).exists().then(|| tensors(AVERAGE)).transpose()?;
@@ -238,8 +269,8 @@ pub fn load<T: Trainer>(
         loss,
     };
     let mut trainer = T::new(config, tensors(WEIGHTS)?, prompts, params, device)?;
-    trainer.restore(&dir, progress.step() - progress.skipped(), average)?;
-    Ok(Some((trainer, progress)))
+    trainer.restore(dir, progress.step() - progress.skipped(), average)?;
+    Ok((trainer, progress))
 }
 
 /// The folder of the newest saved state, if there is one.

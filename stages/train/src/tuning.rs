@@ -84,7 +84,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     ) -> Result<Self, TrainError> {
         let Setting { params, config, prompts, report, device, .. } = setting;
         let mut clock = Clock::default();
-        let (trainer, progress) = match resume::load::<T>(setting.state, config, prompts, params, device)? {
+        let note = |line| report.note(line);
+        let resumed = resume::load::<T>(setting.state, config, prompts, params, device, note)?;
+        let (trainer, progress) = match resumed {
             Some(resumed) => {
                 report.note(format!("resumed after {}", resumed.1.position()));
                 resumed
@@ -215,7 +217,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             epoch,
             train_loss: Some(progress.loss / setting.batches() as f64),
             validation_loss: score.map(|s| s.loss),
-            validation_dice: score.map(|s| s.dice),
+            validation_dice: score.and_then(|s| s.dice),
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         setting.report.row("epochs", table::cells(&row));

@@ -16,7 +16,8 @@ use resect_sam::{Cpu, PromptEncoder};
 #[derive(Clone, Copy, Debug)]
 pub struct Score {
     pub loss: f64,
-    pub dice: f64,
+    /// Of the targets that have a mask on the grid; none where none has.
+    pub dice: Option<f64>,
 }
 
 /// The validation part with its prompts, the same at every epoch.
@@ -50,7 +51,7 @@ impl<'a> Validation<'a> {
         }
         let together = runtime.decode_batch.max(1);
         let chunks: Vec<_> = self.chosen.chunks(together).zip(self.tokens.chunks(together)).collect();
-        let (mut loss, mut dice) = (Values::default(), 0.0);
+        let (mut loss, mut dice) = (Values::default(), Vec::new());
         for (i, (chosen, tokens)) in chunks.iter().enumerate() {
             if let Some((next, _)) = chunks.get(i + 1) {
                 self.samples.fetch(next);
@@ -62,16 +63,17 @@ impl<'a> Validation<'a> {
             // Summed in their order, whichever thread was first.
             for score in scores.collect::<Vec<_>>() {
                 loss += score.0;
-                dice += score.1;
+                dice.extend(score.1);
             }
             self.samples.release(chosen);
         }
         let n = self.chosen.len() as f64;
-        Some(Score { loss: (loss / n).total(), dice: dice / n })
+        let mean = dice.iter().sum::<f64>() / dice.len() as f64;
+        Some(Score { loss: (loss / n).total(), dice: (!dice.is_empty()).then_some(mean) })
     }
 
     /// Loss and Dice of a sample's logits.
-    fn of(&self, logits: Vec<f32>, sample: &Sample<'_>) -> (Values, f64) {
+    fn of(&self, logits: Vec<f32>, sample: &Sample<'_>) -> (Values, Option<f64>) {
         let (objective, Sample { mask, image, .. }) = (self.objective, *sample);
         let dice = hard_dice(objective, image, &logits, mask);
         let mut probabilities = vec![0.0; logits.len()];
@@ -79,17 +81,19 @@ impl<'a> Validation<'a> {
     }
 }
 
-/// Dice of the mask where logits are positive, over the cells that count. Two empty masks agree: 1.
-fn hard_dice(objective: Objective, image: Size, logits: &[f32], mask: &[u8]) -> f64 {
-    let (mut both, mut either) = (0u32, 0u32);
+/// Dice of the mask where logits are positive, over the cells that count. Of a target so small that no cell of the grid has it there is
+/// none, as in `evaluate`.
+fn hard_dice(objective: Objective, image: Size, logits: &[f32], mask: &[u8]) -> Option<f64> {
+    let (mut both, mut predicted, mut truth) = (0u32, 0u32, 0u32);
     for run in objective.runs(image, logits.len().isqrt()) {
         for (&x, &g) in logits[run.clone()].iter().zip(&mask[run]) {
             let p = u32::from(x > 0.0);
             both += p * u32::from(g);
-            either += p + u32::from(g);
+            predicted += p;
+            truth += u32::from(g);
         }
     }
-    if either == 0 { 1.0 } else { 2.0 * f64::from(both) / f64::from(either) }
+    (truth > 0).then(|| 2.0 * f64::from(both) / f64::from(predicted + truth))
 }
 
 #[cfg(test)]
@@ -105,14 +109,15 @@ mod tests {
         };
         let (whole, top, left) = (Size::square(2), Size::new(1, 2), Size::new(2, 1));
         let (logits, mask) = ([1.0, 1.0, -1.0, 0.0], [1, 0, 1, 0]);
-        assert_eq!(of(Padding::Counted, whole, &logits, &mask), 0.5);
-        assert_eq!(of(Padding::Counted, top, &logits, &mask), 0.5);
-        assert_eq!(of(Padding::Ignored, whole, &logits, &mask), 0.5);
-        assert_eq!(of(Padding::Ignored, top, &logits, &mask), 2.0 / 3.0);
-        assert_eq!(of(Padding::Ignored, left, &logits, &mask), 2.0 / 3.0);
-        assert_eq!(of(Padding::Ignored, top, &[1.0, 0.0, 1.0, 1.0], &[1, 0, 0, 0]), 1.0);
+        assert_eq!(of(Padding::Counted, whole, &logits, &mask), Some(0.5));
+        assert_eq!(of(Padding::Counted, top, &logits, &mask), Some(0.5));
+        assert_eq!(of(Padding::Ignored, whole, &logits, &mask), Some(0.5));
+        assert_eq!(of(Padding::Ignored, top, &logits, &mask), Some(2.0 / 3.0));
+        assert_eq!(of(Padding::Ignored, left, &logits, &mask), Some(2.0 / 3.0));
+        assert_eq!(of(Padding::Ignored, top, &[1.0, 0.0, 1.0, 1.0], &[1, 0, 0, 0]), Some(1.0));
         let one = Size::square(1);
-        assert_eq!(of(Padding::Counted, one, &[-1.0], &[0]), 1.0);
-        assert_eq!(of(Padding::Counted, one, &[-1.0], &[1]), 0.0);
+        assert_eq!(of(Padding::Counted, one, &[-1.0], &[0]), None);
+        assert_eq!(of(Padding::Counted, one, &[1.0], &[0]), None);
+        assert_eq!(of(Padding::Counted, one, &[-1.0], &[1]), Some(0.0));
     }
 }

@@ -284,6 +284,29 @@ fn interrupted_in_any_step_training_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_damaged_state_is_set_aside_and_training_starts_over() {
+    let project = Project::new(VALIDATION, None);
+    let at_once = project.train::<TapeTrainer>(&params(), &Runtime::default(), "at-once").unwrap();
+    let files =
+        ["decoder.safetensors", "moments.safetensors", "history.parquet", "epochs.parquet", "progress.json"];
+    for (number, file) in files.into_iter().enumerate() {
+        let name = format!("damaged-{number}");
+        SAVES.set(1);
+        assert!(project.train::<Watched<TapeTrainer>>(&params(), &every_step(), &name).is_err());
+        SAVES.set(u32::MAX);
+        let [saved] = project.saved(&name).try_into().unwrap();
+        let path = project.path(&name).join(&saved).join(file);
+        let content = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &content[..content.len() / 2]).unwrap();
+        let trained = project.train::<TapeTrainer>(&params(), &Runtime::default(), &name).unwrap();
+        assert!(project.path(&name).join(format!("unreadable-{saved}")).exists(), "{file}");
+        for (other, content) in &at_once.files {
+            assert!(trained.files[other] == *content, "{file} was damaged: {other} differs");
+        }
+    }
+}
+
+#[test]
 fn what_is_saved_when_changes_no_byte() {
     what_is_saved_changes_no_byte::<TapeTrainer>();
     what_is_saved_changes_no_byte::<TensorTrainer<Autodiff<Cpu>>>();

@@ -13,12 +13,12 @@ pub struct Numbers {
     pub elements: u64,
     /// Pairs of finite numbers that differ.
     pub differing: u64,
-    /// The largest absolute difference of two finite numbers.
-    pub max_abs: f64,
+    /// The largest absolute difference of two finite numbers; none where there is no pair of such, here and in what follows.
+    pub max_abs: Option<f64>,
     /// The same as a share of the largest magnitude of either side.
-    pub max_relative: f64,
+    pub max_relative: Option<f64>,
     /// The mean absolute difference of all pairs of finite numbers, equal ones among them.
-    pub mean_abs: f64,
+    pub mean_abs: Option<f64>,
     /// Where the largest difference lies; none where no number differs.
     pub at: Option<Place>,
     /// Numbers that are NaN or infinite; a number that a table lacks counts as NaN.
@@ -60,6 +60,7 @@ impl Numbers {
 pub(crate) struct Tally {
     numbers: Numbers,
     finite: u64,
+    largest: f64,
     sum: f64,
     magnitude: f64,
 }
@@ -71,13 +72,13 @@ impl Tally {
             name: name.into(),
             elements: 0,
             differing: 0,
-            max_abs: 0.0,
-            max_relative: 0.0,
-            mean_abs: 0.0,
+            max_abs: None,
+            max_relative: None,
+            mean_abs: None,
             at: None,
             not_finite: NotFinite::default(),
         };
-        Self { numbers, finite: 0, sum: 0.0, magnitude: 0.0 }
+        Self { numbers, finite: 0, largest: 0.0, sum: 0.0, magnitude: 0.0 }
     }
 
     /// Adds the numbers of a row, or of a whole tensor, of this shape.
@@ -100,12 +101,13 @@ impl Tally {
             }
             self.finite += 1;
             self.magnitude = self.magnitude.max(a.abs()).max(b.abs());
-            let difference = (a - b).abs();
+            // Two numbers at either end of the range are farther apart than it is wide.
+            let difference = (a - b).abs().min(f64::MAX);
             if difference > 0.0 {
                 numbers.differing += 1;
-                self.sum += difference;
-                if difference > numbers.max_abs {
-                    numbers.max_abs = difference;
+                self.sum = (self.sum + difference).min(f64::MAX);
+                if difference > self.largest {
+                    self.largest = difference;
                     largest = Some((position, a, b));
                 }
             }
@@ -116,9 +118,12 @@ impl Tally {
     }
 
     pub(crate) fn end(mut self) -> Numbers {
-        if self.numbers.differing > 0 {
-            self.numbers.mean_abs = self.sum / self.finite as f64;
-            self.numbers.max_relative = self.numbers.max_abs / self.magnitude;
+        if self.finite > 0 {
+            // Numbers that are all 0 do not differ.
+            let share = if self.largest > 0.0 { self.largest / self.magnitude } else { 0.0 };
+            self.numbers.max_abs = Some(self.largest);
+            self.numbers.max_relative = Some(share);
+            self.numbers.mean_abs = Some(self.sum / self.finite as f64);
         }
         self.numbers
     }
@@ -151,8 +156,8 @@ mod tests {
         add("second", [0.0, 1.0, 2.0, 3.0, -8.0, 5.0], [0.0, 1.0, 2.25, 3.0, -7.0, 5.0]);
         let found = tally.end();
         assert_eq!((found.elements, found.differing), (12, 3));
-        assert_eq!((found.max_abs, found.max_relative), (1.0, 0.125));
-        assert_eq!(found.mean_abs, 1.75 / 12.0);
+        assert_eq!((found.max_abs, found.max_relative), (Some(1.0), Some(0.125)));
+        assert_eq!(found.mean_abs, Some(1.75 / 12.0));
         let place = Place { row: Some("second".into()), index: vec![1, 1], a: -8.0, b: -7.0 };
         assert_eq!(found.at, Some(place));
         assert_eq!(found.not_finite, NotFinite::default());
@@ -166,8 +171,9 @@ mod tests {
         tally.add(None, &[7], pairs.into_iter());
         let found = tally.end();
         assert_eq!(found.not_finite, NotFinite { a: 4, b: 4, differing: 3 });
-        assert_eq!((found.elements, found.differing, found.max_abs, found.mean_abs), (7, 1, 1.0, 0.5));
-        assert_eq!((found.max_relative, found.at.unwrap().index), (0.25, vec![5]));
+        assert_eq!((found.elements, found.differing), (7, 1));
+        assert_eq!((found.max_abs, found.mean_abs), (Some(1.0), Some(0.5)));
+        assert_eq!((found.max_relative, found.at.unwrap().index), (Some(0.25), vec![5]));
     }
 
     #[test]
@@ -175,8 +181,19 @@ mod tests {
         let mut tally = Tally::new("x", "y");
         tally.add(None, &[2], [(0.0, -0.0), (f64::NAN, f64::NAN)].into_iter());
         assert!(!tally.end().differ());
-        let nothing = Tally::new("x", "y").end();
-        assert!(!nothing.differ() && nothing.mean_abs == 0.0 && nothing.max_relative == 0.0);
+        let equal = |found: Numbers| (found.differ(), found.max_abs, found.max_relative, found.mean_abs);
+        let mut zeros = Tally::new("x", "y");
+        zeros.add(None, &[1], [(0.0, 0.0)].into_iter());
+        assert_eq!(equal(zeros.end()), (false, Some(0.0), Some(0.0), Some(0.0)));
+        // Of nothing, and of what is no number, there is no difference to state.
+        assert_eq!(equal(Tally::new("x", "y").end()), (false, None, None, None));
+        let mut nans = Tally::new("x", "y");
+        nans.add(None, &[1], [(f64::NAN, 1.0)].into_iter());
+        assert_eq!(equal(nans.end()), (true, None, None, None));
+        let mut far = Tally::new("x", "y");
+        far.add(None, &[2], [(f64::MAX, f64::MIN); 2].into_iter());
+        let json = serde_json::to_value(far.end()).unwrap();
+        assert!(json["max_abs"].is_f64() && json["mean_abs"].is_f64(), "{json}");
         assert_eq!(index(0, &[]), [0; 0]);
     }
 }

@@ -35,7 +35,7 @@ pub struct Samples {
     pub mean_difference: Option<f64>,
     /// 95 % bootstrap interval of it over groups, 2,000 draws; absent where there are fewer than two groups.
     pub interval: Option<[f64; 2]>,
-    /// Two-sided p of Wilcoxon's signed-rank test; absent where none differs.
+    /// Two-sided p of Wilcoxon's signed-rank test; absent where fewer than two differ.
     pub p: Option<f64>,
 }
 

@@ -40,7 +40,8 @@ impl Report {
     fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for of_file in self.numbers.chunk_by(|a, b| a.file == b.file) {
             let mut differing: Vec<&Numbers> = of_file.iter().filter(|numbers| numbers.differ()).collect();
-            differing.sort_by(|a, b| b.max_relative.total_cmp(&a.max_relative));
+            let share = |numbers: &Numbers| numbers.max_relative.unwrap_or(f64::NEG_INFINITY);
+            differing.sort_by(|a, b| share(b).total_cmp(&share(a)));
             writeln!(f, "\n{}: {} of {} differ in numbers", of_file[0].file, differing.len(), of_file.len())?;
             let width =
                 differing.iter().take(LINES).map(|numbers| numbers.name.len()).max().unwrap_or_default();
@@ -124,7 +125,9 @@ impl fmt::Display for Numbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { elements, differing, max_abs, max_relative, mean_abs, at, not_finite, .. } = self;
         write!(f, "{differing} of {elements}")?;
-        if let Some(at) = at {
+        if let (Some(at), Some(max_abs), Some(max_relative), Some(mean_abs)) =
+            (at, max_abs, max_relative, mean_abs)
+        {
             write!(
                 f,
                 ", max {max_abs:.2e} ({max_relative:.1e} of the largest), mean {mean_abs:.1e}; largest {at}"

@@ -72,7 +72,7 @@ fn embeddings_are_matched_by_pixel_hash_and_view_across_shards() {
     assert_eq!((found.elements, found.differing), (20 * 24, 1));
     let value = f64::from(b'a') + 20.0 + 13.0;
     let place = Place { row: Some("a0 identity".into()), index: vec![1, 0, 1], a: value, b: 0.0 };
-    assert_eq!((found.max_abs, found.at.clone()), (value, Some(place)));
+    assert_eq!((found.max_abs, found.at.clone()), (Some(value), Some(place)));
     let rows = report.rows.iter().find(|rows| rows.file == "embeddings-*.arrow").unwrap();
     assert_eq!((rows.both, rows.only_a, rows.only_b, rows.reordered), (20, 1, 1, true));
     assert_eq!(
@@ -139,7 +139,7 @@ fn weights_are_matched_by_name() {
     assert_eq!(report.numbers.len(), 2);
     assert!(!numbers(&report, "same").differ());
     let moved = numbers(&report, "moved");
-    assert_eq!((moved.differing, moved.max_abs, moved.max_relative), (1, 0.25, 0.25 / 3.0));
+    assert_eq!((moved.differing, moved.max_abs, moved.max_relative), (1, Some(0.25), Some(0.25 / 3.0)));
     assert_eq!(moved.at, Some(Place { row: None, index: vec![0, 0], a: 0.5, b: 0.25 }));
     let fields: Vec<_> =
         report.metadata.iter().map(|f| (f.field.as_str(), f.a.is_some(), f.b.is_some())).collect();
@@ -174,7 +174,7 @@ fn tables_are_matched_by_the_columns_that_name_their_rows() {
     table::write(&path(&b), &of_b).unwrap();
     let report = compare(&a, &b).unwrap();
     let dice = numbers(&report, "dice");
-    assert_eq!((dice.elements, dice.differing, dice.max_abs), (3, 1, 0.25));
+    assert_eq!((dice.elements, dice.differing, dice.max_abs), (3, 1, Some(0.25)));
     assert_eq!(dice.not_finite, NotFinite { a: 1, b: 0, differing: 1 });
     assert_eq!(dice.at, Some(Place { row: Some("y box".into()), index: vec![], a: 1.0, b: 0.75 }));
     assert_eq!(numbers(&report, "hidden").at.as_ref().unwrap().row.as_deref(), Some("x box"));
@@ -231,7 +231,7 @@ fn columns_of_any_type_are_read_or_named() {
     };
     let a = table("a.parquet", 1, Some("a"), false);
     let report = compare(&a, &table("b.parquet", 5, None, false)).unwrap();
-    assert_eq!(numbers(&report, "whole").max_abs, 4.0);
+    assert_eq!(numbers(&report, "whole").max_abs, Some(4.0));
     assert_eq!(numbers(&report, "small").not_finite, NotFinite { a: 1, b: 1, differing: 0 });
     assert_eq!((report.texts[0].a.as_deref(), report.texts[0].b.as_deref()), (Some("a"), None));
     let notes = report.notes.join("\n");
@@ -288,7 +288,7 @@ fn images_and_masks_are_matched_by_id() {
     let b = images("b", [image("y", 9, size), image("x", 7, size), image("z", 7, turned)]);
     let report = compare(&a, &b).unwrap();
     let pixels = numbers(&report, "pixels");
-    assert_eq!((pixels.elements, pixels.differing, pixels.max_abs), (2 * 36, 1, 2.0));
+    assert_eq!((pixels.elements, pixels.differing, pixels.max_abs), (2 * 36, 1, Some(2.0)));
     assert_eq!(pixels.at, Some(Place { row: Some("y".into()), index: vec![0, 1, 1], a: 7.0, b: 9.0 }));
     assert!(report.notes.iter().any(|note| note.contains("z is ")), "{:?}", report.notes);
 

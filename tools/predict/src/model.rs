@@ -135,7 +135,7 @@ impl<B: Backend> Model<B> {
             Some(dir) => {
                 let path = dir.join(DECODER_FILE);
                 let tensors = TensorFile::open(&path)
-                    .and_then(|file| file.read_all())
+                    .and_then(|file| file.read_weights())
                     .map_err(|error| PredictError::Tuned(error.into()))?;
                 MaskDecoder::from_tensors(checkpoint.config(), tensors, device)
                     .map_err(|error| PredictError::TunedModel { path, source: error.into() })?

@@ -1,13 +1,17 @@
-//! Numbers as a reader wants them.
+//! Numbers as a reader wants them. What is no finite number is none.
 
 /// Three decimals; a dash where there is none.
 pub(crate) fn figure(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".into(), |value| minus(format!("{value:.3}")))
+    finite(value).map_or_else(|| "–".into(), |value| minus(format!("{value:.3}")))
+}
+
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite())
 }
 
 /// As many decimals as a metric deserves: pixels one, shares three.
 pub(crate) fn metric(name: &str, value: Option<f64>) -> String {
-    match (name, value) {
+    match (name, finite(value)) {
         ("hd95", Some(value)) => minus(format!("{value:.1}")),
         _ => figure(value),
     }
@@ -15,7 +19,7 @@ pub(crate) fn metric(name: &str, value: Option<f64>) -> String {
 
 /// With its sign.
 pub(crate) fn signed(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".into(), |value| minus(format!("{value:+.3}")))
+    finite(value).map_or_else(|| "–".into(), |value| minus(format!("{value:+.3}")))
 }
 
 /// "0.812 to 0.934".
@@ -71,7 +75,9 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(figure(Some(0.81249)), "0.812");
-        assert_eq!(figure(None), "–");
+        for none in [None, Some(f64::NAN), Some(f64::INFINITY)] {
+            assert_eq!([figure(none), signed(none), metric("hd95", none)], ["–"; 3]);
+        }
         assert_eq!((signed(Some(0.0731)), signed(Some(-0.02))), ("+0.073".into(), "−0.020".into()));
         assert_eq!((signed(Some(-0.0001)), signed(Some(0.0))), ("0.000".into(), "0.000".into()));
         assert_eq!(

@@ -105,13 +105,14 @@ fn nothing_is_asked_of_anybody() {
 #[test]
 fn words_of_the_data_stay_words() {
     let evil = r#"</script><script>alert(1)</script>"'><img src=x onerror=alert(2)>../&amp;"#;
-    let page = page_with(&Recipe { id: evil.into(), ..Recipe::default() }, |job| {
-        job.title = evil.into();
-        job.base.name = evil.into();
-        job.dataset.details.push((evil.into(), evil.into()));
-        job.settings[0].values.push((evil.into(), evil.into()));
-        job.stages[0].provenance.push((evil.into(), evil.into()));
-        job.reproduce.command = evil.into();
+    let evil = &format!("{evil}\u{2028}\u{2029}=cmd");
+    let page = page_with(&Recipe { id: evil.clone(), ..Recipe::default() }, |job| {
+        job.title = evil.clone();
+        job.base.name = evil.clone();
+        job.dataset.details.push((evil.clone(), evil.clone()));
+        job.settings[0].values.push((evil.clone(), evil.clone()));
+        job.stages[0].provenance.push((evil.clone(), evil.clone()));
+        job.reproduce.command = evil.clone();
     });
     assert!(!page.contains("<script>alert") && !page.contains("<img src=x"), "it became a part of the page");
     // The script, the gallery's data, and nothing else.
@@ -230,4 +231,61 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     change(&mut value);
     fs::write(path, value.to_string()).unwrap();
+}
+
+#[test]
+fn words_of_runs_stay_words() {
+    let evil = "</title></script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\u{2028}=1+1";
+    let comparison = serde_json::json!({
+        "format": resect_report_job::COMPARISON_FORMAT,
+        "title": evil,
+        "metric": evil,
+        "higher_is_better": true,
+        "varying": [evil],
+        "averaged": [evil],
+        "rows": [ranked(evil, 0.8, "best"), ranked(evil, 0.7, "behind")],
+        "effects": [{
+            "setting": evil,
+            "levels": [
+                { "value": evil, "runs": 1, "mean": 0.8, "against": null },
+                { "value": evil, "runs": 1, "mean": 0.7,
+                  "against": { "pairs": 2, "difference": -0.1, "interval": [-0.2, 0.0] } },
+            ],
+            "truths_differ": false,
+        }],
+        "failed": [{ "run": evil, "label": evil, "reason": evil }],
+        "notes": [evil],
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("page.html");
+    let comparison = serde_json::from_value(comparison).unwrap();
+    let job = resect_report_job::ComparisonJob { out: out.clone(), comparison };
+    resect_report::write_comparison(&job).unwrap();
+    let page = fs::read_to_string(out).unwrap();
+    assert!(page.matches("alert(1)").count() > 10, "it is shown where it belongs");
+    assert!(!page.contains("<script>alert") && !page.contains("<img src=x"), "it became a part of the page");
+    // The page's own script, style and title.
+    for element in ["script", "title>", "style"] {
+        let own = page.matches(&format!("<{element}")).count();
+        let spots = if element == "title>" { page.matches("<circle class=\"spot\"").count() } else { 0 };
+        assert_eq!((own - spots, page.matches(&format!("</{element}")).count() - spots), (1, 1), "{element}");
+    }
+    // No quotation mark of it ends an attribute.
+    assert!(!page.contains("</script>\"'"), "{page}");
+}
+
+/// A row of a comparison.
+fn ranked(word: &str, mean: f64, verdict: &str) -> Value {
+    serde_json::json!({
+        "settings": [word],
+        "runs": [{ "run": word, "seed": 0, "value": mean }],
+        "mean": mean,
+        "deviation": null,
+        "untuned": null,
+        "baseline": [word, 0.6],
+        "difference": null,
+        "interval": null,
+        "verdict": verdict,
+        "truth": 1,
+    })
 }
