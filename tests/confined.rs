@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use resect_tests::{Project, fault_library, stderr};
+use resect_tests::{Project, fault_library, files, stderr};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,10 +62,4 @@ fn nothing_is_written_but_the_store_and_given_outputs() {
             "{name} changed nothing"
         );
     }
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
 }

@@ -1,7 +1,7 @@
 //! Artifacts whose files are no longer what they were: `verify` finds each, `run` uses none and makes just those again.
 
 use resect_artifact::{ArtifactId, Hash, Store};
-use resect_tests::{Project, Run, stderr, xtask};
+use resect_tests::{Project, Run, files, stderr, xtask};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,25 +54,12 @@ fn put(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths.into_iter().flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
 fn largest(dir: &Path) -> PathBuf {
     files(dir).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
 fn id(run: &Run, kind: &str) -> ArtifactId {
     Hash::try_from(run.artifact(kind)).unwrap()
-}
-
-/// Steps that ran, sources among them.
-fn ran(run: &Run) -> Vec<String> {
-    let steps = ["sources", "stages"].into_iter().flat_map(|list| run.json()[list].as_array().unwrap());
-    let ran = steps.filter(|step| step["status"] == "ran");
-    ran.map(|step| step["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -146,7 +133,7 @@ fn what_shows_at_a_look_is_made_again_and_only_that() {
             let content = fs::read(&path).unwrap();
             damage(&path);
             let again = project.run(&[]);
-            assert_eq!(ran(&again), [maker], "{kind}: {what}");
+            assert_eq!(again.ran("name"), [maker], "{kind}: {what}");
             assert_eq!(again.artifacts(), first.artifacts(), "{kind}: {what}");
             assert_eq!(fs::read(&path).unwrap(), content, "{kind}: {what}");
         }
@@ -162,7 +149,7 @@ fn no_stage_computes_with_damaged_bytes() {
         // Size, name and manifest are what they were: only who reads it all can tell.
         let damaged = largest(&project.artifact(&first, kind));
         DAMAGES[0].1(&damaged);
-        assert!(ran(&project.run(&[])).is_empty(), "nobody needs to read it");
+        assert!(project.run(&[]).ran("name").is_empty(), "nobody needs to read it");
         // Now somebody does.
         let (args, reader) = match kind {
             "dataset" => (vec!["--force".to_owned(), "ingest".into()], "ingest"),
@@ -173,7 +160,7 @@ fn no_stage_computes_with_damaged_bytes() {
         let said = stderr(&output);
         let run = Run::of(&output).unwrap_or_else(|| panic!("{kind}: {said}"));
         assert!(said.contains("has other content: it is removed and made again"), "{kind}: {said}");
-        assert_eq!(ran(&run), [maker, reader], "{kind}: {said}");
+        assert_eq!(run.ran("name"), [maker, reader], "{kind}: {said}");
         let elsewhere = Project::micro().run(&args);
         assert_eq!(run.artifacts(), elsewhere.artifacts(), "{kind}");
     }
@@ -185,11 +172,11 @@ fn all_is_hashed_on_request() {
     let first = project.run(&[]);
     for (kind, maker) in [("evaluation", "evaluate"), ("embeddings", "embed")] {
         DAMAGES[0].1(&largest(&project.artifact(&first, kind)));
-        assert!(ran(&project.run(&[])).is_empty());
+        assert!(project.run(&[]).ran("name").is_empty());
         let again = project.run(&["--verify"]);
-        assert_eq!(ran(&again), [maker]);
+        assert_eq!(again.ran("name"), [maker]);
         assert!(again.reason(maker).contains("has other content"), "{}", again.reason(maker));
         assert_eq!(again.artifacts(), first.artifacts());
     }
-    assert!(ran(&project.run(&["--verify"])).is_empty());
+    assert!(project.run(&["--verify"]).ran("name").is_empty());
 }

@@ -6,7 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
-use resect_tests::{Project, Run, fault_library, stderr, xtask};
+use resect_tests::{Project, Run, fault_library, files, stderr, xtask};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -127,11 +127,6 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(&path, &to).unwrap();
         }
     }
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// Whether a file was not finished, by its name or its folder's.

@@ -164,6 +164,14 @@ pub fn fault_library() -> &'static Path {
     })
 }
 
+/// Every file below a folder, sorted.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths.into_iter().flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 /// Standard error as text.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -196,6 +204,17 @@ impl Run {
             .collect()
     }
 
+    /// All steps, sources first.
+    pub fn steps(&self) -> impl Iterator<Item = &Value> {
+        ["sources", "stages"].into_iter().filter_map(|list| self.0[list].as_array()).flatten()
+    }
+
+    /// A field, such as "name" or "key", of each step that ran, sources among them.
+    pub fn ran(&self, field: &str) -> Vec<String> {
+        let ran = self.steps().filter(|step| step["status"] == "ran");
+        ran.map(|step| step[field].as_str().expect("a text").to_owned()).collect()
+    }
+
     /// What is said of a stage.
     pub fn stage(&self, name: &str) -> &Value {
         let stages = self.0["stages"].as_array().expect("stages");
@@ -214,8 +233,7 @@ impl Run {
 
     /// Kind to artifact id, sources included.
     pub fn artifacts(&self) -> BTreeMap<String, String> {
-        let steps = ["sources", "stages"].into_iter().filter_map(|list| self.0[list].as_array()).flatten();
-        steps
+        self.steps()
             .filter_map(|step| step["artifacts"].as_object())
             .flatten()
             .map(|(kind, id)| (kind.clone(), id.as_str().expect("an id").to_owned()))

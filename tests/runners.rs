@@ -38,13 +38,6 @@ fn end(mut runner: Child) -> Output {
     runner.wait_with_output().unwrap()
 }
 
-/// The keys of the steps that a run did itself.
-fn ran(run: &Run) -> Vec<String> {
-    let steps = ["sources", "stages"].into_iter().flat_map(|list| run.json()[list].as_array().unwrap());
-    let ran = steps.filter(|step| step["status"] == "ran");
-    ran.map(|step| step["key"].as_str().unwrap().to_owned()).collect()
-}
-
 /// Rounds, each on a store of its own, in each of which the first runner is killed if `kill` gives a moment.
 fn rounds(kill: impl Fn(usize) -> Option<Duration>) {
     for round in 0..ROUNDS / 2 {
@@ -68,7 +61,7 @@ fn rounds(kill: impl Fn(usize) -> Option<Duration>) {
             let output = end(runner);
             let run = Run::of(&output).unwrap_or_else(|| panic!("round {round}: {}", stderr(&output)));
             assert_eq!(run.artifacts(), alone()[pick], "round {round}");
-            ran(&run).into_iter().for_each(|key| *keys.entry(key).or_default() += 1);
+            run.ran("key").into_iter().for_each(|key| *keys.entry(key).or_default() += 1);
         }
         // A step is done by one; where one was killed it may have done some.
         assert!(keys.values().all(|count| *count == 1), "round {round}: {keys:?}");

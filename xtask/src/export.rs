@@ -131,9 +131,7 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     // Before anything is written, and again before anything is replaced.
     check_replaceable(&out)?;
     let subject = Subject::find(args.checkpoint.as_deref(), &store, args.pipeline.as_deref())?;
-    for (kind, id) in subject.artifacts() {
-        store.verify(kind, id).map_err(anyhow::Error::msg)?;
-    }
+    subject.verify(&store)?;
     let checkpoint = Checkpoint::open(&subject.base)?;
     let tuned = subject.tuned.as_ref().map(|tuned| TensorFile::open(&tuned.dir.join(DECODER_FILE)));
     let tuned = tuned.transpose()?;

@@ -415,8 +415,8 @@ impl Plan {
             let of_this = differ.iter().all(|d| is_shard(&d.path));
             if of_this { shards.push(id.clone()) } else { others.push(id.clone()) }
         }
-        let mut sound = |id: &ArtifactId| match self.store.verify(kind, id) {
-            Ok(_) => true,
+        let mut sound = |id: &ArtifactId| match self.sound.readable(&self.store, kind, id) {
+            Ok(()) => true,
             Err(damage) => {
                 eprintln!("{}: nothing is copied from {damage}", step.name());
                 false

@@ -103,6 +103,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let place = Place::find(args.device)?;
     let store = args.store.open()?;
     let subject = Subject::find(args.checkpoint.as_deref(), &store, args.pipeline.as_deref())?;
+    subject.verify(&store)?;
     // The program checks it again; here it costs no build.
     Checkpoint::check(&subject.base)?;
     let heads_trained = heads_trained(&subject)?;

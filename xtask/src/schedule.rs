@@ -552,14 +552,11 @@ impl<'s> Schedule<'s> {
             "{damage}, just after it was made again: is the disk sound?"
         );
         eprintln!("{damage}: it is removed and made again");
-        // Looked at once more: another runner may just have made it anew.
-        if store.path(kind, &id).exists() && store.verify(kind, &id).is_err() {
-            store.discard(kind, &id)?;
-        }
+        store.discard_damaged(kind, &id)?;
         self.items[i].state = State::Waiting;
         for item in &mut self.items {
             let State::Done(outcome) = &item.state else { continue };
-            if outcome.artifacts.get(kind) == Some(&id) && item.task.step.outputs().contains(&kind) {
+            if outcome.artifacts.get(kind) == Some(&id) {
                 item.state = State::Waiting;
                 if let Some(keyed) = &item.keyed {
                     self.said.remove(&keyed.key);

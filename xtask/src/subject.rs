@@ -88,7 +88,7 @@ impl Subject {
     }
 
     fn artifact(kind: &str, id: &ArtifactId, store: &Store) -> anyhow::Result<Self> {
-        let sound = |kind: &str, id: &ArtifactId| store.verify(kind, id).map_err(anyhow::Error::msg);
+        let sound = |kind: &str, id: &ArtifactId| store.check(kind, id).map_err(anyhow::Error::msg);
         if kind == "base" {
             sound("base", id)?;
             return Ok(Self { base: store.path("base", id), base_id: Some(id.clone()), tuned: None });
@@ -112,6 +112,12 @@ impl Subject {
     pub fn artifacts(&self) -> impl Iterator<Item = (&'static str, &ArtifactId)> {
         let tuned = self.tuned.as_ref().map(|tuned| ("checkpoint", &tuned.id));
         self.base_id.as_ref().map(|id| ("base", id)).into_iter().chain(tuned)
+    }
+
+    /// Hashes them: for what computes with them, or hands them on.
+    pub fn verify(&self, store: &Store) -> anyhow::Result<()> {
+        self.artifacts()
+            .try_for_each(|(kind, id)| store.verify(kind, id).map(drop).map_err(anyhow::Error::msg))
     }
 
     /// What it is, in a line.

@@ -44,9 +44,8 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             bail!("interrupted; what was found until then was dealt with");
         }
         if let Err(damage) = store.verify(kind, id) {
-            // Looked at once more: somebody may just have made it anew.
-            if !args.keep && store.path(kind, id).exists() && store.verify(kind, id).is_err() {
-                store.discard(kind, id)?;
+            if !args.keep {
+                store.discard_damaged(kind, id)?;
             }
             working.log(&damage);
             damaged.push(json!({ "kind": kind, "id": id, "damage": damage }));

@@ -305,6 +305,17 @@ impl Store {
         sweep.leftovers.iter().try_for_each(|path| remove(path))
     }
 
+    /// Removes an artifact that was found damaged, unless somebody has made it anew meanwhile.
+    ///
+    /// # Errors
+    /// As [`Store::discard`].
+    pub fn discard_damaged(&self, kind: &str, id: &ArtifactId) -> Result<(), StoreError> {
+        if self.path(kind, id).exists() && self.verify(kind, id).is_err() {
+            self.discard(kind, id)?;
+        }
+        Ok(())
+    }
+
     /// Removes an artifact: a miss from now on.
     ///
     /// # Errors
