@@ -619,6 +619,33 @@ fn one_bad_image_among_many_does_not_stop_the_others() {
     );
 }
 
+#[test]
+fn an_image_beyond_a_limit_is_told_with_the_flag_that_would_accept_it() {
+    let desk = Desk::new();
+    let (small, large) = (desk.image("a.bmp", 50, 40), desk.image("b.bmp", 51, 40));
+    let bytes = fs::metadata(&large).unwrap().len();
+    let predict = |limit: &str, value: u64| {
+        let value = value.to_string();
+        let output = desk.output(&["--image", &small, &large, "--box", "1,2,30,30", limit, &value]);
+        (output.status.code(), stderr(&output))
+    };
+    for (limit, most) in [("--max-pixels", 2040), ("--max-bytes", bytes)] {
+        let (code, errors) = predict(limit, most);
+        assert_eq!(code, Some(0), "{errors}");
+    }
+    let over = [
+        ("--max-pixels", 2039, "it has 51x40 pixels, more than --max-pixels = 2039".to_owned()),
+        ("--max-bytes", bytes - 1, format!("it has {bytes} bytes, more than --max-bytes = {}", bytes - 1)),
+    ];
+    for (limit, most, reason) in over {
+        fs::remove_dir_all(desk.path("out")).unwrap();
+        let (code, errors) = predict(limit, most);
+        assert_eq!(code, Some(1), "{errors}");
+        assert!(errors.contains(&format!("b.bmp: {reason}")), "{errors}");
+        assert!(desk.path("out/a.png").exists() && !desk.path("out/b.png").exists());
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_command_ends_with_130_and_whole_files() {
