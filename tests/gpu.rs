@@ -321,8 +321,6 @@ fn compare_stages(precision: Precision, allowed: f32) {
     }
 }
 
-// Tests start in the order of their names, and these take longest, because the driver compiles the most for them.
-
 #[test]
 fn all_stages_give_in_f16_what_they_give_on_the_cpu() {
     compare_stages(Precision::F16, 2e-2);
