@@ -303,32 +303,24 @@ fn few_prompts() -> EvaluateParams {
     EvaluateParams { noise_pixels: vec![20], noise_percent: vec![], ..EvaluateParams::default() }
 }
 
-/// Runs all stages on both and compares what they made.
-fn compare_stages(precision: Precision, allowed: f32) {
+#[test]
+fn the_stages_give_what_they_give_on_the_cpu() {
     let project = Project::micro();
-    let (dir, stages) = (tempfile::tempdir().unwrap(), Stages::new(&project, precision));
-    let (cpu, gpu) = (Out::new(&dir.path().join("cpu")), Out::new(&dir.path().join("gpu")));
-    stages.on_cpu(&cpu);
-    stages.on_gpu(&gpu);
-    for (what, numbers) in [
-        ("embeddings", Stages::embeddings as fn(&Stages, &Out) -> Vec<f32>),
-        ("losses and validation Dice", Stages::curve),
-        ("Dice of the test part", Stages::dice),
-    ] {
-        let difference = difference(&numbers(&stages, &gpu), &numbers(&stages, &cpu));
-        println!("{what}, {precision}: {difference:.1e}");
-        assert!(difference < allowed, "{what}, {precision}: {difference:e}");
+    for (precision, allowed) in [(Precision::F32, 1e-3), (Precision::F16, 2e-2)] {
+        let (dir, stages) = (tempfile::tempdir().unwrap(), Stages::new(&project, precision));
+        let (cpu, gpu) = (Out::new(&dir.path().join("cpu")), Out::new(&dir.path().join("gpu")));
+        stages.on_cpu(&cpu);
+        stages.on_gpu(&gpu);
+        for (what, numbers) in [
+            ("embeddings", Stages::embeddings as fn(&Stages, &Out) -> Vec<f32>),
+            ("losses and validation Dice", Stages::curve),
+            ("Dice of the test part", Stages::dice),
+        ] {
+            let difference = difference(&numbers(&stages, &gpu), &numbers(&stages, &cpu));
+            println!("{what}, {precision}: {difference:.1e}");
+            assert!(difference < allowed, "{what}, {precision}: {difference:e}");
+        }
     }
-}
-
-#[test]
-fn all_stages_give_in_f16_what_they_give_on_the_cpu() {
-    compare_stages(Precision::F16, 2e-2);
-}
-
-#[test]
-fn all_stages_give_in_f32_what_they_give_on_the_cpu() {
-    compare_stages(Precision::F32, 1e-3);
 }
 
 #[test]

@@ -83,17 +83,11 @@ fn text(path: &Path) -> String {
 
 /// All files below a folder, sorted, with `/`.
 fn files(dir: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        match path.is_dir() {
-            true => found.extend(files(&path).into_iter().map(|file| format!("{name}/{file}"))),
-            false => found.push(name),
-        }
-    }
-    found.sort();
-    found
+    let names = resect_tests::files(dir).into_iter();
+    let mut names: Vec<String> =
+        names.map(|path| text(path.strip_prefix(dir).unwrap()).replace('\\', "/")).collect();
+    names.sort();
+    names
 }
 
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
