@@ -3,7 +3,7 @@
 //! What CUDA alone has is not seen here: matrix units, bf16, and its compiler.
 
 use burn::module::Param;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_nn::LayerNormConfig;
@@ -16,14 +16,14 @@ use resect_data::evaluation::Metrics;
 use resect_data::images::Images;
 use resect_data::{read_json, table};
 use resect_device::Device;
-use resect_geometry::View;
-use resect_params::{EmbedParams, EvaluateParams, Runtime, TrainParams};
+use resect_geometry::{Size, View};
+use resect_params::{EmbedParams, EvaluateParams, Loss, Padding, Runtime, TrainParams};
 use resect_prompts::Prompt;
 use resect_prompts::job::{ImageJob, Job};
-use resect_sam::{Cpu, CpuEncoder, EncoderBackend, Precision, Sam, Squares};
+use resect_sam::{Cpu, CpuEncoder, DecoderBackend, EncoderBackend, Precision, Sam, Squares};
 use resect_stage::Reporter;
 use resect_tests::Project;
-use resect_train::{OnDevice, TensorTrainer};
+use resect_train::{LossBackend, Objective, OnDevice, TensorTrainer};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -151,6 +151,150 @@ fn attention_without_scores_is_attention_with_them() {
             let difference = difference(&attended::<Vulkan>(squares, format, &gpu), &expected);
             println!("{kind}, {format:?}: {difference:.1e}");
             assert!(difference < allowed, "{kind}, {format:?}: {difference:e}");
+        }
+    }
+}
+
+/// What some inputs make, and the gradient of each of them, of the sum of what is made times numbers of no particular kind.
+fn with_gradients<B: AutodiffBackend, const D: usize>(
+    inputs: Vec<Tensor<B, D>>,
+    make: impl Fn(&[Tensor<B, D>]) -> Tensor<B, D>,
+) -> Vec<Vec<f32>> {
+    let inputs: Vec<_> = inputs.into_iter().map(Tensor::require_grad).collect();
+    let made = make(&inputs);
+    let gradients = (made.clone() * drawn(made.dims().into(), 0.9, &made.device())).sum().backward();
+    let gradients = inputs.iter().map(|input| values(input.grad(&gradients).unwrap()));
+    std::iter::once(values(made)).chain(gradients).collect()
+}
+
+/// Holds what is made, and each gradient, against the CPU's.
+fn hold(what: &str, found: Vec<Vec<f32>>, expected: Vec<Vec<f32>>, allowed: f32) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let difference = difference(found, expected);
+        println!(
+            "{what}, {}: {difference:.1e}",
+            if i == 0 { "forward".into() } else { format!("gradient {i}") }
+        );
+        assert!(difference < allowed, "{what}, {i}: {difference:e}");
+    }
+}
+
+/// Tolerances in single precision and in half, where operands are rounded and, on the CPU, products, too, before long sums of which
+/// most cancels.
+const LEARNING: [(Precision, f32); 2] = [(Precision::F32, 1e-5), (Precision::F16, 2e-2)];
+
+#[test]
+fn linear_layers_and_their_gradients_are_those_of_tensors() {
+    fn made<B: AutodiffBackend + DecoderBackend>(
+        [rows, from, to, channels]: [usize; 4],
+        activation: Option<Activation>,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Vec<Vec<f32>> {
+        let inputs = [([rows, from], 0.7), ([from, to], 1.3), ([1, channels], 0.3)];
+        with_gradients(inputs.map(|(shape, step)| drawn(shape, step, device)).into(), |inputs| {
+            let [x, weight, bias] = [0, 1, 2].map(|i| inputs[i].clone());
+            B::linear_layer(x, weight, bias.reshape([channels]), activation, precision)
+        })
+    }
+    let (gpu, cpu) = (device(), Default::default());
+    for (shape, activation, kind) in [
+        ([28, 32, 48, 48], None, "few rows"),
+        ([28, 32, 48, 48], Some(Activation::Relu), "few rows, rectified"),
+        ([28, 32, 48, 48], Some(Activation::Gelu), "few rows, GELU"),
+        ([300, 32, 24, 24], None, "many rows"),
+        ([300, 32, 24, 24], Some(Activation::Relu), "many rows, rectified"),
+        ([4096, 16, 32, 8], Some(Activation::Gelu), "a fourfold bias, products in parts"),
+    ] {
+        for (precision, allowed) in LEARNING {
+            let found = made::<Autodiff<Vulkan>>(shape, activation, precision, &gpu);
+            let expected = made::<Autodiff<Cpu>>(shape, activation, precision, &cpu);
+            hold(&format!("{kind}, {precision}"), found, expected, allowed);
+        }
+    }
+}
+
+#[test]
+fn pieces_of_a_vector_come_to_their_places() {
+    fn joined<B: DecoderBackend>(device: &B::Device) -> Vec<f32> {
+        // More than are placed at once, in no order, of sizes from 1 to some thousands, with gaps.
+        let piece = |i: usize| (5000 * (i * 7 % 37), drawn([1 + i * i * 3], 0.1 + i as f32, device));
+        values(B::joined((0..37).map(piece).collect(), 37 * 5000 + 3, device))
+    }
+    assert_eq!(joined::<Vulkan>(&device()), joined::<Cpu>(&Default::default()));
+}
+
+#[test]
+fn norms_and_their_gradients_are_those_of_tensors() {
+    fn made<B: AutodiffBackend + DecoderBackend>(
+        [rows, channels]: [usize; 2],
+        activation: Option<Activation>,
+        device: &B::Device,
+    ) -> Vec<Vec<f32>> {
+        let inputs = [([rows, channels], 0.7), ([1, channels], 1.3), ([1, channels], 0.3)];
+        with_gradients(inputs.map(|(shape, step)| drawn(shape, step, device)).into(), |inputs| {
+            let [gamma, beta] = [1, 2].map(|i| inputs[i].clone().reshape([channels]));
+            let mut norm = LayerNormConfig::new(channels).with_epsilon(1e-6).init::<B>(&inputs[0].device());
+            // No leaves, which a parameter would make of them.
+            norm.gamma = norm.gamma.map(|_| gamma);
+            norm.beta = norm.beta.map(|param| param.map(|_| beta));
+            B::norm_layer(&norm, 1e-6, inputs[0].clone() + 3.0, activation)
+        })
+    }
+    let (gpu, cpu) = (device(), Default::default());
+    for shape in [[28, 256], [700, 100], [5000, 3]] {
+        for activation in [None, Some(Activation::Gelu), Some(Activation::Relu)] {
+            let found = made::<Autodiff<Vulkan>>(shape, activation, &gpu);
+            let expected = made::<Autodiff<Cpu>>(shape, activation, &cpu);
+            hold(&format!("{shape:?}, {activation:?}"), found, expected, 2e-5);
+        }
+    }
+}
+
+#[test]
+fn attention_and_its_gradients_are_those_of_tensors() {
+    fn made<B: AutodiffBackend + DecoderBackend>(
+        [n, queries, keys, channels]: [usize; 4],
+        precision: Precision,
+        device: &B::Device,
+    ) -> Vec<Vec<f32>> {
+        let inputs = [(queries, 0.7), (keys, 1.3), (keys, 0.3)];
+        let inputs = inputs.map(|(tokens, step)| drawn([n, tokens, channels], step, device));
+        with_gradients(inputs.into(), |inputs| {
+            let [queries, keys, values] = [0, 1, 2].map(|i| inputs[i].clone());
+            B::attention_layer(queries, keys, values, 4, precision)
+        })
+    }
+    let (gpu, cpu) = (device(), Default::default());
+    for shape in [[2, 7, 7, 128], [2, 7, 100, 64], [3, 90, 6, 64], [1, 70, 70, 32]] {
+        for (precision, allowed) in LEARNING {
+            let found = made::<Autodiff<Vulkan>>(shape, precision, &gpu);
+            let expected = made::<Autodiff<Cpu>>(shape, precision, &cpu);
+            hold(&format!("{shape:?}, {precision}"), found, expected, allowed);
+        }
+    }
+}
+
+#[test]
+fn each_loss_and_its_gradient_are_those_of_tensors() {
+    fn made<B: AutodiffBackend + LossBackend>(params: &TrainParams, device: &B::Device) -> Vec<Vec<f32>> {
+        let (n, side) = (3, 40);
+        let masks = drawn::<B, 4>([n, 1, side, side], 0.013, device).greater_elem(0.5).float();
+        // As the trainer brings them.
+        let masks = masks.cast(FloatDType::F16);
+        let images = [Size::new(40, 40), Size::new(29, 40), Size::new(40, 7)];
+        let input = drawn::<B, 4>([n, 1, side, side], 0.7, device).require_grad();
+        let (loss, terms) = B::loss(Objective::new(params), input.clone() * 9.0, masks, &images, 0.25);
+        let gradients = (loss.clone() * 3.0).backward();
+        vec![values(loss), values(terms), values(input.grad(&gradients).unwrap())]
+    }
+    let (gpu, cpu) = (device(), Default::default());
+    for loss in [Loss::DiceCe, Loss::DiceFocal, Loss::Dice, Loss::Ce] {
+        for padding in [Padding::Counted, Padding::Ignored] {
+            let params = TrainParams { loss, padding, ..Default::default() };
+            let found = made::<Autodiff<Vulkan>>(&params, &gpu);
+            hold(&format!("{loss:?}, {padding:?}"), found, made::<Autodiff<Cpu>>(&params, &cpu), 1e-5);
         }
     }
 }

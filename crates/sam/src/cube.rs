@@ -1,10 +1,12 @@
-//! What the image encoder needs of a GPU, in kernels that pass over memory once.
+//! What the image encoder and the mask decoder need of a GPU, in kernels that pass over memory once.
 //!
 //! They are written in CubeCL, so whatever `burn-cubecl` serves can run them; CUDA is what they are for. Each is held to the
-//! tensors of [`EncoderBackend`] by `tests/gpu.rs`. Nothing in them is added up in an order that could change: the same GPU gives
+//! tensors of [`EncoderBackend`] or [`crate::DecoderBackend`] by `tests/gpu.rs`. Nothing in them is added up in an order that could change: the same GPU gives
 //! the same bits.
 
+mod decoder;
 mod kernels;
+mod learning;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, FloatDType, Tensor, TensorPrimitive};
@@ -33,7 +35,7 @@ where
     ) -> Tensor<Self, 2> {
         let Some(beta) = &norm.beta else { return norm.forward(rows).cast(format) };
         let [gamma, beta] = [&norm.gamma, beta].map(|param| contiguous(param.val()));
-        wrapped(kernels::normed(contiguous(rows), gamma, beta, epsilon as f32, format.into()))
+        wrapped(kernels::normed(contiguous(rows), gamma, beta, epsilon as f32, Activated::Not, format.into()))
     }
 
     fn biased(

@@ -7,6 +7,8 @@ use burn_nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use resect_checkpoint::Activation;
 use resect_params::Precision;
 
+use crate::DecoderBackend;
+
 /// Epsilon of every layer norm over channels, which `transformers` does not take from the configuration.
 pub(crate) const CHANNEL_NORM_EPS: f64 = 1e-6;
 
@@ -36,53 +38,39 @@ pub(crate) fn product<B: Backend, const D: usize>(
     }
 }
 
-/// Applies a linear layer to the last axis as one matrix product, whose operands are rounded to `precision`.
+/// Applies a linear layer to the last axis as one matrix product, whose operands are rounded to `precision`; then an activation.
 ///
 /// With more than two axes burn multiplies one small matrix per leading index.
-pub(crate) fn linear<B: Backend, const D: usize>(
+pub(crate) fn linear<B: DecoderBackend, const D: usize>(
     layer: &Linear<B>,
     x: Tensor<B, D>,
+    activation: Option<Activation>,
     precision: Precision,
 ) -> Tensor<B, D> {
     let mut dims = x.dims();
-    let channels = dims[D - 1];
-    let rows = dims.iter().product::<usize>() / channels;
-    let y = product(x.reshape([rows, channels]), layer.weight.val(), precision);
-    let y = match &layer.bias {
-        Some(bias) => with_bias(y, bias.val()),
-        None => y,
-    };
+    let weight = layer.weight.val();
+    let bias = layer.bias.as_ref();
+    let bias = bias.map_or_else(|| Tensor::zeros([weight.dims()[1]], &x.device()), Param::val);
+    let y = B::linear_layer(rows(x), weight, bias, activation, precision);
     dims[D - 1] = y.dims()[1];
     y.reshape(dims)
 }
 
-/// Adds a bias to each of the rows `[rows, channels]`.
-pub(crate) fn with_bias<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
-    let [rows, channels] = x.dims();
-    (grid(x) + bias.reshape([1, 1, channels])).reshape([rows, channels])
+/// A layer norm over the last axis. `epsilon` is the norm's own.
+pub(crate) fn norm<B: DecoderBackend, const D: usize>(
+    layer: &LayerNorm<B>,
+    epsilon: f64,
+    x: Tensor<B, D>,
+) -> Tensor<B, D> {
+    let dims = x.dims();
+    B::norm_layer(layer, epsilon, rows(x), None).reshape(dims)
 }
 
-/// A layer norm over the last axis.
-pub(crate) fn norm<B: Backend, const D: usize>(layer: &LayerNorm<B>, x: Tensor<B, D>) -> Tensor<B, D> {
-    let dims = x.dims();
-    layer.forward(grid(x)).reshape(dims)
-}
-
-/// All rows of the last axis as a grid `[r, s, channels]`, as near to a square as can be where there are many.
-///
-/// What is added to each row has the sum over rows as its gradient, and backends for GPUs give each number of a sum over an axis to
-/// one thread. A sum over one axis and then over the other is as many threads at once, with paths as short as they can be.
-fn grid<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, 3> {
-    /// So few are summed as fast as two sums begin.
-    const FEW: usize = 256;
-    let dims = x.dims();
-    let channels = dims[D - 1];
-    let rows = dims.iter().product::<usize>() / channels;
-    let short = match rows <= FEW {
-        true => 1,
-        false => (1..=rows.isqrt()).rev().find(|short| rows.is_multiple_of(*short)).unwrap_or(1),
-    };
-    x.reshape([short, rows / short, channels])
+/// The last axis as rows `[rows, channels]`.
+fn rows<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, 2> {
+    let channels = x.dims()[D - 1];
+    let rows = x.dims().iter().product::<usize>() / channels;
+    x.reshape([rows, channels])
 }
 
 /// The exact GELU, `x * (1 + erf(x / sqrt 2)) / 2`, with its exact gradient.
@@ -143,8 +131,11 @@ impl<B: Backend> Mlp<B> {
         }
     }
 
-    pub(crate) fn forward<const D: usize>(&self, x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
-        linear(&self.lin2, activate(self.activation, linear(&self.lin1, x, precision)), precision)
+    pub(crate) fn forward<const D: usize>(&self, x: Tensor<B, D>, precision: Precision) -> Tensor<B, D>
+    where
+        B: DecoderBackend,
+    {
+        linear(&self.lin2, linear(&self.lin1, x, Some(self.activation), precision), None, precision)
     }
 }
 
@@ -166,11 +157,12 @@ impl<B: Backend> FeedForward<B> {
         }
     }
 
-    pub(crate) fn forward(&self, x: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
-        let mut x = relu(linear(&self.proj_in, x, precision));
-        for layer in &self.layers {
-            x = relu(linear(layer, x, precision));
-        }
-        linear(&self.proj_out, x, precision)
+    pub(crate) fn forward(&self, x: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2>
+    where
+        B: DecoderBackend,
+    {
+        let hidden = std::iter::once(&self.proj_in).chain(&self.layers);
+        let x = hidden.fold(x, |x, layer| linear(layer, x, Some(Activation::Relu), precision));
+        linear(&self.proj_out, x, None, precision)
     }
 }

@@ -23,6 +23,7 @@ mod cpu_encoder;
 mod cube;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod decoder_backend;
 mod encoder_backend;
 mod error;
 mod image_encoder;
@@ -44,6 +45,7 @@ pub use resect_params::Precision;
 pub use cpu_encoder::CpuEncoder;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDevice, open as open_cuda};
+pub use decoder_backend::DecoderBackend;
 pub use encoder_backend::{EncoderBackend, Squares};
 pub use error::Error;
 pub use image_encoder::ImageEncoder;
@@ -68,7 +70,7 @@ pub struct Sam<B: Backend> {
     pub mask_decoder: MaskDecoder<B>,
 }
 
-impl<B: EncoderBackend> Sam<B> {
+impl<B: EncoderBackend + DecoderBackend> Sam<B> {
     /// Predicts masks for `b` images with `p` prompts each, the prompts of one image next to one another.
     ///
     /// `pixels` is `[b, 3, S, S]`, normalised and padded ([`normalise`]); `prompts` holds `b * p` prompts. With `multimask` the

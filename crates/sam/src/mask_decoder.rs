@@ -4,14 +4,15 @@
 
 use std::ops::Range;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use burn_nn::LayerNorm;
 use burn_nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
-use resect_checkpoint::SamConfig;
+use resect_checkpoint::{Activation, SamConfig};
 use resect_params::Precision;
 
-use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, gelu, layer_norm, norm, product, with_bias};
+use crate::DecoderBackend;
+use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, layer_norm, product};
 use crate::prompt_encoder::PromptEmbeddings;
 use crate::transformer::TwoWayTransformer;
 
@@ -74,7 +75,9 @@ impl<B: Backend> MaskDecoder<B> {
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
+}
 
+impl<B: DecoderBackend> MaskDecoder<B> {
     /// Predicts masks and their scores for `n` prompts.
     ///
     /// `image_embeddings` is `[n, C, g, g]`, one per prompt ([`crate::repeat_per_prompt`]); `image_position` is `[1, C, g, g]`
@@ -158,8 +161,9 @@ impl<B: Backend> MaskDecoder<B> {
         // Both upscalings have their stride as kernel, so they are matrix products over channels. The two places within a
         // quad that each adds stay behind the grid's until the logits, which are few, are put in order.
         let x = image.reshape([n * h * w, channels]);
-        let x = gelu(norm(&self.upscale_layer_norm, upscaled(&self.upscale_conv1, x, self.precision)));
-        let x = gelu(upscaled(&self.upscale_conv2, x, self.precision));
+        let x = upscaled(&self.upscale_conv1, x, None, self.precision);
+        let x = B::norm_layer(&self.upscale_layer_norm, CHANNEL_NORM_EPS, x, Some(Activation::Gelu));
+        let x = upscaled(&self.upscale_conv2, x, Some(Activation::Gelu), self.precision);
         let [_, channels] = x.dims();
         let x = x.reshape([n, h * w * 16, channels]);
         product(weights, x.swap_dims(1, 2), self.precision)
@@ -189,14 +193,16 @@ pub fn is_operand(name: &str) -> bool {
 
 /// A transposed convolution of kernel and stride 2, over rows of channels: `[rows, c]` to `[rows * 4, c']`, where a row's four
 /// are those of its quad, line by line.
-fn upscaled<B: Backend>(conv: &ConvTranspose2d<B>, x: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
+fn upscaled<B: DecoderBackend>(
+    conv: &ConvTranspose2d<B>,
+    x: Tensor<B, 2>,
+    activation: Option<Activation>,
+    precision: Precision,
+) -> Tensor<B, 2> {
     let weight = conv.weight.val();
     let [from, to, _, _] = weight.dims();
     let rows = x.dims()[0];
     let weight = weight.permute([0, 2, 3, 1]).reshape([from, 4 * to]);
-    let y = product(x, weight, precision).reshape([rows * 4, to]);
-    match &conv.bias {
-        Some(bias) => with_bias(y, bias.val()),
-        None => y,
-    }
+    let bias = conv.bias.as_ref().map_or_else(|| Tensor::zeros([to], &x.device()), Param::val);
+    B::linear_layer(x, weight, bias, activation, precision).reshape([rows * 4, to])
 }

@@ -3,13 +3,13 @@
 //! Reference: `transformers`, `models/sam/modeling_sam.py`, `SamTwoWayTransformer`; `segment_anything/modeling/transformer.py`.
 
 use burn::module::Module;
-use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, backend::Backend};
 use burn_nn::{LayerNorm, Linear, LinearConfig};
 use resect_checkpoint::DecoderConfig;
 use resect_params::Precision;
 
-use crate::layers::{Mlp, layer_norm, linear, norm, product};
+use crate::DecoderBackend;
+use crate::layers::{Mlp, layer_norm, linear, norm};
 
 /// By how much the attentions inside a block reduce their channels. `transformers` takes only the final attention's rate from
 /// the configuration.
@@ -46,7 +46,10 @@ impl<B: Backend> TwoWayTransformer<B> {
         image: Tensor<B, 3>,
         image_position: Tensor<B, 3>,
         precision: Precision,
-    ) -> (Tensor<B, 3>, Tensor<B, 3>) {
+    ) -> (Tensor<B, 3>, Tensor<B, 3>)
+    where
+        B: DecoderBackend,
+    {
         let token_position = tokens.clone();
         let (mut queries, mut keys) = (tokens, image);
         for layer in &self.layers {
@@ -59,7 +62,7 @@ impl<B: Backend> TwoWayTransformer<B> {
             keys.clone(),
             precision,
         );
-        (norm(&self.layer_norm_final_attn, queries + attended), keys)
+        (norm(&self.layer_norm_final_attn, FINAL_NORM_EPS, queries + attended), keys)
     }
 }
 
@@ -75,6 +78,8 @@ struct TwoWayBlock<B: Backend> {
     layer_norm3: LayerNorm<B>,
     layer_norm4: LayerNorm<B>,
     cross_attn_image_to_token: Attention<B>,
+    /// Of its norms.
+    epsilon: f64,
     /// The first block's tokens are still their own positions: its self-attention adds none, and replaces its input.
     first: bool,
 }
@@ -91,6 +96,7 @@ impl<B: Backend> TwoWayBlock<B> {
             layer_norm3: norm(),
             layer_norm4: norm(),
             cross_attn_image_to_token: Attention::new(config, BLOCK_DOWNSAMPLE_RATE, device),
+            epsilon: config.layer_norm_eps,
             first,
         }
     }
@@ -102,14 +108,17 @@ impl<B: Backend> TwoWayBlock<B> {
         query_position: Tensor<B, 3>,
         key_position: Tensor<B, 3>,
         precision: Precision,
-    ) -> (Tensor<B, 3>, Tensor<B, 3>) {
+    ) -> (Tensor<B, 3>, Tensor<B, 3>)
+    where
+        B: DecoderBackend,
+    {
         let queries = if self.first {
             self.self_attn.forward(queries.clone(), queries.clone(), queries, precision)
         } else {
             let placed = queries.clone() + query_position.clone();
             queries.clone() + self.self_attn.forward(placed.clone(), placed, queries, precision)
         };
-        let queries = norm(&self.layer_norm1, queries);
+        let queries = norm(&self.layer_norm1, self.epsilon, queries);
 
         // Positions tell where to look, so they are added to queries and keys and never to values.
         let placed_keys = keys.clone() + key_position;
@@ -119,9 +128,10 @@ impl<B: Backend> TwoWayBlock<B> {
             keys.clone(),
             precision,
         );
-        let queries = norm(&self.layer_norm2, queries + attended);
+        let queries = norm(&self.layer_norm2, self.epsilon, queries + attended);
 
-        let queries = norm(&self.layer_norm3, queries.clone() + self.mlp.forward(queries, precision));
+        let queries =
+            norm(&self.layer_norm3, self.epsilon, queries.clone() + self.mlp.forward(queries, precision));
 
         let attended = self.cross_attn_image_to_token.forward(
             placed_keys,
@@ -129,7 +139,7 @@ impl<B: Backend> TwoWayBlock<B> {
             queries.clone(),
             precision,
         );
-        (queries, norm(&self.layer_norm4, keys + attended))
+        (queries, norm(&self.layer_norm4, self.epsilon, keys + attended))
     }
 }
 
@@ -163,20 +173,13 @@ impl<B: Backend> Attention<B> {
         keys: Tensor<B, 3>,
         values: Tensor<B, 3>,
         precision: Precision,
-    ) -> Tensor<B, 3> {
-        let q = self.split(linear(&self.q_proj, queries, precision));
-        let k = self.split(linear(&self.k_proj, keys, precision));
-        let v = self.split(linear(&self.v_proj, values, precision));
-        let [n, heads, tokens, head] = q.dims();
-        let scores = product(q.mul_scalar((head as f64).powf(-0.5)), k.swap_dims(2, 3), precision);
-        let attended = product(softmax(scores, 3), v, precision);
-        let merged = attended.swap_dims(1, 2).reshape([n, tokens, heads * head]);
-        linear(&self.out_proj, merged, precision)
-    }
-
-    /// `[n, t, c]` to `[n, heads, t, c / heads]`.
-    fn split(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
-        let [n, t, c] = x.dims();
-        x.reshape([n, t, self.heads, c / self.heads]).swap_dims(1, 2)
+    ) -> Tensor<B, 3>
+    where
+        B: DecoderBackend,
+    {
+        let project = |layer, x| linear(layer, x, None, precision);
+        let (q, k) = (project(&self.q_proj, queries), project(&self.k_proj, keys));
+        let attended = B::attention_layer(q, k, project(&self.v_proj, values), self.heads, precision);
+        project(&self.out_proj, attended)
     }
 }

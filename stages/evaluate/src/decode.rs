@@ -10,8 +10,8 @@ use resect_data::embeddings::Embeddings;
 use resect_geometry::{View, point_to_model, upscale_logits};
 use resect_kernels::on_lanes;
 use resect_sam::{
-    Cpu, Heads, MaskDecoder, MaskOutput, Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts, Run,
-    TapeDecoder,
+    Cpu, DecoderBackend, Heads, MaskDecoder, MaskOutput, Point, PointLabel, PromptEmbeddings, PromptEncoder,
+    Prompts, Run, TapeDecoder,
 };
 
 use crate::prompt::Prompt;
@@ -184,7 +184,7 @@ impl<B: Backend> OnTensors<B> {
     }
 }
 
-impl<B: Backend> Decode for OnTensors<B> {
+impl<B: DecoderBackend> Decode for OnTensors<B> {
     /// The embeddings of a batch, `[n, C, g, g]`.
     type Gathered = TensorData;
 

@@ -26,7 +26,6 @@ mod worst;
 
 use std::path::Path;
 
-use burn::tensor::backend::Backend;
 use rayon::prelude::*;
 use resect_checkpoint::Checkpoint;
 use resect_data::checkpoint::Summary;
@@ -37,6 +36,7 @@ use resect_data::targets::Targets;
 use resect_device::Device;
 use resect_geometry::{Mask, Size};
 use resect_params::{EvaluateParams, Runtime};
+use resect_sam::DecoderBackend;
 use resect_stage::Reporter;
 
 use decode::{Answer, Asked, Decode, MaskLogits, Masks, OnTapes, OnTensors};
@@ -101,7 +101,7 @@ pub fn run(
 ///
 /// # Errors
 /// As there.
-pub fn run_with<B: Backend>(
+pub fn run_with<B: DecoderBackend>(
     device: &B::Device,
     inputs: &Inputs<'_>,
     params: &EvaluateParams,

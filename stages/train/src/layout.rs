@@ -2,8 +2,8 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, FloatDType, Tensor};
-use resect_sam::{MaskDecoder, is_idle, is_operand};
+use burn::tensor::{FloatDType, Tensor};
+use resect_sam::{DecoderBackend, MaskDecoder, is_idle, is_operand};
 use std::ops::Range;
 
 /// Parameters begin at multiples of so many numbers, which are 512 bytes in half precision: as memory must be aligned for a slice of
@@ -76,14 +76,14 @@ impl Layout {
     }
 
     /// The parameters of a decoder, `[length]`.
-    pub fn gathered<B: Backend>(&self, decoder: &MaskDecoder<B>, device: &B::Device) -> Tensor<B, 1> {
+    pub fn gathered<B: DecoderBackend>(&self, decoder: &MaskDecoder<B>, device: &B::Device) -> Tensor<B, 1> {
         let mut parameters = Parameters(Vec::new());
         decoder.visit(&mut parameters);
         self.joined(parameters.0, device)
     }
 
     /// The gradients of a decoder's parameters, `[length]`, in single precision; zero where there is none.
-    pub fn gradients<B: AutodiffBackend>(
+    pub fn gradients<B: AutodiffBackend<InnerBackend: DecoderBackend>>(
         &self,
         decoder: &MaskDecoder<B>,
         gradients: B::Gradients,
@@ -108,41 +108,15 @@ impl Layout {
     }
 
     /// One vector of what each parameter has, with zeros where it has nothing and in gaps.
-    fn joined<B: Backend>(&self, values: Vec<Option<Tensor<B, 1>>>, device: &B::Device) -> Tensor<B, 1> {
+    fn joined<B: DecoderBackend>(
+        &self,
+        values: Vec<Option<Tensor<B, 1>>>,
+        device: &B::Device,
+    ) -> Tensor<B, 1> {
         let pieces = self.places.iter().zip(values);
-        let mut pieces: Vec<Piece<B>> =
-            pieces.filter_map(|(place, values)| Some((place.clone()?, values?))).collect();
-        pieces.sort_by_key(|(numbers, _)| numbers.start);
-        let operands = pieces.partition_point(|(numbers, _)| numbers.start < self.operands);
-        if pieces[..operands].iter().any(|(_, values)| values.dtype() != DType::F32) {
-            // In one cast.
-            let narrow: Vec<_> = pieces.drain(..operands).collect();
-            let wide = filled(narrow, self.operands, device).cast(FloatDType::F32);
-            pieces.insert(0, (0..self.operands, wide));
-        }
-        filled(pieces, self.length, device)
+        let pieces = pieces.filter_map(|(place, values)| Some((place.as_ref()?.start, values?)));
+        B::joined(pieces.collect(), self.length, device)
     }
-}
-
-/// Some numbers of a vector, and their values.
-type Piece<B> = (Range<usize>, Tensor<B, 1>);
-
-/// A vector of pieces in their order, all in one format, with zeros between them.
-fn filled<B: Backend>(pieces: Vec<Piece<B>>, length: usize, device: &B::Device) -> Tensor<B, 1> {
-    let format = pieces.first().map_or(DType::F32, |(_, values)| values.dtype());
-    let zeros = |count| Tensor::zeros([count], (device, format));
-    let (mut parts, mut end) = (Vec::with_capacity(pieces.len() + 1), 0);
-    for (numbers, values) in pieces {
-        if numbers.start > end {
-            parts.push(zeros(numbers.start - end));
-        }
-        end = numbers.end;
-        parts.push(values);
-    }
-    if length > end {
-        parts.push(zeros(length - end));
-    }
-    Tensor::cat(parts, 0)
 }
 
 /// How many numbers each parameter has.
@@ -194,6 +168,7 @@ impl<B: Backend> ModuleMapper<B> for Spread<'_, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::DType;
     use resect_checkpoint::{Part, SamConfig, part_tensors, random};
     use resect_sam::{Cpu, NamedTensor};
 

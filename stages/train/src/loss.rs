@@ -105,12 +105,17 @@ impl Objective {
         Values { dice, ce: pixelwise, total: of_dice * dice + of_pixelwise * pixelwise }
     }
 
+    /// How many rows and columns of a grid count, from its first corner on.
+    pub(crate) fn covered(self, image: Size, side: usize) -> [usize; 2] {
+        match self.padding {
+            Padding::Counted => [side, side],
+            Padding::Ignored => [image.height as usize, image.width as usize],
+        }
+    }
+
     /// The cells that count, of a grid of `side x side` on which the image covers `image`: runs in row order.
     pub(crate) fn runs(self, image: Size, side: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-        let (rows, columns) = match self.padding {
-            Padding::Counted => (side, side),
-            Padding::Ignored => (image.height as usize, image.width as usize),
-        };
+        let [rows, columns] = self.covered(image, side);
         // Whole rows are one run.
         let (runs, length) = if columns == side { (1, rows * side) } else { (rows, columns) };
         (0..runs).map(move |run| run * side..run * side + length)

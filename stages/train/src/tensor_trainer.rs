@@ -8,6 +8,7 @@ use crate::TrainError;
 use crate::batch::{Sample, by_token_count};
 use crate::layout::{Layout, learns};
 use crate::loss::{Objective, Values};
+use crate::loss_backend::LossBackend;
 use crate::loss_scale::{LossScale, TensorLossScale};
 use crate::resident::OnDevice;
 use crate::resume::failed;
@@ -19,7 +20,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorData, f16};
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_params::{Precision, TrainParams};
-use resect_sam::{Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, narrow};
+use resect_sam::{
+    Cpu, DecoderBackend, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, narrow,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -62,8 +65,8 @@ struct UnderWay<B: AutodiffBackend> {
     samples: usize,
     /// The places in the group of those that passed the decoder together.
     places: Vec<Vec<usize>>,
-    /// For each of these, the Dice terms and the pixel-wise terms, `[n]`.
-    terms: Vec<[Tensor<Inner<B>, 1>; 2]>,
+    /// For each of these, Dice term and pixel-wise term of each sample, `[n, 2]`.
+    terms: Vec<Tensor<Inner<B>, 2>>,
     /// `[1]`.
     gradient_norm: Tensor<Inner<B>, 1>,
     /// After the step, `[1]`.
@@ -72,7 +75,8 @@ struct UnderWay<B: AutodiffBackend> {
 
 impl<B: AutodiffBackend> UnderWay<B> {
     fn numbers(&self) -> impl Iterator<Item = Tensor<Inner<B>, 1>> {
-        self.terms.iter().flatten().chain([&self.gradient_norm]).chain(&self.loss_scale).cloned()
+        let terms = self.terms.iter().map(|terms| terms.clone().flatten(0, 1));
+        terms.chain([self.gradient_norm.clone()]).chain(self.loss_scale.clone())
     }
 }
 
@@ -88,8 +92,8 @@ struct Inputs<B: Backend> {
 
 /// What some samples that passed the decoder together left.
 struct Pass<B: AutodiffBackend> {
-    /// Dice terms and pixel-wise terms of each, `[n]`.
-    terms: [Tensor<Inner<B>, 1>; 2],
+    /// Dice term and pixel-wise term of each, `[n, 2]`.
+    terms: Tensor<Inner<B>, 2>,
     /// Their share of what is minimised, `[1]`.
     loss: Tensor<Inner<B>, 1>,
     /// Its gradient, times the scale of the loss, `[length]`.
@@ -99,7 +103,10 @@ struct Pass<B: AutodiffBackend> {
 /// A backend without gradients.
 type Inner<B> = <B as AutodiffBackend>::InnerBackend;
 
-impl<B: AutodiffBackend> TensorTrainer<B> {
+impl<B> TensorTrainer<B>
+where
+    B: AutodiffBackend<InnerBackend: DecoderBackend> + DecoderBackend + LossBackend,
+{
     /// Has samples pass the decoder together, which have equally many tokens and the same share of what is minimised, and goes back.
     fn pass(&self, samples: &[Sample<'_>], share: f64) -> Pass<B> {
         let tracked = Tensor::<B, 4>::from_inner;
@@ -109,15 +116,13 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
         let logits = self.decoder.forward_single_mask(tracked(embeddings), position, &prompts);
         let masks = self.masks(samples);
         let images: Vec<_> = samples.iter().map(|sample| sample.image).collect();
-        let terms = self.objective.terms(logits, tracked(masks), &images);
-        let loss = self.objective.sum(&terms).mul_scalar(share);
+        let (loss, terms) = B::loss(self.objective, logits, tracked(masks), &images, share);
         let scaled = match &self.loss_scale {
             Some(scale) => loss.clone() * Tensor::from_inner(scale.scale()),
             None => loss.clone(),
         };
         let gradient = self.layout.gradients(&self.decoder, scaled.backward(), &self.place.device);
-        let terms = [terms.dice.inner(), terms.pixelwise.inner()];
-        Pass { terms, loss: loss.inner(), gradient }
+        Pass { terms: terms.inner(), loss: loss.inner(), gradient }
     }
 
     fn inputs(&self, samples: &[Sample<'_>]) -> Inputs<Inner<B>> {
@@ -131,13 +136,13 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
         }
     }
 
-    /// The masks of samples, `[n, 1, 4g, 4g]`. They are brought in half precision, in which they are exact.
+    /// The masks of samples, `[n, 1, 4g, 4g]`, in half precision, in which they are exact.
     fn masks(&self, samples: &[Sample<'_>]) -> Tensor<Inner<B>, 4> {
         let mask = |&mask: &u8| if mask == 0 { f16::ZERO } else { f16::ONE };
         let values: Vec<f16> = samples.iter().flat_map(|sample| sample.mask).map(mask).collect();
         let side = samples.first().map_or(0, |sample| sample.mask.len().isqrt());
         let data = TensorData::new(values, [samples.len(), 1, side, side]);
-        Tensor::<Inner<B>, 4>::from_data(data, (&self.place.device, DType::F16)).cast(FloatDType::F32)
+        Tensor::from_data(data, (&self.place.device, DType::F16))
     }
 
     /// The places of a group's samples that pass the decoder together: those of batches of one size with equally many tokens. Beside
@@ -209,8 +214,8 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
         let mut next = || numbers.next().unwrap_or(f64::NAN);
         let mut samples = vec![Values::default(); step.samples];
         for places in &step.places {
-            let [dice, pixelwise] = [(); 2].map(|()| places.iter().map(|_| next()).collect::<Vec<f64>>());
-            for (&place, (dice, pixelwise)) in places.iter().zip(dice.into_iter().zip(pixelwise)) {
+            for &place in places {
+                let (dice, pixelwise) = (next(), next());
                 samples[place] = self.objective.values(dice, pixelwise);
             }
         }
@@ -243,7 +248,10 @@ impl<B: AutodiffBackend> TensorTrainer<B> {
     }
 }
 
-impl<B: AutodiffBackend> Trainer for TensorTrainer<B> {
+impl<B> Trainer for TensorTrainer<B>
+where
+    B: AutodiffBackend<InnerBackend: DecoderBackend> + DecoderBackend + LossBackend,
+{
     type Device = OnDevice<Inner<B>>;
 
     const IS_REFERENCE: bool = false;

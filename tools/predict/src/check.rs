@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use burn::tensor::backend::Backend;
 use resect_device::{DeviceError, SINGLE_TOLERANCE, compare};
 use resect_geometry::Size;
 use resect_prompts::job::Job;
 use resect_sam::Cpu;
+use resect_sam::DecoderBackend;
 
 use crate::PredictError;
 use crate::model::{Model, ModelPrompt, numbers, on_slices, open};
 
 /// Encodes an image and decodes one of its prompts on the CPU, too. In words, the largest differences, as shares of the largest
 /// magnitudes. Both devices decode the CPU's embedding, so that what differs then is the decoder's.
-pub(crate) fn agree<B: Backend>(
+pub(crate) fn agree<B: DecoderBackend>(
     model: &mut Model<B>,
     job: &Job,
     image: &Path,

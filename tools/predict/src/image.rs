@@ -1,10 +1,10 @@
 //! One image, from its bytes to its files.
 
-use burn::tensor::backend::Backend;
 use resect_checkpoint::{Checkpoint, NamedTensor, write_safetensors};
 use resect_data::images::pixel_hash;
 use resect_geometry::{Mask, Size, upscale_logits};
 use resect_prompts::job::{EmbeddingSource, ImageReport, Job, Line, PromptReport};
+use resect_sam::DecoderBackend;
 
 use crate::check;
 use crate::coco::{Annotation, Coco};
@@ -34,7 +34,7 @@ fn unusable(reason: impl ToString) -> ImageError {
 }
 
 /// The model, and what is kept between images.
-pub(crate) struct Predictor<'a, B: Backend> {
+pub(crate) struct Predictor<'a, B: DecoderBackend> {
     job: &'a Job,
     model: Model<B>,
     stored: Stored,
@@ -42,7 +42,7 @@ pub(crate) struct Predictor<'a, B: Backend> {
     unproven: bool,
 }
 
-impl<'a, B: Backend> Predictor<'a, B> {
+impl<'a, B: DecoderBackend> Predictor<'a, B> {
     pub(crate) fn new(
         job: &'a Job,
         checkpoint: Checkpoint,

@@ -32,10 +32,10 @@ mod plan;
 mod stored;
 mod write;
 
-use burn::tensor::backend::Backend;
 use resect_device::Device;
 use resect_prompts::job::{FailedImage, Job, Line};
 use resect_sam::Cpu;
+use resect_sam::DecoderBackend;
 
 pub use error::PredictError;
 pub use model::{Encode, Load, on_slices, on_tensors};
@@ -78,7 +78,7 @@ pub fn run(job: &Job, say: impl FnMut(Line), stopped: impl Fn() -> bool) -> Resu
 ///
 /// # Errors
 /// As there.
-pub fn run_with<B: Backend>(
+pub fn run_with<B: DecoderBackend>(
     device: &B::Device,
     load: Load<B>,
     compared: bool,

@@ -9,8 +9,8 @@ use resect_data::checkpoint::DECODER_FILE;
 use resect_geometry::{Size, box_to_model, point_to_model};
 use resect_prompts::{Label, PointPrompt, Prompt};
 use resect_sam::{
-    CpuEncoder, EncoderBackend, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder,
-    Prompts, normalise, repeat_per_prompt,
+    CpuEncoder, DecoderBackend, EncoderBackend, ImageEncoder, MaskDecoder, Point, PointLabel, Precision,
+    PromptEncoder, Prompts, normalise, repeat_per_prompt,
 };
 
 use crate::PredictError;
@@ -120,7 +120,7 @@ pub(crate) struct Model<B: Backend> {
     device: B::Device,
 }
 
-impl<B: Backend> Model<B> {
+impl<B: DecoderBackend> Model<B> {
     /// Loads prompt encoder and decoder, the latter from a `checkpoint` artifact where one is given. `load` gives the image encoder.
     pub(crate) fn load(
         checkpoint: Checkpoint,

@@ -11,34 +11,51 @@ use resect_checkpoint::Activation;
 
 use crate::encoder_backend::Squares;
 
-fn empty_like<R: CubeRuntime>(tensor: &CubeTensor<R>, shape: Shape, dtype: DType) -> CubeTensor<R> {
+pub(super) fn empty_like<R: CubeRuntime>(
+    tensor: &CubeTensor<R>,
+    shape: Shape,
+    dtype: DType,
+) -> CubeTensor<R> {
     empty_device_contiguous_dtype(tensor.client.clone(), tensor.device.clone(), shape, dtype)
 }
 
 /// Launches so many threads that there is one for each of `units`: how many cubes, and how large.
-fn threads<R: CubeRuntime>(tensor: &CubeTensor<R>, units: usize) -> (CubeCount, CubeDim) {
+pub(super) fn threads<R: CubeRuntime>(tensor: &CubeTensor<R>, units: usize) -> (CubeCount, CubeDim) {
     let dim = CubeDim::new(&tensor.client, units);
     (calculate_cube_count_elemwise(&tensor.client, units, dim), dim)
 }
 
-/// Rows that a cube norms, one plane each.
-const NORMED_TOGETHER: u32 = 4;
+/// Planes of a cube that have an item each.
+const PLANES_TOGETHER: u32 = 4;
 
-/// A layer norm over rows `[rows, c]` in single precision, to `dtype`.
+/// So many cubes a GPU takes along one axis, and of those that are not launched for an item each ends at once.
+const CUBES_ALONG_AXIS: u32 = 65_535;
+
+/// Launches so many planes that there is one for each of `items`: how many cubes, and how large. A plane's item is
+/// `CUBE_POS * CUBE_DIM_Y + UNIT_POS_Y`.
+pub(super) fn planes<R: CubeRuntime>(tensor: &CubeTensor<R>, items: usize) -> (CubeCount, CubeDim) {
+    let cubes = (items as u32).div_ceil(PLANES_TOGETHER);
+    let lines = cubes.div_ceil(CUBES_ALONG_AXIS).max(1);
+    let plane = tensor.client.properties().hardware.plane_size_max;
+    (CubeCount::Static(cubes.div_ceil(lines), lines, 1), CubeDim::new_2d(plane, PLANES_TOGETHER))
+}
+
+/// A layer norm over rows `[rows, c]` in single precision, activated, to `dtype`.
 pub(super) fn normed<R: CubeRuntime>(
     rows: CubeTensor<R>,
     gamma: CubeTensor<R>,
     beta: CubeTensor<R>,
     epsilon: f32,
+    activated: Activated,
     dtype: DType,
 ) -> CubeTensor<R> {
     let [count, channels] = rows.meta.shape().dims();
     let out = empty_like(&rows, rows.meta.shape().clone(), dtype);
-    let client = rows.client.clone();
+    let (cubes, cube) = planes(&rows, count);
     norm_rows::launch(
-        &client,
-        CubeCount::Static((count as u32).div_ceil(NORMED_TOGETHER), 1, 1),
-        CubeDim::new_2d(client.properties().hardware.plane_size_max, NORMED_TOGETHER),
+        &rows.client.clone(),
+        cubes,
+        cube,
         rows.into_tensor_arg(),
         gamma.into_tensor_arg(),
         beta.into_tensor_arg(),
@@ -46,6 +63,7 @@ pub(super) fn normed<R: CubeRuntime>(
         epsilon,
         count as u32,
         channels as u32,
+        activated,
         dtype.into(),
     );
     out
@@ -60,13 +78,14 @@ fn norm_rows<O: Float>(
     epsilon: f32,
     rows: u32,
     #[comptime] channels: u32,
+    #[comptime] activated: Activated,
     #[define(O)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS_X * CUBE_DIM_Y + UNIT_POS_Y;
-    if row >= rows {
+    let row = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
+    if row >= rows as usize {
         terminate!();
     }
-    let start = (row * channels) as usize;
+    let start = row * channels as usize;
     let mut sum = 0f32;
     let mut i = UNIT_POS_X;
     while i < channels {
@@ -86,12 +105,24 @@ fn norm_rows<O: Float>(
     i = UNIT_POS_X;
     while i < channels {
         let c = i as usize;
-        out[start + c] = O::cast_from((x[start + c] - mean) * scale * gamma[c] + beta[c]);
+        let mut y = (x[start + c] - mean) * scale * gamma[c] + beta[c];
+        if comptime!(activated == Activated::Gelu) {
+            y *= normal(y);
+        } else if comptime!(activated == Activated::Relu) {
+            y = max(y, 0f32);
+        }
+        out[start + c] = O::cast_from(y);
         i += CUBE_DIM_X;
     }
 }
 
-/// What a product with its bias passes.
+/// The normal distribution, by which GELU multiplies.
+#[cube]
+pub(super) fn normal(x: f32) -> f32 {
+    Erf::erf(x * std::f32::consts::FRAC_1_SQRT_2) * 0.5f32 + 0.5f32
+}
+
+/// What a product with its bias passes, or a norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Activated {
     Not,
