@@ -20,7 +20,7 @@ use resect_geometry::{Size, View};
 use resect_params::{EmbedParams, EvaluateParams, Loss, Padding, Runtime, TrainParams};
 use resect_prompts::Prompt;
 use resect_prompts::job::{ImageJob, Job};
-use resect_sam::{Cpu, CpuEncoder, DecoderBackend, EncoderBackend, Precision, Sam, Squares};
+use resect_sam::{Cpu, CpuEncoder, DecoderBackend, EncoderBackend, Precision, Resident, Sam, Squares};
 use resect_stage::Reporter;
 use resect_tests::Project;
 use resect_train::{LossBackend, Objective, OnDevice, TensorTrainer};
@@ -396,8 +396,13 @@ impl Stages {
         resect_train::run_with::<Trainer>(&place, &inputs, &self.train, &runtime, checkpoint, state, &report)
             .unwrap();
         let (inputs, params) = (self.for_evaluate(out), few_prompts());
-        resect_evaluate::run_with::<Vulkan>(&gpu, &inputs, &params, &runtime, &out.evaluation, &report)
+        // Some stay and some do not.
+        let embeddings = Embeddings::open(&out.embeddings).unwrap();
+        let bytes = embeddings.shape().iter().product::<usize>() * embeddings.dtype().bytes();
+        let resident = Resident::<Vulkan>::new(gpu, 2 * bytes as u64);
+        resect_evaluate::run_with(resident.clone(), &inputs, &params, &runtime, &out.evaluation, &report)
             .unwrap();
+        assert_eq!(resident.len(), 2);
     }
 
     fn for_embed(&self) -> resect_embed::Inputs<'_> {

@@ -21,6 +21,8 @@ pub const NARROW_TOLERANCE: f32 = 5e-2;
 pub struct Disagreement {
     /// What was computed.
     pub what: String,
+    /// How far it differs.
+    pub difference: f32,
     /// The place of the largest difference.
     pub index: usize,
     /// Of so many numbers.
@@ -29,18 +31,17 @@ pub struct Disagreement {
     pub device: f32,
     /// The CPU's number there.
     pub cpu: f32,
-    /// What the difference may be at most.
+    /// How far it may differ.
     pub allowed: f32,
 }
 
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, index, count, device, cpu, allowed } = self;
-        let difference = (device - cpu).abs();
+        let Self { what, difference, index, count, device, cpu, allowed } = self;
         write!(
             f,
-            "{what} differs by {difference:.3e} (at most {allowed:.3e} is allowed), number {index} of {count} is {device} \
-             there and {cpu} on the CPU"
+            "{what} differs by {difference:.3e} (at most {allowed:.3e} is allowed), most at number {index} of {count}, which is \
+             {device} there and {cpu} on the CPU"
         )
     }
 }
@@ -50,20 +51,66 @@ impl fmt::Display for Disagreement {
 /// # Errors
 /// A difference above `tolerance` of that magnitude; a number that is NaN or infinite on the device; other counts of numbers.
 pub fn compare(what: &str, device: &[f32], cpu: &[f32], tolerance: f32) -> Result<f32, Disagreement> {
-    let count = device.len().max(cpu.len());
     let magnitude = cpu.iter().fold(0f32, |most, x| most.max(x.abs()));
-    let allowed = tolerance * magnitude;
-    // What one of them lacks counts as NaN, and NaN as the largest difference of all.
-    let at = |values: &[f32], index: usize| values.get(index).copied().unwrap_or(f32::NAN);
-    let difference = |index: usize| (at(device, index) - at(cpu, index)).abs();
-    let Some(index) = (0..count).max_by(|a, b| difference(*a).total_cmp(&difference(*b))) else {
-        return Ok(0.0);
-    };
-    if difference(index) <= allowed {
-        return Ok(if magnitude > 0.0 { difference(index) / magnitude } else { 0.0 });
+    let Some(largest) = Disagreement::largest(what, device, cpu) else { return Ok(0.0) };
+    largest.unless_allowed(tolerance * magnitude, magnitude)
+}
+
+/// Compares as a whole what a device computed with what the CPU did: by the Euclidean norm of the difference, which is
+/// returned as a share of that of the CPU's numbers.
+///
+/// It is for what is summed from so many numbers that cancel, or pass a threshold on one side alone, that a few of them may differ by
+/// their own magnitude.
+///
+/// # Errors
+/// A norm above `tolerance` of the CPU's, and above `least`; numbers as in [`compare`].
+pub fn compare_whole(
+    what: &str,
+    device: &[f32],
+    cpu: &[f32],
+    tolerance: f32,
+    least: f32,
+) -> Result<f32, Disagreement> {
+    let Some(largest) = Disagreement::largest(what, device, cpu) else { return Ok(0.0) };
+    let of_differences = device.iter().zip(cpu).map(|(a, b)| a - b);
+    // One that is no number, or lacks its counterpart, is so here, too.
+    let difference = norm(of_differences) + largest.difference * 0.0;
+    let magnitude = norm(cpu.iter().copied());
+    Disagreement { difference, ..largest }.unless_allowed((tolerance * magnitude).max(least), magnitude)
+}
+
+/// The Euclidean norm.
+pub fn norm(values: impl Iterator<Item = f32>) -> f32 {
+    values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt() as f32
+}
+
+impl Disagreement {
+    /// The largest difference, if there are numbers; nothing is allowed yet.
+    fn largest(what: &str, device: &[f32], cpu: &[f32]) -> Option<Self> {
+        let count = device.len().max(cpu.len());
+        // What one of them lacks counts as NaN, and NaN as the largest difference of all.
+        let at = |values: &[f32], index: usize| values.get(index).copied().unwrap_or(f32::NAN);
+        let difference = |index: usize| (at(device, index) - at(cpu, index)).abs();
+        let index = (0..count).max_by(|a, b| difference(*a).total_cmp(&difference(*b)))?;
+        let (device, cpu) = (at(device, index), at(cpu, index));
+        Some(Self {
+            what: what.into(),
+            difference: (device - cpu).abs(),
+            index,
+            count,
+            device,
+            cpu,
+            allowed: 0.0,
+        })
     }
-    let (device, cpu) = (at(device, index), at(cpu, index));
-    Err(Disagreement { what: what.into(), index, count, device, cpu, allowed })
+
+    /// The difference as a share of a magnitude.
+    fn unless_allowed(self, allowed: f32, magnitude: f32) -> Result<f32, Self> {
+        match self.difference <= allowed {
+            true => Ok(if magnitude > 0.0 { self.difference / magnitude } else { 0.0 }),
+            false => Err(Self { allowed, ..self }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +140,18 @@ mod tests {
             (&[0.0, 1e-9], &[0.0, 0.0]),
         ] {
             assert!(compare("x", device, cpu, 1e-2).is_err(), "{device:?} {cpu:?}");
+            assert!(compare_whole("x", device, cpu, 1e-2, 0.0).is_err(), "{device:?} {cpu:?}");
         }
+    }
+
+    #[test]
+    fn as_a_whole_one_number_may_differ_more() {
+        let cpu = [3.0, 0.1, 4.0];
+        let whole = |device: &[f32], tolerance, least| compare_whole("x", device, &cpu, tolerance, least);
+        let share = whole(&[3.0, 0.4, 4.0], 0.1, 0.0).unwrap();
+        assert!((share - 0.06).abs() < 1e-4, "{share}");
+        let error = whole(&[3.0, 0.4, 4.0], 0.05, 0.0).unwrap_err();
+        assert!((error.difference - 0.3).abs() < 1e-6 && error.index == 1, "{error}");
+        assert!(whole(&[3.0, 0.4, 4.0], 0.05, 0.31).is_ok());
     }
 }

@@ -11,7 +11,7 @@ mod driver;
 mod error;
 mod name;
 
-pub use compare::{Disagreement, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare};
+pub use compare::{Disagreement, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare, compare_whole, norm};
 pub use driver::{Gpu, gpus};
 pub use error::{CUDA_FEATURES, DeviceError};
 pub use name::{Choice, Device, Settings, UnknownDevice};

@@ -33,6 +33,7 @@ mod mask_decoder;
 pub mod memory;
 mod preprocess;
 mod prompt_encoder;
+mod resident;
 mod tape_decoder;
 mod tape_heads;
 mod transformer;
@@ -53,6 +54,7 @@ pub use layers::narrow;
 pub use mask_decoder::{MaskDecoder, MaskOutput, is_idle, is_operand};
 pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise};
 pub use prompt_encoder::{Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
+pub use resident::{Resident, room};
 pub use tape_decoder::{Run, TapeDecoder};
 pub use tape_heads::Heads;
 

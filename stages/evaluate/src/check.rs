@@ -13,8 +13,10 @@ pub(crate) fn agree<D: Decode, R: Decode>(
     embeddings: &Embeddings,
     batch: &[Asked<'_>],
 ) -> Result<f32, EvaluateError> {
-    let found = decoders.decode(batch, Masks::Single, D::gather(embeddings, batch))?;
-    let expected = reference.decode(batch, Masks::Single, R::gather(embeddings, batch))?;
+    let found = D::gather(&decoders.held(), embeddings, batch);
+    let found = decoders.decode(batch, Masks::Single, found)?;
+    let expected = R::gather(&reference.held(), embeddings, batch);
+    let expected = reference.decode(batch, Masks::Single, expected)?;
     let mut largest = 0f32;
     for ((asked, found), expected) in batch.iter().zip(&found).zip(&expected) {
         largest = largest.max(same(&asked.sample.target.id, found, expected)?);

@@ -3,15 +3,15 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, TensorData, backend::Backend};
 use resect_checkpoint::{Checkpoint, NamedTensor, Part, TensorFile};
 use resect_data::checkpoint::DECODER_FILE;
-use resect_data::embeddings::Embeddings;
+use resect_data::embeddings::{Embedding, Embeddings};
 use resect_geometry::{View, point_to_model, upscale_logits};
 use resect_kernels::on_lanes;
 use resect_sam::{
     Cpu, DecoderBackend, Heads, MaskDecoder, MaskOutput, Point, PointLabel, PromptEmbeddings, PromptEncoder,
-    Prompts, Run, TapeDecoder,
+    Prompts, Resident, Run, TapeDecoder,
 };
 
 use crate::prompt::Prompt;
@@ -49,11 +49,17 @@ pub(crate) struct Answer {
 
 /// What turns a prompt on an image into masks: once as the base checkpoint does it, once as the tuned decoder does.
 pub(crate) trait Decode {
+    /// What tells which embeddings need not be read.
+    type Held: Send;
+
     /// What is read of a batch before it is decoded.
     type Gathered: Send;
 
-    /// Reads it, on any thread.
-    fn gather(embeddings: &Embeddings, batch: &[Asked<'_>]) -> Self::Gathered;
+    /// What is held by now, and, as it is shared, later.
+    fn held(&self) -> Self::Held;
+
+    /// Reads what a batch needs, on any thread.
+    fn gather(held: &Self::Held, embeddings: &Embeddings, batch: &[Asked<'_>]) -> Self::Gathered;
 
     /// The masks of each target. All prompts of a batch have the same parts.
     fn decode(
@@ -73,7 +79,8 @@ pub(crate) fn each_batch<D: Decode>(
     embeddings: &Embeddings,
     consume: impl FnMut(&[Asked<'_>], Vec<Answer>) -> Result<(), EvaluateError> + Send,
 ) -> Result<(), EvaluateError> {
-    let gather = |batch: &[Asked<'_>]| D::gather(embeddings, batch);
+    let held = decoders.held();
+    let gather = move |batch: &[Asked<'_>]| D::gather(&held, embeddings, batch);
     flow::run(asked, batch, gather, |batch, gathered| decoders.decode(batch, masks, gathered), consume)
 }
 
@@ -124,10 +131,14 @@ impl<'a> OnTapes<'a> {
 }
 
 impl Decode for OnTapes<'_> {
+    type Held = ();
+
     /// Nothing: each thread reads the embedding of its target.
     type Gathered = ();
 
-    fn gather(_: &Embeddings, _: &[Asked<'_>]) {}
+    fn held(&self) {}
+
+    fn gather((): &(), _: &Embeddings, _: &[Asked<'_>]) {}
 
     fn decode(&mut self, batch: &[Asked<'_>], masks: Masks, (): ()) -> Result<Vec<Answer>, EvaluateError> {
         let masks = masks.range(self.count);
@@ -168,43 +179,64 @@ pub(crate) struct OnTensors<B: Backend> {
     position: Tensor<B, 4>,
     untuned: MaskDecoder<B>,
     tuned: MaskDecoder<B>,
-    device: B::Device,
+    /// The embeddings stay: the sweep asks for each with every form of prompt.
+    embeddings: Resident<B>,
 }
 
 impl<B: Backend> OnTensors<B> {
     /// As [`OnTapes::load`].
-    pub(crate) fn load(base: &Checkpoint, tuned: &Path, device: &B::Device) -> Result<Self, EvaluateError> {
+    pub(crate) fn load(
+        base: &Checkpoint,
+        tuned: &Path,
+        embeddings: Resident<B>,
+    ) -> Result<Self, EvaluateError> {
+        let device = embeddings.device();
         let (path, tensors) = tuned_tensors(tuned)?;
         let tuned = MaskDecoder::from_tensors(base.config(), tensors, device)
             .map_err(|e| EvaluateError::TunedModel { path, source: e.into() })?;
         let untuned = MaskDecoder::load(base, device).map_err(|e| EvaluateError::BaseModel(e.into()))?;
         let prompts = prompt_encoder(base, device)?;
         let position = prompts.image_positional_encoding();
-        Ok(Self { prompts, position, untuned, tuned, device: device.clone() })
+        Ok(Self { prompts, position, untuned, tuned, embeddings })
     }
 }
 
 impl<B: DecoderBackend> Decode for OnTensors<B> {
-    /// The embeddings of a batch, `[n, C, g, g]`.
-    type Gathered = TensorData;
+    type Held = Resident<B>;
 
-    fn gather(embeddings: &Embeddings, batch: &[Asked<'_>]) -> TensorData {
-        let [channels, height, width] = embeddings.shape();
-        let mut values = Vec::with_capacity(batch.len() * channels * height * width);
-        for Asked { sample, .. } in batch {
-            embeddings.append_to(&sample.target.pixel_hash, View::Identity, &mut values);
-        }
-        TensorData::new(values, [batch.len(), channels, height, width])
+    /// The shape of embeddings, `[C, g, g]`; and of each of a batch its number among all, and itself where the device lacks it.
+    type Gathered = ([usize; 3], Vec<(usize, TensorData)>);
+
+    fn held(&self) -> Resident<B> {
+        self.embeddings.clone()
+    }
+
+    fn gather(held: &Resident<B>, embeddings: &Embeddings, batch: &[Asked<'_>]) -> Self::Gathered {
+        let one = |Asked { sample, .. }: &Asked<'_>| {
+            let hash = &sample.target.pixel_hash;
+            // All were seen to be there.
+            let row = embeddings.row(hash, View::Identity).unwrap_or_default();
+            let read = if held.holds(row) { None } else { embeddings.get(hash, View::Identity) };
+            let data = match read {
+                Some(Embedding::F16(values)) => TensorData::new(values.to_vec(), [values.len()]),
+                Some(Embedding::F32(values)) => TensorData::new(values.to_vec(), [values.len()]),
+                None => TensorData::new(Vec::<f32>::new(), [0]),
+            };
+            (row, data)
+        };
+        (embeddings.shape(), batch.iter().map(one).collect())
     }
 
     fn decode(
         &mut self,
         batch: &[Asked<'_>],
         masks: Masks,
-        gathered: TensorData,
+        ([channels, height, width], rows): Self::Gathered,
     ) -> Result<Vec<Answer>, EvaluateError> {
-        let embeddings = Tensor::from_data(gathered, &self.device);
-        let prompts = embed(&self.prompts, batch, &self.device)?;
+        let rows = rows.into_iter().map(|(row, data)| self.embeddings.get(row, || data));
+        let embeddings = Tensor::cat(rows.collect(), 0).cast(FloatDType::F32);
+        let embeddings = embeddings.reshape([batch.len(), channels, height, width]);
+        let prompts = embed(&self.prompts, batch, self.embeddings.device())?;
         let decode = |decoder: &MaskDecoder<B>| {
             let multimask = matches!(masks, Masks::Multi);
             let MaskOutput { low_res_logits, iou_scores } =

@@ -36,7 +36,7 @@ use resect_data::targets::Targets;
 use resect_device::Device;
 use resect_geometry::{Mask, Size};
 use resect_params::{EvaluateParams, Runtime};
-use resect_sam::DecoderBackend;
+use resect_sam::{DecoderBackend, Resident};
 use resect_stage::Reporter;
 
 use decode::{Answer, Asked, Decode, MaskLogits, Masks, OnTapes, OnTensors};
@@ -90,19 +90,23 @@ pub fn run(
             let needed = |prompts| resect_sam::memory::decoding(base.config(), prompts);
             resect_device::check_memory(index, needed, runtime.decode_batch.max(1), "runtime.decode_batch")?;
             report.note(format!("computes on {gpu}"));
-            run_with::<resect_sam::Cuda>(&device, inputs, params, runtime, out, report)
+            let room = resect_sam::room(gpu.free_memory()?, needed(runtime.decode_batch.max(1)));
+            let embeddings = Resident::<resect_sam::Cuda>::new(device, room);
+            run_with(embeddings.clone(), inputs, params, runtime, out, report)?;
+            report.note(format!("{} embeddings stayed in the GPU's memory", embeddings.len()));
+            Ok(())
         }
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(resect_device::DeviceError::NotBuilt { device }.into()),
     }
 }
 
-/// [`run`] on the device of a backend, whose first batch is compared with the CPU.
+/// [`run`] on the device of a backend, whose first batch is compared with the CPU. `resident` are the embeddings that stay there.
 ///
 /// # Errors
 /// As there.
 pub fn run_with<B: DecoderBackend>(
-    device: &B::Device,
+    resident: Resident<B>,
     inputs: &Inputs<'_>,
     params: &EvaluateParams,
     runtime: &Runtime,
@@ -111,7 +115,7 @@ pub fn run_with<B: DecoderBackend>(
 ) -> Result<(), EvaluateError> {
     let opened = Opened::open(inputs)?;
     let Opened { base, embeddings, .. } = &opened;
-    let mut decoders = OnTensors::<B>::load(base, inputs.checkpoint, device)?;
+    let mut decoders = OnTensors::load(base, inputs.checkpoint, resident)?;
     let mut reference = OnTapes::load(base, inputs.checkpoint, embeddings)?;
     let samples = opened.samples()?;
     let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];

@@ -59,15 +59,6 @@ impl Lane {
 }
 
 impl TapeTrainer {
-    /// The moments by the names under which they are saved.
-    fn moments(&self) -> Vec<NamedTensor> {
-        let [first, second] = self.optimizer.moments();
-        let named = |kind: &'static str, moments| {
-            self.decoder.named(moments).map(move |t| NamedTensor { name: format!("{kind}.{}", t.name), ..t })
-        };
-        named("first", first).chain(named("second", second)).collect()
-    }
-
     /// The loss of a batch. Its gradient is added to those before.
     fn learn(&mut self, batch: &[Sample<'_>]) -> Values {
         let n = batch.len();
@@ -201,6 +192,14 @@ impl Trainer for TapeTrainer {
 
     fn average(&self) -> Option<Vec<NamedTensor>> {
         self.average.as_ref().map(|average| average.tensors().to_vec())
+    }
+
+    fn moments(&self) -> Vec<NamedTensor> {
+        let [first, second] = self.optimizer.moments();
+        let named = |kind: &'static str, moments| {
+            self.decoder.named(moments).map(move |t| NamedTensor { name: format!("{kind}.{}", t.name), ..t })
+        };
+        named("first", first).chain(named("second", second)).collect()
     }
 
     fn save(&self, dir: &Path) -> Result<(), TrainError> {

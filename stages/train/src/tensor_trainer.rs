@@ -121,7 +121,7 @@ where
             Some(scale) => loss.clone() * Tensor::from_inner(scale.scale()),
             None => loss.clone(),
         };
-        let gradient = self.layout.gradients(&self.decoder, scaled.backward(), &self.place.device);
+        let gradient = self.layout.gradients(&self.decoder, scaled.backward(), self.place.device());
         Pass { terms: terms.inner(), loss: loss.inner(), gradient }
     }
 
@@ -131,7 +131,7 @@ where
         let count = tokens.len() / (n * c);
         Inputs {
             embeddings: self.place.embeddings(samples, [c, h, w]),
-            sparse: Tensor::from_data(TensorData::new(tokens, [n, count, c]), &self.place.device),
+            sparse: Tensor::from_data(TensorData::new(tokens, [n, count, c]), self.place.device()),
             dense: self.dense.clone().expand([n, c, h, w]),
         }
     }
@@ -142,7 +142,7 @@ where
         let values: Vec<f16> = samples.iter().flat_map(|sample| sample.mask).map(mask).collect();
         let side = samples.first().map_or(0, |sample| sample.mask.len().isqrt());
         let data = TensorData::new(values, [samples.len(), 1, side, side]);
-        Tensor::from_data(data, (&self.place.device, DType::F16))
+        Tensor::from_data(data, (self.place.device(), DType::F16))
     }
 
     /// The places of a group's samples that pass the decoder together: those of batches of one size with equally many tokens. Beside
@@ -244,7 +244,7 @@ where
     fn brought(&self, tensors: Vec<NamedTensor>) -> Result<Tensor<Inner<B>, 1>, TrainError> {
         let cpu = Default::default();
         let decoder = MaskDecoder::<Cpu>::from_tensors(&self.config, tensors, &cpu)?;
-        Ok(Tensor::from_data(self.layout.gathered(&decoder, &cpu).into_data(), &self.place.device))
+        Ok(Tensor::from_data(self.layout.gathered(&decoder, &cpu).into_data(), self.place.device()))
     }
 }
 
@@ -265,7 +265,7 @@ where
         params: &TrainParams,
         place: &OnDevice<Inner<B>>,
     ) -> Result<Self, TrainError> {
-        let device = &place.device;
+        let device = place.device();
         let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), device);
         let came = MaskDecoder::from_tensors(config, tensors.clone(), &Default::default())?;
         let decoder =
@@ -353,14 +353,18 @@ where
         self.averaged().map(|average| self.on_cpu(average).tensors())
     }
 
-    fn save(&self, dir: &Path) -> Result<(), TrainError> {
-        let scale = self.loss_scale.as_ref().map(TensorLossScale::fetched);
-        LossScale::save(scale.as_ref(), dir)?;
+    fn moments(&self) -> Vec<NamedTensor> {
         let named = ["first", "second"].iter().zip(self.optimizer.moments()).flat_map(|(kind, moment)| {
             let learning = self.on_cpu(moment).tensors().into_iter().filter(|tensor| learns(&tensor.name));
             learning.map(move |tensor| NamedTensor { name: format!("{kind}.{}", tensor.name), ..tensor })
         });
-        Ok(write_safetensors(&dir.join(MOMENTS), named.collect::<Vec<_>>(), None)?)
+        named.collect()
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), TrainError> {
+        let scale = self.loss_scale.as_ref().map(TensorLossScale::fetched);
+        LossScale::save(scale.as_ref(), dir)?;
+        Ok(write_safetensors(&dir.join(MOMENTS), self.moments(), None)?)
     }
 
     fn restore(
@@ -397,7 +401,7 @@ where
         if self.loss_scale.is_some() {
             let mut scale = LossScale::new(Precision::F16);
             LossScale::restore(scale.as_mut(), dir)?;
-            self.loss_scale = scale.map(|scale| TensorLossScale::new(scale, &self.place.device));
+            self.loss_scale = scale.map(|scale| TensorLossScale::new(scale, self.place.device()));
         }
         Ok(())
     }

@@ -85,6 +85,9 @@ pub trait Trainer: Sized {
     /// Their moving average over the steps whose outcomes are known (`params.ema`), where one is taken and a step was.
     fn average(&self) -> Option<Vec<NamedTensor>>;
 
+    /// AdamW's moments of what learns, by the tensors' names after `first.` and `second.`, to be saved.
+    fn moments(&self) -> Vec<NamedTensor>;
+
     /// Writes what the optimiser remembers into a folder.
     ///
     /// # Errors

@@ -253,7 +253,7 @@ pub(super) fn norm_back<R: CubeRuntime>(
         activated,
     );
     let sums = summed(sums);
-    let half = |at: usize| burn_cubecl::kernel::slice(sums.clone(), &[(at..at + channels).into()]);
+    let half = |at: usize| burn_cubecl::kernel::slice(sums.clone(), &[at..at + channels]);
     [found, half(0), half(channels)]
 }
 

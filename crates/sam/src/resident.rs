@@ -1,0 +1,90 @@
+//! Image embeddings that stay in a device's memory, from when they are first needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+/// How many bytes of embeddings may stay, of so many that are free and of which other work needs some: three quarters of the rest. A
+/// quarter is for what an allocator wastes.
+pub fn room(free: u64, needed: u64) -> u64 {
+    free.saturating_sub(needed) / 4 * 3
+}
+
+/// The embeddings that are in a device's memory, in the format that they are stored in. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Resident<B: Backend> {
+    device: B::Device,
+    /// Bytes that they may take.
+    room: u64,
+    held: Arc<Mutex<HashMap<usize, Tensor<B, 1>>>>,
+}
+
+impl<B: Backend> Resident<B> {
+    /// None yet, of at most `room` bytes.
+    pub fn new(device: B::Device, room: u64) -> Self {
+        Self { device, room, held: Arc::default() }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &B::Device {
+        &self.device
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.held().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the embedding of this number is there.
+    pub fn holds(&self, row: usize) -> bool {
+        self.held().contains_key(&row)
+    }
+
+    /// The embedding of this number, flat. If it is not there it is brought, and stays while there is room.
+    pub fn get(&self, row: usize, embedding: impl FnOnce() -> TensorData) -> Tensor<B, 1> {
+        if let Some(held) = self.held().get(&row) {
+            return held.clone();
+        }
+        let embedding = embedding();
+        let (bytes, dtype) = (embedding.bytes.len() as u64, embedding.dtype);
+        let brought = Tensor::from_data(embedding, (&self.device, dtype));
+        let mut held = self.held();
+        if (held.len() as u64 + 1) * bytes <= self.room {
+            held.insert(row, brought.clone());
+        }
+        brought
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<usize, Tensor<B, 1>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cpu;
+    use burn::tensor::{DType, f16};
+
+    #[test]
+    fn as_many_stay_as_there_is_room_for() {
+        let resident = Resident::<Cpu>::new(Default::default(), 20);
+        let data = |row: usize| TensorData::new(vec![f16::from_f32(row as f32); 4], [4]);
+        for row in [7, 3, 7, 5, 3] {
+            let found = resident.get(row, || data(row));
+            assert_eq!(found.dtype(), DType::F16);
+            assert_eq!(found.into_data(), data(row));
+        }
+        assert_eq!([7, 3, 5].map(|row| resident.holds(row)), [true, true, false]);
+        assert_eq!(resident.len(), 2);
+        // What is there is not read again.
+        resident.get(7, || panic!("read again"));
+        assert_eq!([room(100, 20), room(20, 100)], [60, 0]);
+    }
+}
