@@ -4,7 +4,8 @@
 
 `embed`, `train` and `evaluate` are run as the runner starts them. Nothing is computed, so each must end with the comparison with the
 CPU; until then all of its kernels were compiled and launched. Any other end is a failure: NVRTC's message is printed, and the exit
-code is 1. A training step is the difference between two runs of the bench of `stages/train`.
+code is 1. A training step is the difference between two runs of the bench of `stages/train`; its time is the host's
+alone, which has to be less than the GPU's for the GPU to be kept busy.
 """
 
 import argparse
@@ -33,7 +34,7 @@ PRECISIONS = ["f32", "bf16", "f16"]
 # A first start: weights up, one image, a first step, or a first batch, down again; then the comparison, which must fail.
 CASES = [("embed", precision) for precision in PRECISIONS]
 CASES += [("train", precision) for precision in PRECISIONS] + [("evaluate", "f32")]
-STEPS = 4
+STEPS = 20
 
 
 def counted(command, work):
@@ -52,11 +53,11 @@ def reasons(said):
     return list(dict.fromkeys(" ".join(reason.split()) for reason in found)) or [said[-2000:]]
 
 
-def line(name, counts, per=1):
-    """Prints what was counted, for each of so many; memory is what was held at most."""
+def line(name, counts, per=1, took=""):
+    """Prints what was counted, for each of so many; memory is what was held at most, `took` the host's time."""
     cells = [counts["modules"], counts["launches"], counts["up"]["count"], counts["up"]["bytes"] / 1e6, counts["down"]["count"]]
     cells += [counts["down"]["bytes"] / 1e6, counts["synchronisations"]]
-    cells = [f"{cell / per:.6g}" for cell in cells] + [f"{counts['device']['peak'] / 1e6:.0f}"]
+    cells = [f"{cell / per:.6g}" for cell in cells] + [f"{counts['device']['peak'] / 1e6:.0f}", took]
     print("| " + " | ".join([name, *cells]) + " |", flush=True)
 
 
@@ -85,16 +86,17 @@ def stage(args, size, stage, precision):
 
 
 def step(args, size, precision):
-    """A training step on two samples: what a run of twice as many steps asks for on top."""
-    runs = []
+    """A training step on four samples, two batches of the recipe: what a run of twice as many steps asks for on top."""
+    runs, took = [], ""
     for steps in (STEPS, 2 * STEPS):
-        words = [args.step, "--cuda", "--steps", str(steps), f"{size}:2"] + [f"--{precision}"] * (precision != "f32")
+        words = [args.step, "--cuda", "--steps", str(steps), f"{size}:4"] + [f"--{precision}"] * (precision != "f32")
         code, said, counts = counted(words, args.work)
         if code != 0 or counts["refused"]:
             print(f"{size}, step, {precision}: {reasons(said)}", file=sys.stderr)
             return False
         runs.append(counts)
-    line(f"{size}, {precision}: a training step, batch 2", dict(more(runs[1], runs[0]), device=runs[1]["device"]), STEPS)
+        took = re.search(r"median ([0-9.]+) ms", said).group(1)
+    line(f"{size}, {precision}: a training step", dict(more(runs[1], runs[0]), device=runs[1]["device"]), STEPS, took)
     return True
 
 
@@ -105,8 +107,8 @@ def main():
         parser.add_argument(f"--{name}", type=lambda path: pathlib.Path(path).absolute(), required=True)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    print("| what | kernels | launches | copies up | MB | copies down | MB | synchronisations | device memory, MB |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print("| what | kernels | launches | copies up | MB | copies down | MB | synchronisations | device memory, MB | host, ms |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     done = []
     for size in args.sizes or ["tiny", "vit-b"]:
         done += [stage(args, size, *case) for case in CASES]
