@@ -1,12 +1,19 @@
 //! What the image encoder and the mask decoder need of a GPU, in kernels that pass over memory once.
 //!
 //! They are written in CubeCL, so whatever `burn-cubecl` serves can run them; CUDA is what they are for. Each is held to the
-//! tensors of [`EncoderBackend`] or [`crate::DecoderBackend`] by `tests/gpu.rs`. Nothing in them is added up in an order that could change: the same GPU gives
-//! the same bits.
+//! tensors of [`EncoderBackend`] or [`crate::DecoderBackend`] by `tests/gpu.rs`. Each stands beside what launches it, and takes
+//! plain arrays: what has a shape costs a copy to the GPU at each launch.
+//!
+//! Tensors come contiguous, and leave so; where nothing else is said they are in single precision. Nothing is added up in an order
+//! that could change: the same GPU gives the same bits.
 
+mod attention;
 mod decoder;
+mod joined;
 mod kernels;
-mod learning;
+mod launch;
+mod linear;
+mod norm;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, FloatDType, Tensor, TensorPrimitive};
@@ -17,7 +24,8 @@ use burn_nn::LayerNorm;
 use resect_checkpoint::Activation;
 
 use crate::encoder_backend::{EncoderBackend, SCORES_AT_ONCE, Squares, attended_by_products};
-use kernels::{Activated, TILE, finished, fused};
+use kernels::{TILE, finished, fused};
+use launch::Activated;
 
 impl<R, F, I, BT> EncoderBackend for CubeBackend<R, F, I, BT>
 where
@@ -35,7 +43,7 @@ where
     ) -> Tensor<Self, 2> {
         let Some(beta) = &norm.beta else { return norm.forward(rows).cast(format) };
         let [gamma, beta] = [&norm.gamma, beta].map(|param| contiguous(param.val()));
-        wrapped(kernels::normed(contiguous(rows), gamma, beta, epsilon as f32, Activated::Not, format.into()))
+        wrapped(norm::normed(contiguous(rows), gamma, beta, epsilon as f32, Activated::Not, format.into()))
     }
 
     fn biased(

@@ -1,4 +1,4 @@
-//! The mask decoder on a GPU: its layers, and their gradients, by the kernels of [`super::learning`].
+//! The mask decoder on a GPU: its layers, and their gradients, by kernels.
 
 use burn::module::Param;
 use burn::tensor::backend::Backend;
@@ -17,8 +17,11 @@ use resect_checkpoint::Activation;
 use resect_params::Precision;
 use std::marker::PhantomData;
 
-use super::kernels::{Activated, normed};
-use super::learning::{Attention, Linear, norm_back, placed};
+use super::attention::Attention;
+use super::joined::placed;
+use super::launch::Activated;
+use super::linear::Linear;
+use super::norm::{norm_back, normed};
 use super::{contiguous, wrapped};
 use crate::DecoderBackend;
 use crate::layers::narrow;

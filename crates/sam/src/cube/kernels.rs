@@ -1,144 +1,14 @@
-//! The kernels, each with what launches it. Tensors come contiguous, and leave so.
+//! Products with what follows them, and attention of the image encoder.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
+use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::attention::{AttentionStrategy, attention};
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubek::attention::routines::blackbox_accelerated::BlackboxAcceleratedStrategy;
-use resect_checkpoint::Activation;
 
+use super::launch::{Activated, empty_like, threads};
 use crate::encoder_backend::Squares;
-
-pub(super) fn empty_like<R: CubeRuntime>(
-    tensor: &CubeTensor<R>,
-    shape: Shape,
-    dtype: DType,
-) -> CubeTensor<R> {
-    empty_device_contiguous_dtype(tensor.client.clone(), tensor.device.clone(), shape, dtype)
-}
-
-/// Launches so many threads that there is one for each of `units`: how many cubes, and how large.
-pub(super) fn threads<R: CubeRuntime>(tensor: &CubeTensor<R>, units: usize) -> (CubeCount, CubeDim) {
-    let dim = CubeDim::new(&tensor.client, units);
-    (calculate_cube_count_elemwise(&tensor.client, units, dim), dim)
-}
-
-/// Planes of a cube that have an item each.
-const PLANES_TOGETHER: u32 = 4;
-
-/// So many cubes a GPU takes along one axis, and of those that are not launched for an item each ends at once.
-const CUBES_ALONG_AXIS: u32 = 65_535;
-
-/// Launches so many planes that there is one for each of `items`: how many cubes, and how large. A plane's item is
-/// `CUBE_POS * CUBE_DIM_Y + UNIT_POS_Y`.
-pub(super) fn planes<R: CubeRuntime>(tensor: &CubeTensor<R>, items: usize) -> (CubeCount, CubeDim) {
-    let cubes = (items as u32).div_ceil(PLANES_TOGETHER);
-    let lines = cubes.div_ceil(CUBES_ALONG_AXIS).max(1);
-    let plane = tensor.client.properties().hardware.plane_size_max;
-    (CubeCount::Static(cubes.div_ceil(lines), lines, 1), CubeDim::new_2d(plane, PLANES_TOGETHER))
-}
-
-/// A layer norm over rows `[rows, c]` in single precision, activated, to `dtype`.
-pub(super) fn normed<R: CubeRuntime>(
-    rows: CubeTensor<R>,
-    gamma: CubeTensor<R>,
-    beta: CubeTensor<R>,
-    epsilon: f32,
-    activated: Activated,
-    dtype: DType,
-) -> CubeTensor<R> {
-    let [count, channels] = rows.meta.shape().dims();
-    let out = empty_like(&rows, rows.meta.shape().clone(), dtype);
-    let (cubes, cube) = planes(&rows, count);
-    norm_rows::launch(
-        &rows.client.clone(),
-        cubes,
-        cube,
-        rows.into_tensor_arg(),
-        gamma.into_tensor_arg(),
-        beta.into_tensor_arg(),
-        out.clone().into_tensor_arg(),
-        epsilon,
-        count as u32,
-        channels as u32,
-        activated,
-        dtype.into(),
-    );
-    out
-}
-
-#[cube(launch)]
-fn norm_rows<O: Float>(
-    x: &Tensor<f32>,
-    gamma: &Tensor<f32>,
-    beta: &Tensor<f32>,
-    out: &mut Tensor<O>,
-    epsilon: f32,
-    rows: u32,
-    #[comptime] channels: u32,
-    #[comptime] activated: Activated,
-    #[define(O)] _dtype: StorageType,
-) {
-    let row = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
-    if row >= rows as usize {
-        terminate!();
-    }
-    let start = row * channels as usize;
-    let mut sum = 0f32;
-    let mut i = UNIT_POS_X;
-    while i < channels {
-        sum += x[start + i as usize];
-        i += CUBE_DIM_X;
-    }
-    let mean = plane_sum(sum) / channels as f32;
-    // From the mean and not from squares alone, which would cancel.
-    let mut squares = 0f32;
-    i = UNIT_POS_X;
-    while i < channels {
-        let distance = x[start + i as usize] - mean;
-        squares += distance * distance;
-        i += CUBE_DIM_X;
-    }
-    let scale = 1f32 / (plane_sum(squares) / channels as f32 + epsilon).sqrt();
-    i = UNIT_POS_X;
-    while i < channels {
-        let c = i as usize;
-        let mut y = (x[start + c] - mean) * scale * gamma[c] + beta[c];
-        if comptime!(activated == Activated::Gelu) {
-            y *= normal(y);
-        } else if comptime!(activated == Activated::Relu) {
-            y = max(y, 0f32);
-        }
-        out[start + c] = O::cast_from(y);
-        i += CUBE_DIM_X;
-    }
-}
-
-/// The normal distribution, by which GELU multiplies.
-#[cube]
-pub(super) fn normal(x: f32) -> f32 {
-    Erf::erf(x * std::f32::consts::FRAC_1_SQRT_2) * 0.5f32 + 0.5f32
-}
-
-/// What a product with its bias passes, or a norm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Activated {
-    Not,
-    Gelu,
-    Relu,
-}
-
-impl From<Option<Activation>> for Activated {
-    fn from(activation: Option<Activation>) -> Self {
-        match activation {
-            Some(Activation::Gelu) => Self::Gelu,
-            Some(Activation::Relu) => Self::Relu,
-            None => Self::Not,
-        }
-    }
-}
 
 /// A product with its bias `[c]`, activated, with rows in single precision added to it where there are any; to `dtype`.
 pub(super) fn finished<R: CubeRuntime>(
@@ -158,10 +28,10 @@ pub(super) fn finished<R: CubeRuntime>(
         cubes,
         cube,
         together,
-        product.into_tensor_arg(),
-        bias.into_tensor_arg(),
-        rows.map(CubeTensor::into_tensor_arg).into(),
-        out.clone().into_tensor_arg(),
+        product.into_array_arg(),
+        bias.into_array_arg(),
+        rows.map(CubeTensor::into_array_arg).into(),
+        out.clone().into_array_arg(),
         activated,
         formats,
     );
@@ -170,10 +40,10 @@ pub(super) fn finished<R: CubeRuntime>(
 
 #[cube(launch)]
 fn finish<I: Float, O: Float, N: Size>(
-    product: &Tensor<Vector<I, N>>,
-    bias: &Tensor<Vector<f32, N>>,
-    rows: ComptimeOption<Tensor<Vector<f32, N>>>,
-    out: &mut Tensor<Vector<O, N>>,
+    product: &Array<Vector<I, N>>,
+    bias: &Array<Vector<f32, N>>,
+    rows: ComptimeOption<Array<Vector<f32, N>>>,
+    out: &mut Array<Vector<O, N>>,
     #[comptime] activated: Activated,
     #[define(I, O)] _dtypes: [StorageType; 2],
 ) {
@@ -270,10 +140,10 @@ fn queries<R: CubeRuntime>(
         &qkv.client.clone(),
         cubes,
         cube,
-        qkv.clone().into_tensor_arg(),
-        along_h.into_tensor_arg(),
-        along_w.into_tensor_arg(),
-        out.clone().into_tensor_arg(),
+        qkv.clone().into_array_arg(),
+        along_h.into_array_arg(),
+        along_w.into_array_arg(),
+        out.clone().into_array_arg(),
         (undone / (head as f64).sqrt()) as f32,
         undone as f32,
         queries as u32,
@@ -288,10 +158,10 @@ fn queries<R: CubeRuntime>(
 
 #[cube(launch)]
 fn place_queries<I: Float, O: Float>(
-    qkv: &Tensor<I>,
-    along_h: &Tensor<f32>,
-    along_w: &Tensor<f32>,
-    out: &mut Tensor<O>,
+    qkv: &Array<I>,
+    along_h: &Array<f32>,
+    along_w: &Array<f32>,
+    out: &mut Array<O>,
     scale: f32,
     scale_of_positions: f32,
     queries: u32,
@@ -340,8 +210,8 @@ fn heads<R: CubeRuntime>(qkv: CubeTensor<R>, part: u32, squares: Squares, width:
         &qkv.client.clone(),
         cubes,
         cube,
-        qkv.clone().into_tensor_arg(),
-        out.clone().into_tensor_arg(),
+        qkv.clone().into_array_arg(),
+        out.clone().into_array_arg(),
         part,
         side as u32,
         heads as u32,
@@ -354,8 +224,8 @@ fn heads<R: CubeRuntime>(qkv: CubeTensor<R>, part: u32, squares: Squares, width:
 
 #[cube(launch)]
 fn place_heads<I: Float, O: Float>(
-    qkv: &Tensor<I>,
-    out: &mut Tensor<O>,
+    qkv: &Array<I>,
+    out: &mut Array<O>,
     part: u32,
     side: u32,
     #[comptime] heads: u32,

@@ -1,0 +1,229 @@
+//! Layer norms, and their gradients.
+
+use burn::tensor::DType;
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::cubecl::{self, prelude::*};
+use burn_cubecl::kernel::slice;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::launch::{Activated, Strips, empty_like, normal, planes, shaped, slope, summed, threads};
+
+/// A layer norm over rows `[rows, c]` in single precision, activated, to `dtype`.
+pub(super) fn normed<R: CubeRuntime>(
+    rows: CubeTensor<R>,
+    gamma: CubeTensor<R>,
+    beta: CubeTensor<R>,
+    epsilon: f32,
+    activated: Activated,
+    dtype: DType,
+) -> CubeTensor<R> {
+    let [count, channels] = rows.meta.shape().dims();
+    let out = empty_like(&rows, rows.meta.shape().clone(), dtype);
+    let (cubes, cube) = planes(&rows, count);
+    norm_rows::launch(
+        &rows.client.clone(),
+        cubes,
+        cube,
+        rows.into_array_arg(),
+        gamma.into_array_arg(),
+        beta.into_array_arg(),
+        out.clone().into_array_arg(),
+        epsilon,
+        count as u32,
+        channels as u32,
+        activated,
+        dtype.into(),
+    );
+    out
+}
+
+#[cube(launch)]
+fn norm_rows<O: Float>(
+    x: &Array<f32>,
+    gamma: &Array<f32>,
+    beta: &Array<f32>,
+    out: &mut Array<O>,
+    epsilon: f32,
+    rows: u32,
+    #[comptime] channels: u32,
+    #[comptime] activated: Activated,
+    #[define(O)] _dtype: StorageType,
+) {
+    let row = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let start = row * channels as usize;
+    let mut sum = 0f32;
+    let mut i = UNIT_POS_X;
+    while i < channels {
+        sum += x[start + i as usize];
+        i += CUBE_DIM_X;
+    }
+    let mean = plane_sum(sum) / channels as f32;
+    // From the mean and not from squares alone, which would cancel.
+    let mut squares = 0f32;
+    i = UNIT_POS_X;
+    while i < channels {
+        let distance = x[start + i as usize] - mean;
+        squares += distance * distance;
+        i += CUBE_DIM_X;
+    }
+    let scale = 1f32 / (plane_sum(squares) / channels as f32 + epsilon).sqrt();
+    i = UNIT_POS_X;
+    while i < channels {
+        let c = i as usize;
+        let mut y = (x[start + c] - mean) * scale * gamma[c] + beta[c];
+        if comptime!(activated == Activated::Gelu) {
+            y *= normal(y);
+        } else if comptime!(activated == Activated::Relu) {
+            y = max(y, 0f32);
+        }
+        out[start + c] = O::cast_from(y);
+        i += CUBE_DIM_X;
+    }
+}
+
+/// The gradients of what [`normed`] takes, from that of what it gives in single precision, `[rows, c]`.
+pub(super) fn norm_back<R: CubeRuntime>(
+    x: CubeTensor<R>,
+    [gamma, beta]: [CubeTensor<R>; 2],
+    epsilon: f32,
+    activated: Activated,
+    gradient: CubeTensor<R>,
+) -> [CubeTensor<R>; 3] {
+    let [rows, channels] = x.meta.shape().dims();
+    let client = x.client.clone();
+    let (found, statistics) = (shaped(&x, [rows, channels]), shaped(&x, [rows, 2]));
+    let (cubes, cube) = planes(&found, rows);
+    norm_back_rows::launch(
+        &client,
+        cubes,
+        cube,
+        x.clone().into_array_arg(),
+        gradient.clone().into_array_arg(),
+        gamma.clone().into_array_arg(),
+        beta.clone().into_array_arg(),
+        found.clone().into_array_arg(),
+        statistics.clone().into_array_arg(),
+        epsilon,
+        channels as u32,
+        activated,
+    );
+    let strips = Strips::of(rows, channels);
+    let sums = shaped(&x, [strips.count, 2 * channels]);
+    let (cubes, cube) = threads(&sums, strips.count * channels);
+    norm_back_columns::launch(
+        &client,
+        cubes,
+        cube,
+        x.into_array_arg(),
+        gradient.into_array_arg(),
+        gamma.into_array_arg(),
+        beta.into_array_arg(),
+        statistics.into_array_arg(),
+        sums.clone().into_array_arg(),
+        rows as u32,
+        strips.length as u32,
+        activated,
+    );
+    let sums = summed(sums);
+    let half = |at: usize| slice(sums.clone(), &[at..at + channels]);
+    [found, half(0), half(channels)]
+}
+
+/// A plane for each row: the gradient of `x`, and the row's mean and the inverse of its deviation, for the columns.
+#[cube(launch)]
+fn norm_back_rows(
+    x: &Array<f32>,
+    gradient: &Array<f32>,
+    gamma: &Array<f32>,
+    beta: &Array<f32>,
+    out: &mut Array<f32>,
+    statistics: &mut Array<f32>,
+    epsilon: f32,
+    #[comptime] channels: u32,
+    #[comptime] activated: Activated,
+) {
+    let row = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
+    if row >= statistics.len() / 2 {
+        terminate!();
+    }
+    let start = row * channels as usize;
+    let mut sum = 0f32;
+    let mut i = UNIT_POS_X;
+    while i < channels {
+        sum += x[start + i as usize];
+        i += CUBE_DIM_X;
+    }
+    let mean = plane_sum(sum) / channels as f32;
+    let mut squares = 0f32;
+    i = UNIT_POS_X;
+    while i < channels {
+        let distance = x[start + i as usize] - mean;
+        squares += distance * distance;
+        i += CUBE_DIM_X;
+    }
+    let inverse = 1f32 / (plane_sum(squares) / channels as f32 + epsilon).sqrt();
+    // Of the normed row: its mean, and its share along the row.
+    let mut level = 0f32;
+    let mut along = 0f32;
+    i = UNIT_POS_X;
+    while i < channels {
+        let c = i as usize;
+        let normed = (x[start + c] - mean) * inverse;
+        let y = gradient[start + c] * slope(normed * gamma[c] + beta[c], activated) * gamma[c];
+        level += y;
+        along += y * normed;
+        i += CUBE_DIM_X;
+    }
+    let level = plane_sum(level) / channels as f32;
+    let along = plane_sum(along) / channels as f32;
+    i = UNIT_POS_X;
+    while i < channels {
+        let c = i as usize;
+        let normed = (x[start + c] - mean) * inverse;
+        let y = gradient[start + c] * slope(normed * gamma[c] + beta[c], activated) * gamma[c];
+        out[start + c] = (y - level - normed * along) * inverse;
+        i += CUBE_DIM_X;
+    }
+    if UNIT_POS_X == 0 {
+        statistics[2 * row] = mean;
+        statistics[2 * row + 1] = inverse;
+    }
+}
+
+/// A thread for each column of a strip: the gradients of `gamma`, and beside them those of `beta`.
+#[cube(launch)]
+fn norm_back_columns(
+    x: &Array<f32>,
+    gradient: &Array<f32>,
+    gamma: &Array<f32>,
+    beta: &Array<f32>,
+    statistics: &Array<f32>,
+    sums: &mut Array<f32>,
+    rows: u32,
+    length: u32,
+    #[comptime] activated: Activated,
+) {
+    let channels = gamma.len();
+    if ABSOLUTE_POS >= sums.len() / 2 {
+        terminate!();
+    }
+    let (strip, channel) = (ABSOLUTE_POS / channels, ABSOLUTE_POS % channels);
+    let first = strip as u32 * length;
+    let end = min(first + length, rows);
+    let mut of_gamma = 0f32;
+    let mut of_beta = 0f32;
+    for row in first..end {
+        let row = row as usize;
+        let at = row * channels + channel;
+        let normed = (x[at] - statistics[2 * row]) * statistics[2 * row + 1];
+        let y = gradient[at] * slope(normed * gamma[channel] + beta[channel], activated);
+        of_gamma += y * normed;
+        of_beta += y;
+    }
+    let at = strip * 2 * channels + channel;
+    sums[at] = of_gamma;
+    sums[at + channels] = of_beta;
+}
