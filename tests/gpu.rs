@@ -177,7 +177,7 @@ fn with_gradients<B: AutodiffBackend, const D: usize>(
 ) -> Vec<Vec<f32>> {
     let inputs: Vec<_> = inputs.into_iter().map(Tensor::require_grad).collect();
     let made = make(&inputs);
-    let gradients = (made.clone() * drawn(made.dims().into(), 0.9, &made.device())).sum().backward();
+    let gradients = (made.clone() * drawn(made.dims(), 0.9, &made.device())).sum().backward();
     let gradients = inputs.iter().map(|input| values(input.grad(&gradients).unwrap()));
     std::iter::once(values(made)).chain(gradients).collect()
 }

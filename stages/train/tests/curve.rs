@@ -339,6 +339,10 @@ impl<T: Trainer> Trainer for Interrupted<T> {
         self.0.average()
     }
 
+    fn moments(&self) -> Vec<NamedTensor> {
+        self.0.moments()
+    }
+
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
         if self.1 == 8 { Err(TrainError::NothingToTrain) } else { self.0.save(dir) }
     }

@@ -223,6 +223,10 @@ impl<T: Trainer> Trainer for Watched<T> {
         self.0.average()
     }
 
+    fn moments(&self) -> Vec<NamedTensor> {
+        self.0.moments()
+    }
+
     fn save(&self, dir: &Path) -> Result<(), TrainError> {
         if !TAKEN.get().is_empty() {
             std::fs::write(dir.parent().unwrap().join(TAKEN.get()), "").unwrap();

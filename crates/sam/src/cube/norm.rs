@@ -128,7 +128,7 @@ pub(super) fn norm_back<R: CubeRuntime>(
         activated,
     );
     let sums = summed(sums);
-    let half = |at: usize| slice(sums.clone(), &[at..at + channels]);
+    let half = |at: usize| slice(sums.clone(), std::slice::from_ref(&(at..at + channels)));
     [found, half(0), half(channels)]
 }
 
