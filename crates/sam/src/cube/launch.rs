@@ -25,10 +25,10 @@ pub(super) fn threads<R: CubeRuntime>(tensor: &CubeTensor<R>, units: usize) -> (
 /// Planes of a cube that have an item each.
 const PLANES_TOGETHER: u32 = 4;
 
-/// So many cubes a GPU takes along one axis, and of those that are not launched for an item each ends at once.
+/// So many cubes a GPU takes along one axis.
 const CUBES_ALONG_AXIS: u32 = 65_535;
 
-/// Launches so many planes that there is one for each of `items`: how many cubes, and how large. A plane's item is
+/// Launches so many planes that there is one for each of `items`, or a few more: how many cubes, and how large. A plane's item is
 /// `CUBE_POS * CUBE_DIM_Y + UNIT_POS_Y`.
 pub(super) fn planes<R: CubeRuntime>(tensor: &CubeTensor<R>, items: usize) -> (CubeCount, CubeDim) {
     let cubes = (items as u32).div_ceil(PLANES_TOGETHER);
@@ -111,10 +111,10 @@ impl Strips {
 /// The sum of rows `[n, columns]`: `[columns]`.
 pub(super) fn summed<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
     let [count, columns] = rows.meta.shape().dims();
-    let out = shaped(&rows, [columns]);
     if count == 1 {
         return reshape(rows, Shape::new([columns]));
     }
+    let out = shaped(&rows, [columns]);
     // Few columns are summed by a plane each, else too few threads would have too much to do.
     let by_plane = columns <= UNITS / 8;
     let (cubes, cube) = if by_plane { planes(&out, columns) } else { threads(&out, columns) };
