@@ -34,8 +34,8 @@ fn device() -> WgpuDevice {
     first().0.clone()
 }
 
-/// Another one for the longest test, which is the first by name and so begins first: a device compiles one kernel at a time. Where the first is a driver for the CPU, that can be
-/// opened twice; else the first again.
+/// Another one for the longest test, which is the first by name and so begins first: a device compiles one kernel at a time. Where
+/// the first is a driver for the CPU, that can be opened twice; else the first again.
 fn other_device() -> WgpuDevice {
     static DEVICE: OnceLock<WgpuDevice> = OnceLock::new();
     let other = || match first() {

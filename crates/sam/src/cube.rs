@@ -9,6 +9,7 @@
 
 mod attention;
 mod decoder;
+mod differentiable;
 mod joined;
 mod kernels;
 mod launch;
@@ -16,6 +17,7 @@ mod linear;
 mod norm;
 
 use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, FloatDType, Tensor, TensorPrimitive};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -26,6 +28,9 @@ use resect_checkpoint::Activation;
 use crate::encoder_backend::{EncoderBackend, SCORES_AT_ONCE, Squares, attended_by_products};
 use kernels::{TILE, finished, fused};
 use launch::Activated;
+
+pub use differentiable::{Given, differentiable};
+pub use launch::{shaped, threads};
 
 impl<R, F, I, BT> EncoderBackend for CubeBackend<R, F, I, BT>
 where
@@ -43,7 +48,7 @@ where
     ) -> Tensor<Self, 2> {
         let Some(beta) = &norm.beta else { return norm.forward(rows).cast(format) };
         let [gamma, beta] = [&norm.gamma, beta].map(|param| contiguous(param.val()));
-        wrapped(norm::normed(contiguous(rows), gamma, beta, epsilon as f32, Activated::Not, format.into()))
+        tensor(norm::normed(contiguous(rows), gamma, beta, epsilon as f32, Activated::Not, format.into()))
     }
 
     fn biased(
@@ -53,12 +58,12 @@ where
     ) -> Tensor<Self, 2> {
         let (product, bias) = (contiguous(product), contiguous(bias));
         let format = product.dtype;
-        wrapped(finished(product, bias, None, activation.into(), format))
+        tensor(finished(product, bias, None, activation.into(), format))
     }
 
     fn added(rows: Tensor<Self, 2>, product: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
         let (product, bias) = (contiguous(product), contiguous(bias));
-        wrapped(finished(product, bias, Some(contiguous(rows)), Activated::Not, DType::F32))
+        tensor(finished(product, bias, Some(contiguous(rows)), Activated::Not, DType::F32))
     }
 
     /// In a narrow format, tile by tile and without the matrix of scores; its operands are in f16, also where the others are in
@@ -77,7 +82,7 @@ where
             // By distance, so that threads beside each other read numbers beside each other.
             let tables = tables.clone().map(|table| contiguous(table.transpose()));
             if let Some(attended) = fused(contiguous(qkv.clone()), squares, tables) {
-                let rows: Tensor<Self, 4> = wrapped(attended);
+                let rows: Tensor<Self, 4> = tensor(attended);
                 let rows = rows.slice_dim(2, 0..squares.tokens()).swap_dims(1, 2);
                 return rows.reshape([squares.count * squares.tokens(), squares.channels()]).cast(format);
             }
@@ -86,7 +91,8 @@ where
     }
 }
 
-fn contiguous<B, R, const D: usize>(tensor: Tensor<B, D>) -> CubeTensor<R>
+/// The primitive of a tensor, contiguous.
+pub fn contiguous<B, R, const D: usize>(tensor: Tensor<B, D>) -> CubeTensor<R>
 where
     B: Backend<FloatTensorPrimitive = CubeTensor<R>>,
     R: CubeRuntime,
@@ -94,10 +100,7 @@ where
     into_contiguous(tensor.into_primitive().tensor())
 }
 
-fn wrapped<B, R, const D: usize>(tensor: CubeTensor<R>) -> Tensor<B, D>
-where
-    B: Backend<FloatTensorPrimitive = CubeTensor<R>>,
-    R: CubeRuntime,
-{
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+/// The tensor of a primitive.
+pub fn tensor<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }

@@ -20,7 +20,7 @@
 
 mod cpu_encoder;
 #[cfg(feature = "cube")]
-mod cube;
+pub mod cube;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod decoder_backend;

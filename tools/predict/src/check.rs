@@ -5,8 +5,7 @@ use std::path::Path;
 use resect_device::{DeviceError, SINGLE_TOLERANCE, compare};
 use resect_geometry::Size;
 use resect_prompts::job::Job;
-use resect_sam::Cpu;
-use resect_sam::DecoderBackend;
+use resect_sam::{Cpu, DecoderBackend};
 
 use crate::PredictError;
 use crate::model::{Model, ModelPrompt, numbers, on_slices, open};

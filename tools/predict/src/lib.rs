@@ -34,8 +34,7 @@ mod write;
 
 use resect_device::Device;
 use resect_prompts::job::{FailedImage, Job, Line};
-use resect_sam::Cpu;
-use resect_sam::DecoderBackend;
+use resect_sam::{Cpu, DecoderBackend};
 
 pub use error::PredictError;
 pub use model::{Encode, Load, on_slices, on_tensors};

@@ -5,7 +5,8 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{planes, rounded, shaped, threads};
+use super::Given;
+use super::launch::{plane_item, planes, rounded, shaped, threads};
 
 /// What the gradients of an attention come from, and what it gives.
 #[derive(Clone, Debug)]
@@ -55,9 +56,11 @@ impl<R: CubeRuntime> Attention<R> {
         );
         (Self { queries, keys, values, heads, format, out: out.clone(), sums }, out)
     }
+}
 
-    /// The gradients of queries, keys and values, from that of what is attended.
-    pub fn back(self, gradient: CubeTensor<R>) -> [CubeTensor<R>; 3] {
+/// Queries, keys and values.
+impl<R: CubeRuntime> Given<R, 3> for Attention<R> {
+    fn back(self, gradient: CubeTensor<R>, _: [bool; 3]) -> [Option<CubeTensor<R>>; 3] {
         let Self { queries, keys, values, heads, format, out, sums } = self;
         let [n, t, c] = queries.meta.shape().dims();
         let [_, others, _] = keys.meta.shape().dims();
@@ -107,7 +110,7 @@ impl<R: CubeRuntime> Attention<R> {
             divided,
             format.into(),
         );
-        [of_queries, of_keys, of_values]
+        [of_queries, of_keys, of_values].map(Some)
     }
 }
 
@@ -124,6 +127,36 @@ fn workers<R: CubeRuntime>(
 
 fn scale(head: usize) -> f32 {
     (head as f32).powf(-0.5)
+}
+
+/// What a thread, or the plane that it is of, works on.
+#[cube]
+fn item(#[comptime] divided: bool) -> usize {
+    let mut item = ABSOLUTE_POS;
+    if comptime!(divided) {
+        item = plane_item();
+    }
+    item
+}
+
+/// With which of the others a thread begins.
+#[cube]
+fn first(#[comptime] divided: bool) -> u32 {
+    let mut first = 0u32;
+    if comptime!(divided) {
+        first = UNIT_POS_X;
+    }
+    first
+}
+
+/// How far it is from there to its next one.
+#[cube]
+fn step(#[comptime] divided: bool) -> u32 {
+    let mut step = 1u32;
+    if comptime!(divided) {
+        step = CUBE_DIM_X;
+    }
+    step
 }
 
 /// Lower than any score.
@@ -146,14 +179,8 @@ fn attend<E: Float>(
     #[comptime] divided: bool,
     #[define(E)] _dtype: StorageType,
 ) {
-    let mut item = ABSOLUTE_POS;
-    let mut first = 0u32;
-    let mut step = 1u32;
-    if comptime!(divided) {
-        item = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
-        first = UNIT_POS_X;
-        step = CUBE_DIM_X;
-    }
+    let item = item(divided);
+    let (first, step) = (first(divided), step(divided));
     if item >= sums.len() {
         terminate!();
     }
@@ -226,14 +253,8 @@ fn attend_back_queries<E: Float>(
     #[comptime] divided: bool,
     #[define(E)] _dtype: StorageType,
 ) {
-    let mut item = ABSOLUTE_POS;
-    let mut first = 0u32;
-    let mut step = 1u32;
-    if comptime!(divided) {
-        item = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
-        first = UNIT_POS_X;
-        step = CUBE_DIM_X;
-    }
+    let item = item(divided);
+    let (first, step) = (first(divided), step(divided));
     if item >= sums.len() {
         terminate!();
     }
@@ -302,14 +323,8 @@ fn attend_back_keys<E: Float>(
     #[comptime] divided: bool,
     #[define(E)] _dtype: StorageType,
 ) {
-    let mut item = ABSOLUTE_POS;
-    let mut first = 0u32;
-    let mut step = 1u32;
-    if comptime!(divided) {
-        item = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
-        first = UNIT_POS_X;
-        step = CUBE_DIM_X;
-    }
+    let item = item(divided);
+    let (first, step) = (first(divided), step(divided));
     if item >= keys.len() / head as usize {
         terminate!();
     }

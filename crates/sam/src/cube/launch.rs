@@ -17,7 +17,7 @@ pub(super) fn empty_like<R: CubeRuntime>(
 }
 
 /// Launches so many threads that there is one for each of `units`: how many cubes, and how large.
-pub(super) fn threads<R: CubeRuntime>(tensor: &CubeTensor<R>, units: usize) -> (CubeCount, CubeDim) {
+pub fn threads<R: CubeRuntime>(tensor: &CubeTensor<R>, units: usize) -> (CubeCount, CubeDim) {
     let dim = CubeDim::new(&tensor.client, units);
     (calculate_cube_count_elemwise(&tensor.client, units, dim), dim)
 }
@@ -28,8 +28,8 @@ const PLANES_TOGETHER: u32 = 4;
 /// So many cubes a GPU takes along one axis.
 const CUBES_ALONG_AXIS: u32 = 65_535;
 
-/// Launches so many planes that there is one for each of `items`, or a few more: how many cubes, and how large. A plane's item is
-/// `CUBE_POS * CUBE_DIM_Y + UNIT_POS_Y`.
+/// Launches so many planes that there is one for each of `items`, or a few more: how many cubes, and how large. [`plane_item`] is a
+/// plane's.
 pub(super) fn planes<R: CubeRuntime>(tensor: &CubeTensor<R>, items: usize) -> (CubeCount, CubeDim) {
     let cubes = (items as u32).div_ceil(PLANES_TOGETHER);
     let lines = cubes.div_ceil(CUBES_ALONG_AXIS).max(1);
@@ -37,11 +37,14 @@ pub(super) fn planes<R: CubeRuntime>(tensor: &CubeTensor<R>, items: usize) -> (C
     (CubeCount::Static(cubes.div_ceil(lines), lines, 1), CubeDim::new_2d(plane, PLANES_TOGETHER))
 }
 
-/// Of a shape, in single precision.
-pub(super) fn shaped<R: CubeRuntime, const D: usize>(
-    like: &CubeTensor<R>,
-    shape: [usize; D],
-) -> CubeTensor<R> {
+/// The item of a plane that [`planes`] launched.
+#[cube]
+pub(super) fn plane_item() -> usize {
+    CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize
+}
+
+/// Memory for a tensor of a shape, in single precision, where another one is.
+pub fn shaped<R: CubeRuntime, const D: usize>(like: &CubeTensor<R>, shape: [usize; D]) -> CubeTensor<R> {
     empty_like(like, Shape::new(shape), DType::F32)
 }
 
@@ -63,9 +66,21 @@ impl From<Option<Activation>> for Activated {
     }
 }
 
+/// What an activation gives for `x`.
+#[cube]
+pub(super) fn activated_number(x: f32, #[comptime] activated: Activated) -> f32 {
+    let mut y = x;
+    if comptime!(activated == Activated::Relu) {
+        y = max(x, 0f32);
+    } else if comptime!(activated == Activated::Gelu) {
+        y = x * normal(x);
+    }
+    y
+}
+
 /// The normal distribution, by which GELU multiplies.
 #[cube]
-pub(super) fn normal(x: f32) -> f32 {
+fn normal(x: f32) -> f32 {
     Erf::erf(x * std::f32::consts::FRAC_1_SQRT_2) * 0.5f32 + 0.5f32
 }
 
@@ -134,7 +149,7 @@ pub(super) fn summed<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
 fn sum_rows(x: &Array<f32>, out: &mut Array<f32>, rows: u32, #[comptime] by_plane: bool) {
     let columns = out.len();
     if comptime!(by_plane) {
-        let column = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
+        let column = plane_item();
         if column >= columns {
             terminate!();
         }

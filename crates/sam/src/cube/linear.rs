@@ -8,8 +8,12 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::{permute, reshape};
 use burn_cubecl::tensor::CubeTensor;
 
+use super::Given;
 use super::kernels::finished;
-use super::launch::{Activated, Strips, empty_like, planes, rounded, shaped, slope, summed, threads};
+use super::launch::{
+    Activated, Strips, activated_number, empty_like, plane_item, planes, rounded, shaped, slope, summed,
+    threads,
+};
 
 /// So many rows are few: each number of a product with them is one thread's or one plane's.
 const FEW: usize = 256;
@@ -80,11 +84,6 @@ impl<R: CubeRuntime> Linear<R> {
             format.into(),
         );
         (Self { x, weight, bias, activated, product: out.clone(), few }, out)
-    }
-
-    /// The gradients of input, weight and bias, from that of the result. The input's is left out unless it is wanted.
-    pub fn back(self, gradient: CubeTensor<R>, of_x: bool) -> [Option<CubeTensor<R>>; 3] {
-        if self.few { self.back_of_few(gradient, of_x) } else { self.back_of_many(gradient, of_x) }
     }
 
     fn back_of_few(self, gradient: CubeTensor<R>, of_x: bool) -> [Option<CubeTensor<R>>; 3] {
@@ -163,6 +162,13 @@ impl<R: CubeRuntime> Linear<R> {
     }
 }
 
+/// Input, weight and bias.
+impl<R: CubeRuntime> Given<R, 3> for Linear<R> {
+    fn back(self, gradient: CubeTensor<R>, [of_x, ..]: [bool; 3]) -> [Option<CubeTensor<R>>; 3] {
+        if self.few { self.back_of_few(gradient, of_x) } else { self.back_of_many(gradient, of_x) }
+    }
+}
+
 #[cube(launch)]
 fn few_rows<E: Float>(
     x: &Array<f32>,
@@ -183,10 +189,7 @@ fn few_rows<E: Float>(
     for i in 0..from as usize {
         y += rounded::<E>(x[start + i]) * f32::cast_from(weight[i * wide + column]);
     }
-    if comptime!(activated == Activated::Relu) {
-        y = max(y, 0f32);
-    }
-    out[ABSOLUTE_POS] = y;
+    out[ABSOLUTE_POS] = activated_number(y, activated);
 }
 
 /// A plane for each number of the gradient. What a rectifier gave tells as much of its slope as what it was given.
@@ -201,7 +204,7 @@ fn few_rows_back_x<E: Float>(
     #[comptime] activated: Activated,
     #[define(E)] _dtype: StorageType,
 ) {
-    let item = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
+    let item = plane_item();
     if item >= out.len() {
         terminate!();
     }

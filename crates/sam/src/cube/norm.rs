@@ -6,7 +6,10 @@ use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::kernel::slice;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{Activated, Strips, empty_like, normal, planes, shaped, slope, summed, threads};
+use super::Given;
+use super::launch::{
+    Activated, Strips, activated_number, empty_like, plane_item, planes, shaped, slope, summed, threads,
+};
 
 /// A layer norm over rows `[rows, c]` in single precision, activated, to `dtype`.
 pub(super) fn normed<R: CubeRuntime>(
@@ -37,6 +40,37 @@ pub(super) fn normed<R: CubeRuntime>(
     out
 }
 
+/// The mean of a plane's row.
+#[cube]
+fn mean(x: &Array<f32>, start: usize, #[comptime] channels: u32) -> f32 {
+    let mut sum = 0f32;
+    let mut i = UNIT_POS_X;
+    while i < channels {
+        sum += x[start + i as usize];
+        i += CUBE_DIM_X;
+    }
+    plane_sum(sum) / channels as f32
+}
+
+/// One by the deviation of a plane's row; from the mean and not from squares alone, which would cancel.
+#[cube]
+fn inverse_deviation(
+    x: &Array<f32>,
+    start: usize,
+    mean: f32,
+    epsilon: f32,
+    #[comptime] channels: u32,
+) -> f32 {
+    let mut squares = 0f32;
+    let mut i = UNIT_POS_X;
+    while i < channels {
+        let distance = x[start + i as usize] - mean;
+        squares += distance * distance;
+        i += CUBE_DIM_X;
+    }
+    1f32 / (plane_sum(squares) / channels as f32 + epsilon).sqrt()
+}
+
 #[cube(launch)]
 fn norm_rows<O: Float>(
     x: &Array<f32>,
@@ -49,87 +83,90 @@ fn norm_rows<O: Float>(
     #[comptime] activated: Activated,
     #[define(O)] _dtype: StorageType,
 ) {
-    let row = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
+    let row = plane_item();
     if row >= rows as usize {
         terminate!();
     }
     let start = row * channels as usize;
-    let mut sum = 0f32;
+    let mean = mean(x, start, channels);
+    let scale = inverse_deviation(x, start, mean, epsilon, channels);
     let mut i = UNIT_POS_X;
     while i < channels {
-        sum += x[start + i as usize];
-        i += CUBE_DIM_X;
-    }
-    let mean = plane_sum(sum) / channels as f32;
-    // From the mean and not from squares alone, which would cancel.
-    let mut squares = 0f32;
-    i = UNIT_POS_X;
-    while i < channels {
-        let distance = x[start + i as usize] - mean;
-        squares += distance * distance;
-        i += CUBE_DIM_X;
-    }
-    let scale = 1f32 / (plane_sum(squares) / channels as f32 + epsilon).sqrt();
-    i = UNIT_POS_X;
-    while i < channels {
         let c = i as usize;
-        let mut y = (x[start + c] - mean) * scale * gamma[c] + beta[c];
-        if comptime!(activated == Activated::Gelu) {
-            y *= normal(y);
-        } else if comptime!(activated == Activated::Relu) {
-            y = max(y, 0f32);
-        }
-        out[start + c] = O::cast_from(y);
+        let y = (x[start + c] - mean) * scale * gamma[c] + beta[c];
+        out[start + c] = O::cast_from(activated_number(y, activated));
         i += CUBE_DIM_X;
     }
 }
 
-/// The gradients of what [`normed`] takes, from that of what it gives in single precision, `[rows, c]`.
-pub(super) fn norm_back<R: CubeRuntime>(
+/// What the gradients of a layer norm come from.
+#[derive(Clone, Debug)]
+pub(super) struct Norm<R: CubeRuntime> {
+    /// `[rows, c]`
     x: CubeTensor<R>,
-    [gamma, beta]: [CubeTensor<R>; 2],
+    /// What it multiplies with, and what it adds, `[c]`.
+    affine: [CubeTensor<R>; 2],
     epsilon: f32,
     activated: Activated,
-    gradient: CubeTensor<R>,
-) -> [CubeTensor<R>; 3] {
-    let [rows, channels] = x.meta.shape().dims();
-    let client = x.client.clone();
-    let (found, statistics) = (shaped(&x, [rows, channels]), shaped(&x, [rows, 2]));
-    let (cubes, cube) = planes(&found, rows);
-    norm_back_rows::launch(
-        &client,
-        cubes,
-        cube,
-        x.clone().into_array_arg(),
-        gradient.clone().into_array_arg(),
-        gamma.clone().into_array_arg(),
-        beta.clone().into_array_arg(),
-        found.clone().into_array_arg(),
-        statistics.clone().into_array_arg(),
-        epsilon,
-        channels as u32,
-        activated,
-    );
-    let strips = Strips::of(rows, channels);
-    let sums = shaped(&x, [strips.count, 2 * channels]);
-    let (cubes, cube) = threads(&sums, strips.count * channels);
-    norm_back_columns::launch(
-        &client,
-        cubes,
-        cube,
-        x.into_array_arg(),
-        gradient.into_array_arg(),
-        gamma.into_array_arg(),
-        beta.into_array_arg(),
-        statistics.into_array_arg(),
-        sums.clone().into_array_arg(),
-        rows as u32,
-        strips.length as u32,
-        activated,
-    );
-    let sums = summed(sums);
-    let half = |at: usize| slice(sums.clone(), std::slice::from_ref(&(at..at + channels)));
-    [found, half(0), half(channels)]
+}
+
+impl<R: CubeRuntime> Norm<R> {
+    /// [`normed`] in single precision.
+    pub fn forward(
+        x: CubeTensor<R>,
+        affine: [CubeTensor<R>; 2],
+        epsilon: f32,
+        activated: Activated,
+    ) -> (Self, CubeTensor<R>) {
+        let [gamma, beta] = affine.clone();
+        let out = normed(x.clone(), gamma, beta, epsilon, activated, DType::F32);
+        (Self { x, affine, epsilon, activated }, out)
+    }
+}
+
+/// Input, and what it is multiplied with and added to.
+impl<R: CubeRuntime> Given<R, 3> for Norm<R> {
+    fn back(self, gradient: CubeTensor<R>, _: [bool; 3]) -> [Option<CubeTensor<R>>; 3] {
+        let Self { x, affine: [gamma, beta], epsilon, activated } = self;
+        let [rows, channels] = x.meta.shape().dims();
+        let client = x.client.clone();
+        let (found, statistics) = (shaped(&x, [rows, channels]), shaped(&x, [rows, 2]));
+        let (cubes, cube) = planes(&found, rows);
+        norm_back_rows::launch(
+            &client,
+            cubes,
+            cube,
+            x.clone().into_array_arg(),
+            gradient.clone().into_array_arg(),
+            gamma.clone().into_array_arg(),
+            beta.clone().into_array_arg(),
+            found.clone().into_array_arg(),
+            statistics.clone().into_array_arg(),
+            epsilon,
+            channels as u32,
+            activated,
+        );
+        let strips = Strips::of(rows, channels);
+        let sums = shaped(&x, [strips.count, 2 * channels]);
+        let (cubes, cube) = threads(&sums, strips.count * channels);
+        norm_back_columns::launch(
+            &client,
+            cubes,
+            cube,
+            x.into_array_arg(),
+            gradient.into_array_arg(),
+            gamma.into_array_arg(),
+            beta.into_array_arg(),
+            statistics.into_array_arg(),
+            sums.clone().into_array_arg(),
+            rows as u32,
+            strips.length as u32,
+            activated,
+        );
+        let sums = summed(sums);
+        let half = |at: usize| slice(sums.clone(), std::slice::from_ref(&(at..at + channels)));
+        [Some(found), Some(half(0)), Some(half(channels))]
+    }
 }
 
 /// A plane for each row: the gradient of `x`, and the row's mean and the inverse of its deviation, for the columns.
@@ -145,30 +182,17 @@ fn norm_back_rows(
     #[comptime] channels: u32,
     #[comptime] activated: Activated,
 ) {
-    let row = CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize;
+    let row = plane_item();
     if row >= statistics.len() / 2 {
         terminate!();
     }
     let start = row * channels as usize;
-    let mut sum = 0f32;
-    let mut i = UNIT_POS_X;
-    while i < channels {
-        sum += x[start + i as usize];
-        i += CUBE_DIM_X;
-    }
-    let mean = plane_sum(sum) / channels as f32;
-    let mut squares = 0f32;
-    i = UNIT_POS_X;
-    while i < channels {
-        let distance = x[start + i as usize] - mean;
-        squares += distance * distance;
-        i += CUBE_DIM_X;
-    }
-    let inverse = 1f32 / (plane_sum(squares) / channels as f32 + epsilon).sqrt();
+    let mean = mean(x, start, channels);
+    let inverse = inverse_deviation(x, start, mean, epsilon, channels);
     // Of the normed row: its mean, and its share along the row.
     let mut level = 0f32;
     let mut along = 0f32;
-    i = UNIT_POS_X;
+    let mut i = UNIT_POS_X;
     while i < channels {
         let c = i as usize;
         let normed = (x[start + c] - mean) * inverse;

@@ -1,17 +1,17 @@
 //! The loss in two kernels, and its gradient in one, with what launches them.
 
 use crate::loss::{FOCAL_WEIGHTS, Objective, Pixelwise, SMOOTH};
-use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
+use resect_sam::cube::{Given, shaped, threads};
 
 /// What the gradient of the loss comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Given<R: CubeRuntime> {
-    objective: Objective,
-    share: f64,
+pub(super) struct Loss<R: CubeRuntime> {
+    /// What Dice term and pixel-wise term are multiplied with.
+    weights: [f32; 2],
+    focal: bool,
     /// `[n, 1, s, s]`, in single precision.
     logits: CubeTensor<R>,
     /// As many.
@@ -25,7 +25,7 @@ pub(super) struct Given<R: CubeRuntime> {
 /// Lines of cells that a plane sums.
 const LINES: usize = 8;
 
-impl<R: CubeRuntime> Given<R> {
+impl<R: CubeRuntime> Loss<R> {
     /// The loss, `[1]`, and each sample's terms, `[n, 2]`.
     pub fn forward(
         objective: Objective,
@@ -35,10 +35,12 @@ impl<R: CubeRuntime> Given<R> {
         counted: CubeTensor<R>,
     ) -> (Self, CubeTensor<R>, CubeTensor<R>) {
         let [n, _, side, _] = logits.meta.shape().dims();
+        let weights = objective.weights.map(|weight| (weight * share) as f32);
+        let focal = objective.pixelwise == Pixelwise::Focal;
         let client = logits.client.clone();
         let plane = client.properties().hardware.plane_size_max;
         let strips = side.div_ceil(LINES);
-        let parts = empty(&logits, [n, strips, 4]);
+        let parts = shaped(&logits, [n, strips, 4]);
         sum_lines::launch(
             &client,
             CubeCount::Static(strips as u32, n as u32, 1),
@@ -48,11 +50,11 @@ impl<R: CubeRuntime> Given<R> {
             counted.clone().into_array_arg(),
             parts.clone().into_array_arg(),
             side as u32,
-            objective.pixelwise == Pixelwise::Focal,
+            focal,
             masks.dtype.into(),
         );
-        let (sums, terms, loss) = (empty(&logits, [n, 4]), empty(&logits, [n, 2]), empty(&logits, [1]));
-        let [of_dice, of_pixelwise] = objective.weights.map(|weight| (weight * share) as f32);
+        let (sums, terms, loss) = (shaped(&logits, [n, 4]), shaped(&logits, [n, 2]), shaped(&logits, [1]));
+        let [of_dice, of_pixelwise] = weights;
         sum_samples::launch(
             &client,
             CubeCount::Static(1, 1, 1),
@@ -66,20 +68,21 @@ impl<R: CubeRuntime> Given<R> {
             of_dice,
             of_pixelwise,
         );
-        (Self { objective, share, logits, masks, counted, sums }, loss, terms)
+        (Self { weights, focal, logits, masks, counted, sums }, loss, terms)
     }
+}
 
-    /// The gradient of the logits, from that of the loss.
-    pub fn back(self, gradient: CubeTensor<R>) -> CubeTensor<R> {
-        let Self { objective, share, logits, masks, counted, sums } = self;
+/// The logits.
+impl<R: CubeRuntime> Given<R, 1> for Loss<R> {
+    fn back(self, gradient: CubeTensor<R>, _: [bool; 1]) -> [Option<CubeTensor<R>>; 1] {
+        let Self { weights: [of_dice, of_pixelwise], focal, logits, masks, counted, sums } = self;
         let [n, _, side, _] = logits.meta.shape().dims();
-        let out = empty(&logits, [n, 1, side, side]);
-        let dim = CubeDim::new(&logits.client, n * side * side);
-        let [of_dice, of_pixelwise] = objective.weights.map(|weight| (weight * share) as f32);
+        let out = shaped(&logits, [n, 1, side, side]);
+        let (cubes, cube) = threads(&logits, n * side * side);
         loss_back::launch(
             &logits.client.clone(),
-            calculate_cube_count_elemwise(&logits.client, n * side * side, dim),
-            dim,
+            cubes,
+            cube,
             logits.into_array_arg(),
             masks.clone().into_array_arg(),
             counted.into_array_arg(),
@@ -89,15 +92,11 @@ impl<R: CubeRuntime> Given<R> {
             side as u32,
             of_dice,
             of_pixelwise,
-            objective.pixelwise == Pixelwise::Focal,
+            focal,
             masks.dtype.into(),
         );
-        out
+        [Some(out)]
     }
-}
-
-fn empty<R: CubeRuntime, const D: usize>(like: &CubeTensor<R>, shape: [usize; D]) -> CubeTensor<R> {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), Shape::new(shape), DType::F32)
 }
 
 #[cube]
