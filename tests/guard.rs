@@ -48,16 +48,12 @@ fn files(extension: &str) -> Vec<Source> {
     found
 }
 
-/// The Rust files without tests, benchmarks, examples and the tests at the end of each.
+/// The Rust files without tests, benchmarks and examples.
 fn shipped() -> Vec<Source> {
-    let is_test = |path: &str| path.split('/').any(|part| ["tests", "benches", "examples"].contains(&part));
+    let is_test =
+        |path: &str| path.split('/').any(|part| ["tests", "tests.rs", "benches", "examples"].contains(&part));
     let mut sources = files("rs");
     sources.retain(|source| !is_test(&source.path));
-    for Source { text, .. } in &mut sources {
-        let tests =
-            ["\n#[cfg(test)]\nmod ", "\n#[cfg(all(test"].iter().filter_map(|start| text.find(start)).min();
-        text.truncate(tests.unwrap_or(text.len()));
-    }
     sources
 }
 
