@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resect_data::embeddings::{Dtype, Embeddings, Writer};
+use resect_numeric::Dtype;
+use resect_data::embeddings::{Embeddings, Writer};
 use resect_fuzz::{begin, contents, folder, joined, parts};
 use resect_geometry::View;
 

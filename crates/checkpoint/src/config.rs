@@ -119,25 +119,6 @@ pub struct DecoderConfig {
     pub layer_norm_eps: f64,
 }
 
-/// A point-wise nonlinearity, by the name `transformers` gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    /// The exact GELU, by the error function.
-    Gelu,
-    /// The rectifier.
-    Relu,
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gelu => "gelu",
-            Self::Relu => "relu",
-        })
-    }
-}
-
 impl Default for VisionConfig {
     fn default() -> Self {
         Self {

@@ -9,6 +9,7 @@ use arrow_schema::{DataType, Field, Schema};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use resect_geometry::View;
+use resect_numeric::Dtype;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,26 +19,6 @@ use std::sync::Arc;
 pub const FORMAT: &str = "resect-embeddings/2.0";
 /// Rows in a shard, the last one aside: 32 to 64 MiB for the published models.
 pub const SHARD_ROWS: usize = 16;
-
-/// Number format on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// IEEE half precision.
-    F16,
-    /// Single precision.
-    F32,
-}
-
-impl Dtype {
-    /// Bytes of one number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
 
 #[derive(Serialize, Deserialize)]
 struct Header {

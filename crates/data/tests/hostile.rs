@@ -1,9 +1,10 @@
 //! Files of artifacts with any byte changed and cut anywhere: read, or refused with an error. Runs on the smallest files there are.
 
-use resect_data::embeddings::{self, Dtype, Embeddings};
+use resect_data::embeddings::{self, Embeddings};
 use resect_data::images::{self, Image, Images, pixel_hash};
 use resect_data::targets::{self, Split, Target, Targets};
 use resect_geometry::{Mask, Size, View};
+use resect_numeric::Dtype;
 use std::fs;
 use std::path::Path;
 

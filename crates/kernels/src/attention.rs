@@ -7,7 +7,7 @@
 use crate::matmul::{Into, Matrix, matmul};
 use crate::rounding::round;
 use crate::vector::{exp_negative, vectorised};
-use resect_params::Precision;
+use resect_numeric::Precision;
 
 /// Keys whose scores exist at the same time: with as many queries they take 256 KiB.
 const TOGETHER: usize = 256;

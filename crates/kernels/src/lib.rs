@@ -18,7 +18,6 @@ pub use attention::{Positions, Scratch, Square, attend};
 pub use blocks::{by_rows, on_lanes};
 pub use matmul::{Into, Matrix, matmul};
 pub use norm::normalise_rows;
-pub use resect_params::Precision;
 pub use rounding::{operand, round};
 pub use transpose::transpose;
 pub use vector::{

@@ -2,7 +2,7 @@
 //! narrower formats exactly; so do the products of two of them, and sums are those of single precision.
 
 use crate::vector::vectorised;
-use resect_params::Precision;
+use resect_numeric::Precision;
 use std::borrow::Cow;
 
 /// The least normal number of IEEE half precision; those below are multiples of 2^-24.

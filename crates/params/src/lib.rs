@@ -4,12 +4,11 @@
 //! changes how the work is done (threads, batch sizes, logging) lives in [`Runtime`], which no key ever sees.
 
 use resect_geometry::View;
+use resect_numeric::{Dtype, Precision};
 use serde::{Deserialize, Serialize};
 
 mod check;
-mod precision;
 pub use check::{Invalid, Problems};
-pub use precision::Precision;
 
 /// How `ingest` reads the dataset and its masks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,7 +180,7 @@ impl Default for IngestLimits {
 #[serde(default, deny_unknown_fields)]
 pub struct EmbedParams {
     /// Number format on disk.
-    pub dtype: EmbeddingDtype,
+    pub dtype: Dtype,
     /// Number format of what the encoder multiplies.
     pub precision: Precision,
     /// The views that each image is embedded under. No setting of the pipeline file: the runner takes it from
@@ -232,18 +231,8 @@ impl std::str::FromStr for Shard {
 
 impl Default for EmbedParams {
     fn default() -> Self {
-        Self { dtype: EmbeddingDtype::F16, precision: Precision::F32, views: Views::None, shard: None }
+        Self { dtype: Dtype::F16, precision: Precision::F32, views: Views::None, shard: None }
     }
-}
-
-/// Number format of embeddings on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EmbeddingDtype {
-    /// IEEE half precision: 2.1 MB an image for the published models.
-    F16,
-    /// Single precision: 4.2 MB an image.
-    F32,
 }
 
 /// How the mask decoder is tuned. The defaults are the published recipe's.

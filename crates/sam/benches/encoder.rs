@@ -10,7 +10,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, SamConfig, write_random};
-use resect_sam::{Cpu, CpuEncoder, ImageEncoder, Precision};
+use resect_numeric::Precision;
+use resect_sam::{Cpu, CpuEncoder, ImageEncoder};
 use std::error::Error;
 use std::time::Instant;
 

@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile, parameter_counts, write_safetensors};
+use resect_numeric::Precision;
 use resect_sam::{
-    Cpu, CpuEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, normalise,
-    repeat_per_prompt,
+    Cpu, CpuEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, normalise, repeat_per_prompt,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {

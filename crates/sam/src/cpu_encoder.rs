@@ -10,11 +10,12 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use resect_checkpoint::{Activation, Checkpoint, NamedTensor, SamConfig};
+use resect_checkpoint::{Checkpoint, NamedTensor, SamConfig};
 use resect_kernels::{
-    Into, Matrix, Positions, Precision, Scratch, Square, attend, each, gelu_in_place, matmul, normalise_rows,
+    Into, Matrix, Positions, Scratch, Square, attend, each, gelu_in_place, matmul, normalise_rows,
     relu_in_place, round, transpose, vectorised,
 };
+use resect_numeric::{Activation, Precision};
 
 use crate::Error;
 use crate::layers::CHANNEL_NORM_EPS;

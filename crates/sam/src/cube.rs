@@ -23,7 +23,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use burn_nn::LayerNorm;
-use resect_checkpoint::Activation;
+use resect_numeric::Activation;
 
 use crate::encoder_backend::{EncoderBackend, SCORES_AT_ONCE, Squares, attended_by_products};
 use kernels::{TILE, finished, fused};

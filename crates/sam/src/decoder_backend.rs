@@ -4,8 +4,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_autodiff::Autodiff;
 use burn_nn::LayerNorm;
-use resect_checkpoint::Activation;
-use resect_params::Precision;
+use resect_numeric::{Activation, Precision};
 
 use crate::Cpu;
 use crate::layers::{activate, product};

@@ -3,7 +3,7 @@
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_nn::LayerNorm;
-use resect_checkpoint::Activation;
+use resect_numeric::Activation;
 
 use crate::Cpu;
 
@@ -41,7 +41,7 @@ impl Squares {
 /// GPUs replace them by kernels that pass over memory once.
 ///
 /// Rows `[rows, c]` are tokens of one or more images. `format` is the one that operands of products have
-/// ([`crate::Precision`]): what goes from one product to the next stays in it, what is added up over blocks is in single precision.
+/// ([`Precision`](resect_numeric::Precision)): what goes from one product to the next stays in it, what is added up over blocks is in single precision.
 pub trait EncoderBackend: Backend {
     /// A layer norm over channels, in single precision, rounded to `format`. `epsilon` is the norm's own.
     fn normed(

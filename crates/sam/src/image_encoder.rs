@@ -7,7 +7,7 @@ use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_nn::conv::{Conv2d, Conv2dConfig};
 use burn_nn::{LayerNorm, Linear, LinearConfig};
 use resect_checkpoint::SamConfig;
-use resect_params::Precision;
+use resect_numeric::Precision;
 
 use crate::encoder_backend::{EncoderBackend, Squares};
 use crate::layers::{CHANNEL_NORM_EPS, Mlp, layer_norm, narrow, unloaded};
@@ -182,7 +182,7 @@ impl<B: EncoderBackend> Block<B> {
 fn biased<B: EncoderBackend>(
     product: Tensor<B, 2>,
     layer: &Linear<B>,
-    activation: Option<resect_checkpoint::Activation>,
+    activation: Option<resect_numeric::Activation>,
 ) -> Tensor<B, 2> {
     match &layer.bias {
         Some(bias) => B::biased(product, bias.val(), activation),

@@ -4,8 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use resect_checkpoint::Activation;
-use resect_params::Precision;
+use resect_numeric::{Activation, Precision};
 
 use crate::DecoderBackend;
 

@@ -41,7 +41,6 @@ mod transformer;
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 pub use resect_checkpoint::{Checkpoint, NamedTensor, SamConfig};
-pub use resect_params::Precision;
 
 pub use cpu_encoder::CpuEncoder;
 #[cfg(feature = "cuda")]

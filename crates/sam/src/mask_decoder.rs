@@ -8,8 +8,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use burn_nn::LayerNorm;
 use burn_nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
-use resect_checkpoint::{Activation, SamConfig};
-use resect_params::Precision;
+use resect_checkpoint::SamConfig;
+use resect_numeric::{Activation, Precision};
 
 use crate::DecoderBackend;
 use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, layer_norm, product};

@@ -5,7 +5,7 @@
 //! times that for ViT-B. What passes here may still fail later.
 
 use resect_checkpoint::{SamConfig, parameter_counts};
-use resect_params::Precision;
+use resect_numeric::Precision;
 
 use crate::encoder_backend::SCORES_AT_ONCE;
 

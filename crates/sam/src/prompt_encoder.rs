@@ -8,7 +8,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_nn::LayerNorm;
 use burn_nn::conv::{Conv2d, Conv2dConfig};
-use resect_checkpoint::{Activation, SamConfig};
+use resect_checkpoint::SamConfig;
+use resect_numeric::Activation;
 
 use crate::error::Error;
 use crate::layers::{Embedding, activate, layer_norm, unloaded};

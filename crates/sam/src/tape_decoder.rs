@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use resect_checkpoint::{NamedTensor, Part, SamConfig, check_tensors, part_tensors};
 use resect_kernels::transpose;
-use resect_params::Precision;
+use resect_numeric::Precision;
 use resect_tape::{Activation, Linear, Norm, Tape, Value};
 
 use crate::layers::CHANNEL_NORM_EPS;
@@ -471,8 +471,8 @@ impl Loader {
                 self.linear(&name("mlp.lin2"), Layout::Linear)?,
             ],
             activation: match config.decoder.hidden_act {
-                resect_checkpoint::Activation::Relu => Activation::Relu,
-                resect_checkpoint::Activation::Gelu => Activation::Gelu,
+                resect_numeric::Activation::Relu => Activation::Relu,
+                resect_numeric::Activation::Gelu => Activation::Gelu,
             },
             norm3: self.norm(&name("layer_norm3"), epsilon)?,
             norm4: self.norm(&name("layer_norm4"), epsilon)?,

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use burn_nn::{LayerNorm, Linear, LinearConfig};
 use resect_checkpoint::DecoderConfig;
-use resect_params::Precision;
+use resect_numeric::Precision;
 
 use crate::DecoderBackend;
 use crate::layers::{Mlp, layer_norm, linear, norm};

@@ -1,8 +1,9 @@
 //! The image encoder on slices computes what the one on tensors computes, whatever the configuration.
 
 use burn::tensor::{Tensor, TensorData};
-use resect_checkpoint::{Activation, SamConfig};
-use resect_sam::{Cpu, CpuEncoder, Precision, Sam};
+use resect_checkpoint::SamConfig;
+use resect_numeric::{Activation, Precision};
+use resect_sam::{Cpu, CpuEncoder, Sam};
 
 /// A small model that takes a fraction of a second.
 fn small() -> SamConfig {

@@ -5,7 +5,8 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use resect_checkpoint::SamConfig;
-use resect_sam::{Cpu, CpuEncoder, Precision, PromptEmbeddings, Prompts, Sam};
+use resect_numeric::Precision;
+use resect_sam::{Cpu, CpuEncoder, PromptEmbeddings, Prompts, Sam};
 
 fn tiny() -> SamConfig {
     SamConfig::named("tiny").unwrap()

@@ -9,9 +9,10 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile};
+use resect_numeric::Precision;
 use resect_sam::{
-    Cpu, CpuEncoder, ImageEncoder, MaskDecoder, Point, PointLabel, Precision, PromptEncoder, Prompts, Sam,
-    normalise, repeat_per_prompt,
+    Cpu, CpuEncoder, ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, Sam, normalise,
+    repeat_per_prompt,
 };
 
 /// Largest error allowed, relative to the largest value of the tensor.

@@ -8,8 +8,9 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, Part, SamConfig, part_tensors, random};
+use resect_numeric::Precision;
 use resect_sam::{
-    Cpu, MaskDecoder, NamedTensor, Precision, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,
+    Cpu, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,
 };
 
 type B = Autodiff<Cpu>;
@@ -217,7 +218,7 @@ fn the_tape_agrees_with_tensors_for_other_heads_depths_activations_and_several_b
     let mut config = SamConfig::named("small").unwrap();
     (config.decoder.num_attention_heads, config.decoder.num_hidden_layers) = (4, 3);
     (config.decoder.attention_downsample_rate, config.decoder.mlp_dim) = (4, 96);
-    config.decoder.hidden_act = resect_checkpoint::Activation::Gelu;
+    config.decoder.hidden_act = resect_numeric::Activation::Gelu;
     Case::random(config).compare();
 }
 

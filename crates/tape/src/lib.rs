@@ -5,7 +5,7 @@
 //! step is a few dozen products and few passes over memory. All buffers are kept for the next sample. Gradients of
 //! parameters are left to [`gradients`], which sums them over the samples of a batch, one parameter after the other.
 //!
-//! Operands of products are rounded to the tape's [`Precision`]: the two of each product, and gradients where they enter one.
+//! Operands of products are rounded to the tape's [`Precision`](resect_numeric::Precision): the two of each product, and gradients where they enter one.
 //!
 //! No result depends on the number of threads: sums run in an order that depends on sizes alone.
 //!
@@ -26,5 +26,4 @@
 mod attention;
 mod tape;
 
-pub use resect_kernels::Precision;
 pub use tape::{Activation, Linear, Norm, Tape, Value, gradients};

@@ -6,9 +6,10 @@ use crate::attention::{
 };
 use rayon::prelude::*;
 use resect_kernels::{
-    Into, Matrix, Precision, by_rows, dot, each, each2, gelu, gelu_in_place, matmul, operand, relu_in_place,
+    Into, Matrix, by_rows, dot, each, each2, gelu, gelu_in_place, matmul, operand, relu_in_place,
     squares_about, sum, vectorised,
 };
+use resect_numeric::Precision;
 use std::borrow::Cow;
 
 /// A linear layer by the places of its parameters: a weight `[in, out]` and a bias.

@@ -3,7 +3,8 @@
 //! `tests/reference/precision_reference.py` made the fixture. Some gradients are subnormal in half precision.
 
 use resect_checkpoint::TensorFile;
-use resect_tape::{Activation, Linear, Precision, Tape, Value, gradients};
+use resect_numeric::Precision;
+use resect_tape::{Activation, Linear, Tape, Value, gradients};
 use std::path::PathBuf;
 
 /// Largest difference allowed, relative to the largest value: sums are in single precision, in another order.

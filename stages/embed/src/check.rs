@@ -2,7 +2,7 @@
 
 use resect_checkpoint::Checkpoint;
 use resect_device::{DeviceError, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare};
-use resect_params::Precision;
+use resect_numeric::Precision;
 
 use crate::EmbedError;
 use crate::encode::{Encoder, on_cpu, pixels};

@@ -2,8 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::Checkpoint;
-use resect_data::embeddings::Dtype;
-use resect_params::Precision;
+use resect_numeric::{Dtype, Precision};
 use resect_sam::{CpuEncoder, EncoderBackend, ImageEncoder, normalise};
 
 use crate::EmbedError;

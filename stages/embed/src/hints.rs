@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use resect_data::embeddings::{Dtype, Embeddings};
+use resect_data::embeddings::Embeddings;
+use resect_numeric::Dtype;
 
 use crate::rows::Row;
 

@@ -25,11 +25,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use resect_checkpoint::{Checkpoint, SamConfig};
-use resect_data::embeddings::{Dtype, SHARD_ROWS, Writer};
+use resect_data::embeddings::{SHARD_ROWS, Writer};
 use resect_data::images::{ImageRef, Images};
 use resect_device::Device;
 use resect_geometry::View;
-use resect_params::{EmbedParams, EmbeddingDtype, Runtime};
+use resect_numeric::Dtype;
+use resect_params::{EmbedParams, Runtime};
 use resect_stage::Reporter;
 
 pub use encode::{Load, Model, Pending, on_cpu, on_tensors};
@@ -100,7 +101,7 @@ pub fn run_with(
     let images = Images::open(inputs.images)?;
     let checkpoint = open(inputs.base)?;
     check(&images, checkpoint.config())?;
-    let (mut distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), dtype(params));
+    let (mut distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), params.dtype);
     if let Some(shard) = params.shard {
         let range = shard.range(distinct.len());
         if range.is_empty() {
@@ -201,13 +202,6 @@ fn distinct(images: &Images) -> Vec<ImageRef<'_>> {
 
 fn shape(config: &SamConfig) -> [usize; 3] {
     [config.embedding_channels(), config.grid(), config.grid()]
-}
-
-fn dtype(params: &EmbedParams) -> Dtype {
-    match params.dtype {
-        EmbeddingDtype::F16 => Dtype::F16,
-        EmbeddingDtype::F32 => Dtype::F32,
-    }
 }
 
 /// What will be done, and the disk it needs.

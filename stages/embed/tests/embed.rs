@@ -15,7 +15,8 @@ use resect_device::Device;
 use resect_device::DeviceError;
 use resect_embed::{EmbedError, Inputs, on_cpu, on_tensors, run, run_with};
 use resect_geometry::{Size, View};
-use resect_params::{EmbedParams, EmbeddingDtype, Precision, Runtime, Views};
+use resect_numeric::{Dtype, Precision};
+use resect_params::{EmbedParams, Runtime, Views};
 use resect_stage::Reporter;
 use tempfile::TempDir;
 
@@ -77,7 +78,7 @@ impl Setup {
         self.dir.path().join(name)
     }
 
-    fn embed(&self, out: &str, dtype: EmbeddingDtype, embed_batch: usize) -> Result<(), EmbedError> {
+    fn embed(&self, out: &str, dtype: Dtype, embed_batch: usize) -> Result<(), EmbedError> {
         self.embed_in(Precision::F32, out, dtype, embed_batch)
     }
 
@@ -85,7 +86,7 @@ impl Setup {
         &self,
         precision: Precision,
         out: &str,
-        dtype: EmbeddingDtype,
+        dtype: Dtype,
         embed_batch: usize,
     ) -> Result<(), EmbedError> {
         self.embed_with(&[], out, &EmbedParams { dtype, precision, ..Default::default() }, embed_batch)
@@ -143,8 +144,8 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn each_distinct_image_has_one_embedding_whatever_the_batch() {
     let setup = Setup::new();
-    setup.embed("one", EmbeddingDtype::F32, 1).unwrap();
-    setup.embed("many", EmbeddingDtype::F32, 7).unwrap();
+    setup.embed("one", Dtype::F32, 1).unwrap();
+    setup.embed("many", Dtype::F32, 7).unwrap();
     assert_eq!(files(&setup.path("one")), files(&setup.path("many")));
 
     let embeddings = Embeddings::open(&setup.path("one")).unwrap();
@@ -162,9 +163,7 @@ fn earlier_embeddings_spare_work_and_change_no_byte() {
     let few = (0..DISTINCT).rev().step_by(3).chain([90, 91]).map(|i| image(i, &format!("image-{i}")));
     let earlier = Setup::of(few, SIDE);
     let setup = Setup::new();
-    for (dtype, other) in
-        [(EmbeddingDtype::F16, EmbeddingDtype::F32), (EmbeddingDtype::F32, EmbeddingDtype::F16)]
-    {
+    for (dtype, other) in [(Dtype::F16, Dtype::F32), (Dtype::F32, Dtype::F16)] {
         let name = format!("{dtype:?}");
         earlier.embed(&name, dtype, 2).unwrap();
         setup.embed(&name, dtype, 2).unwrap();
@@ -211,12 +210,12 @@ fn the_embedding_of_a_view_is_that_of_the_turned_image() {
     let images: Vec<Image> = (0..3).map(|i| image(i, &format!("image-{i}"))).collect();
     let every = images.iter().flat_map(|image| View::ALL.map(|view| turned(view, image)));
     let plain = Setup::of(every, SIDE);
-    plain.embed("out", EmbeddingDtype::F32, 2).unwrap();
+    plain.embed("out", Dtype::F32, 2).unwrap();
     let mut setup = Setup::of((0..3).map(|i| image(i, &format!("image-{i}"))), SIDE);
     for (views, each) in [(Views::Flips, &View::FLIPS[..]), (Views::All, &View::ALL[..])] {
         setup.views = views;
         let out = format!("{views:?}");
-        setup.embed(&out, EmbeddingDtype::F32, 2).unwrap();
+        setup.embed(&out, Dtype::F32, 2).unwrap();
         let (found, expected) =
             [setup.path(&out), plain.path("out")].map(|dir| Embeddings::open(&dir).unwrap()).into();
         assert_eq!(found.len(), 3 * each.len());
@@ -241,11 +240,11 @@ fn the_embedding_of_a_view_is_that_of_the_turned_image() {
 #[test]
 fn views_are_copied_from_artifacts_with_others_and_kept_by_a_restart() {
     let mut setup = Setup::new();
-    setup.embed("none", EmbeddingDtype::F16, 2).unwrap();
+    setup.embed("none", Dtype::F16, 2).unwrap();
     setup.views = Views::Flips;
-    setup.embed("flips", EmbeddingDtype::F16, 2).unwrap();
+    setup.embed("flips", Dtype::F16, 2).unwrap();
     setup.views = Views::All;
-    setup.embed("all", EmbeddingDtype::F16, 3).unwrap();
+    setup.embed("all", Dtype::F16, 3).unwrap();
     let of = |name: &str| files(&setup.path(name));
     // The rows of the identity come first, so that the first shards are those without views.
     for shard in ["embeddings-00000.arrow", "embeddings-00001.arrow"] {
@@ -283,8 +282,8 @@ fn views_are_copied_from_artifacts_with_others_and_kept_by_a_restart() {
 #[test]
 fn half_precision_is_the_same_rounded() {
     let setup = Setup::of([image(4, "a")], SIDE);
-    setup.embed("single", EmbeddingDtype::F32, 2).unwrap();
-    setup.embed("half", EmbeddingDtype::F16, 2).unwrap();
+    setup.embed("single", Dtype::F32, 2).unwrap();
+    setup.embed("half", Dtype::F16, 2).unwrap();
     let [single, half] = ["single", "half"].map(|name| {
         let mut values = Vec::new();
         let embeddings = Embeddings::open(&setup.path(name)).unwrap();
@@ -298,7 +297,7 @@ fn half_precision_is_the_same_rounded() {
 #[test]
 fn a_restart_keeps_finished_shards_and_ends_with_the_same_bytes() {
     let setup = Setup::new();
-    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    setup.embed("out", Dtype::F16, 2).unwrap();
     let out = setup.path("out");
     let before = files(&out);
     let identity = |shard: &str| {
@@ -313,7 +312,7 @@ fn a_restart_keeps_finished_shards_and_ends_with_the_same_bytes() {
     }
     std::fs::write(out.join("embeddings-00001.arrow.tmp"), b"cut off").unwrap();
 
-    setup.embed("out", EmbeddingDtype::F16, 3).unwrap();
+    setup.embed("out", Dtype::F16, 3).unwrap();
     assert_eq!(files(&out), before);
     assert_eq!(identity("embeddings-00000.arrow"), kept);
 }
@@ -321,18 +320,18 @@ fn a_restart_keeps_finished_shards_and_ends_with_the_same_bytes() {
 #[test]
 fn a_shard_that_was_damaged_is_made_again() {
     let setup = Setup::of([image(0, "a")], SIDE);
-    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    setup.embed("out", Dtype::F16, 2).unwrap();
     let before = files(&setup.path("out"));
     std::fs::write(setup.path("out").join("embeddings-00000.arrow"), b"not a shard").unwrap();
-    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    setup.embed("out", Dtype::F16, 2).unwrap();
     assert_eq!(files(&setup.path("out")), before);
 }
 
 #[test]
 fn images_of_another_model_are_refused() {
-    let error = Setup::of([image(0, "a")], 128).embed("out", EmbeddingDtype::F16, 2).unwrap_err();
+    let error = Setup::of([image(0, "a")], 128).embed("out", Dtype::F16, 2).unwrap_err();
     assert!(matches!(error, EmbedError::Side { found: 128, expected: 64 }), "{error}");
-    let error = Setup::of([], SIDE).embed("out", EmbeddingDtype::F16, 2).unwrap_err();
+    let error = Setup::of([], SIDE).embed("out", Dtype::F16, 2).unwrap_err();
     assert!(matches!(error, EmbedError::NoImages), "{error}");
 }
 
@@ -340,13 +339,13 @@ fn images_of_another_model_are_refused() {
 fn embeddings_that_cannot_be_stored_stop_with_the_images_name() {
     let setup = Setup::of([image(0, "polyp-3")], SIDE);
     setup.set_first_weight("vision_encoder.neck.layer_norm2.bias", 1e6);
-    let error = setup.embed("half", EmbeddingDtype::F16, 2).unwrap_err();
+    let error = setup.embed("half", Dtype::F16, 2).unwrap_err();
     assert!(matches!(&error, EmbedError::BeyondHalf { id, .. } if id == "polyp-3"), "{error}");
-    setup.embed("single", EmbeddingDtype::F32, 2).unwrap();
+    setup.embed("single", Dtype::F32, 2).unwrap();
     // Finite weights whose sums are not.
     setup.set_first_weight("vision_encoder.layers.0.mlp.lin1.bias", f32::MAX);
     setup.set_first_weight("vision_encoder.layers.0.mlp.lin2.weight", f32::MAX);
-    let error = setup.embed("single-inf", EmbeddingDtype::F32, 2).unwrap_err();
+    let error = setup.embed("single-inf", Dtype::F32, 2).unwrap_err();
     assert!(matches!(&error, EmbedError::NotFinite { id, .. } if id == "polyp-3"), "{error}");
 }
 
@@ -354,7 +353,7 @@ fn embeddings_that_cannot_be_stored_stop_with_the_images_name() {
 fn a_weight_that_is_no_number_is_named_before_anything_is_encoded() {
     let setup = Setup::of([image(0, "polyp-3")], SIDE);
     setup.set_first_weight("vision_encoder.neck.layer_norm2.bias", f32::NAN);
-    let EmbedError::Model(error) = setup.embed("nan", EmbeddingDtype::F32, 2).unwrap_err() else {
+    let EmbedError::Model(error) = setup.embed("nan", Dtype::F32, 2).unwrap_err() else {
         panic!("another error")
     };
     let said =
@@ -367,7 +366,7 @@ fn narrower_precisions_move_embeddings_by_their_rounding_and_by_nothing_else() {
     let setup = Setup::new();
     let embedded = |precision: Precision, batch: usize| {
         let out = format!("{precision}-{batch}");
-        setup.embed_in(precision, &out, EmbeddingDtype::F32, batch).unwrap();
+        setup.embed_in(precision, &out, Dtype::F32, batch).unwrap();
         let (embeddings, mut values) = (Embeddings::open(&setup.path(&out)).unwrap(), Vec::new());
         embeddings.append_to(&image(2, "").pixel_hash, View::Identity, &mut values);
         assert!(!values.is_empty());
@@ -388,8 +387,8 @@ fn narrower_precisions_move_embeddings_by_their_rounding_and_by_nothing_else() {
 fn what_half_precision_overflows_on_is_named_with_the_precision() {
     let setup = Setup::new();
     setup.set_first_weight("vision_encoder.layers.0.mlp.lin1.bias", 1e6);
-    setup.embed_in(Precision::Bf16, "bf16", EmbeddingDtype::F32, 2).unwrap();
-    let error = setup.embed_in(Precision::F16, "f16", EmbeddingDtype::F32, 2).unwrap_err();
+    setup.embed_in(Precision::Bf16, "bf16", Dtype::F32, 2).unwrap();
+    let error = setup.embed_in(Precision::F16, "f16", Dtype::F32, 2).unwrap_err();
     assert!(matches!(&error, EmbedError::NotFinite { precision: Precision::F16, .. }), "{error}");
 }
 
@@ -402,7 +401,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
         let dir = Path::new(&dir);
         let (images, base, out) = (dir.join("images"), dir.join("base"), dir.join("child"));
         std::fs::create_dir(&out).unwrap();
-        let params = EmbedParams { dtype: EmbeddingDtype::F32, ..Default::default() };
+        let params = EmbedParams { dtype: Dtype::F32, ..Default::default() };
         let inputs = Inputs { images: &images, base: &base, hints: &[] };
         return run(Device::Cpu, &inputs, &params, &Runtime::default(), &out, &Reporter::silent()).unwrap();
     }
@@ -432,7 +431,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
 #[test]
 fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
     let setup = Setup::of((0..3).map(|i| image(i, &format!("image-{i}"))), SIDE);
-    setup.embed("out", EmbeddingDtype::F16, 2).unwrap();
+    setup.embed("out", Dtype::F16, 2).unwrap();
     let (images, base, out) = (setup.path("images"), setup.path("base"), setup.path("compared"));
     let inputs = Inputs { images: &images, base: &base, hints: &[] };
     let (params, runtime) = (EmbedParams::default(), Runtime::default());
@@ -450,7 +449,7 @@ fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
     };
     let said = Said::default();
     let report = Reporter::new(said.clone());
-    let (out, params) = (setup.path("tensors"), EmbedParams { dtype: EmbeddingDtype::F32, ..params });
+    let (out, params) = (setup.path("tensors"), EmbedParams { dtype: Dtype::F32, ..params });
     std::fs::create_dir(&out).unwrap();
     run_with(&load, true, &inputs, &params, &runtime, &out, &report).unwrap();
     let said = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();

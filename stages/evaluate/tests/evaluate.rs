@@ -19,7 +19,8 @@ use resect_device::Device;
 use resect_device::DeviceError;
 use resect_evaluate::{EvaluateError, Inputs, run, run_with};
 use resect_geometry::{Mask, Size};
-use resect_params::{EmbedParams, EmbeddingDtype, EvaluateParams, Runtime};
+use resect_numeric::Dtype;
+use resect_params::{EmbedParams, EvaluateParams, Runtime};
 use resect_sam::Resident;
 use resect_stage::Reporter;
 use tempfile::TempDir;
@@ -158,7 +159,7 @@ impl Setup {
         write_json(&checkpoint.join("checkpoint.json"), &summary).unwrap();
         write_safetensors(&checkpoint.join(DECODER_FILE), tuned, None).unwrap();
 
-        let params = EmbedParams { dtype: EmbeddingDtype::F32, ..EmbedParams::default() };
+        let params = EmbedParams { dtype: Dtype::F32, ..EmbedParams::default() };
         let [images, base, out] = [setup.path("images"), setup.path("base"), setup.create("embeddings")];
         let inputs = resect_embed::Inputs { images: &images, base: &base, hints: &[] };
         resect_embed::run(Device::Cpu, &inputs, &params, &Runtime::default(), &out, &Reporter::silent())
@@ -479,7 +480,7 @@ fn an_embedding_that_is_no_number_is_told_with_its_target() {
     let [_, _, tall, ..] = DISCS;
     let place = rows.iter().position(|(hash, _)| *hash == tall.image(64).pixel_hash).unwrap();
     values[place * earlier.shape().iter().product::<usize>() + 3] = f32::NAN;
-    let writer = embeddings::Writer::new(&setup.path("spoilt"), earlier.shape(), embeddings::Dtype::F32);
+    let writer = embeddings::Writer::new(&setup.path("spoilt"), earlier.shape(), Dtype::F32);
     std::fs::create_dir(setup.path("spoilt")).unwrap();
     writer.write_shard(0, &values).unwrap();
     writer.finish(&rows).unwrap();

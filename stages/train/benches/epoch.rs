@@ -13,9 +13,10 @@
 mod support;
 
 use resect_checkpoint::{SamConfig, write_random};
-use resect_data::embeddings::{self, Dtype, SHARD_ROWS};
+use resect_data::embeddings::{self, SHARD_ROWS};
 use resect_data::targets::{self, Split};
 use resect_geometry::{Mask, Size, View};
+use resect_numeric::Dtype;
 use resect_params::{Runtime, TrainParams};
 use resect_stage::{Message, Reporter};
 use resect_train::{Inputs, TapeTrainer, run_with};

@@ -6,7 +6,8 @@ use crate::tape_trainer::TapeTrainer;
 use crate::trainer::{Outcome, Stepped, Trainer};
 use resect_checkpoint::SamConfig;
 use resect_device::{DeviceError, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare, compare_whole, norm};
-use resect_params::{Precision, TrainParams};
+use resect_numeric::Precision;
+use resect_params::TrainParams;
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use crate::trainer::Stepped;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, ElementConversion, Tensor};
 use resect_data::{read_json, write_json};
-use resect_params::Precision;
+use resect_numeric::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

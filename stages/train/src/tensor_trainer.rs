@@ -19,7 +19,8 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorData, f16};
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
-use resect_params::{Precision, TrainParams};
+use resect_numeric::Precision;
+use resect_params::TrainParams;
 use resect_sam::{
     Cpu, DecoderBackend, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, narrow,
 };

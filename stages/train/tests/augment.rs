@@ -8,6 +8,7 @@ use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
 use resect_device::Device;
 use resect_geometry::{Mask, Size, View};
+use resect_numeric::Dtype;
 use resect_params::{MaskFit, Runtime, TrainParams, Views};
 use resect_stage::Reporter;
 use resect_train::{Inputs, TrainError, run};
@@ -72,7 +73,7 @@ fn write(masks: &[Mask], rows: &[(u32, View, View)]) -> TempDir {
     }
     writer.finish(&serde_json::json!({}), &[]).unwrap();
     let shape = [config.embedding_channels(), config.grid(), config.grid()];
-    let writer = embeddings::Writer::new(&part("embeddings"), shape, embeddings::Dtype::F32);
+    let writer = embeddings::Writer::new(&part("embeddings"), shape, Dtype::F32);
     for (shard, rows) in rows.chunks(embeddings::SHARD_ROWS).enumerate() {
         let values: Vec<f32> = rows.iter().flat_map(|(sample, _, view)| embedding(*sample, *view)).collect();
         writer.write_shard(shard, &values).unwrap();

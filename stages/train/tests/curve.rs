@@ -12,6 +12,7 @@ use resect_data::checkpoint::{DECODER_FILE, Epoch, Step};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
 use resect_geometry::{Mask, Size, View};
+use resect_numeric::Dtype;
 use resect_params::{JitterUnit, Loss, Padding, Prompts, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
 use resect_stage::Reporter;
@@ -118,7 +119,7 @@ impl Fixture {
         let [embedded] =
             <[_; 1]>::try_from(tensors(&fixtures().join("curve/embeddings.safetensors"))).unwrap();
         let shape = [config.embedding_channels(), config.grid(), config.grid()];
-        let writer = embeddings::Writer::new(&artifacts.path("embeddings"), shape, embeddings::Dtype::F32);
+        let writer = embeddings::Writer::new(&artifacts.path("embeddings"), shape, Dtype::F32);
         let embedded: Vec<_> = embedded.data.chunks(shape.iter().product()).collect();
         writer.write_shard(0, &samples.iter().map(|&i| embedded[i]).collect::<Vec<_>>().concat()).unwrap();
         writer.finish(&names.iter().map(|name| (name.as_str(), View::Identity)).collect::<Vec<_>>()).unwrap();

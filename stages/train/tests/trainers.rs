@@ -4,7 +4,8 @@ use burn_autodiff::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
-use resect_params::{Loss, Padding, Precision, TrainParams};
+use resect_numeric::Precision;
+use resect_params::{Loss, Padding, TrainParams};
 use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
 use resect_train::{OnDevice, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
 

@@ -8,6 +8,7 @@ use resect_data::checkpoint::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
 use resect_geometry::{Mask, Size, View};
+use resect_numeric::Dtype;
 use resect_params::{Keep, Runtime, TrainParams};
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
@@ -78,7 +79,7 @@ impl Project {
         let count = TRAIN + validation;
         let rows: Vec<f32> =
             (0..count).flat_map(|s| (0..places).map(move |i| (s, i))).map(|(s, i)| number(s, i)).collect();
-        let writer = embeddings::Writer::new(&dir, shape, embeddings::Dtype::F32);
+        let writer = embeddings::Writer::new(&dir, shape, Dtype::F32);
         writer.write_shard(0, &rows).unwrap();
         let names: Vec<String> = (0..count).map(name).collect();
         writer.finish(&names.iter().map(|name| (name.as_str(), View::Identity)).collect::<Vec<_>>()).unwrap();

@@ -11,12 +11,13 @@ use arrow_array::{
 use parquet::arrow::ArrowWriter;
 use resect_checkpoint::{NamedTensor, write_safetensors};
 use resect_data::checkpoint::Epoch;
-use resect_data::embeddings::{self, Dtype};
+use resect_data::embeddings::{self};
 use resect_data::images::{self, Image, pixel_hash};
 use resect_data::table;
 use resect_data::targets::{self, Split, Target};
 use resect_diff::{DiffError, NotFinite, Numbers, Place, Report, compare};
 use resect_geometry::{Mask, Size, View};
+use resect_numeric::Dtype;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 

@@ -2,8 +2,9 @@
 
 #![cfg(target_os = "linux")]
 
-use resect_data::embeddings::{Dtype, SHARD_ROWS, Writer};
+use resect_data::embeddings::{SHARD_ROWS, Writer};
 use resect_geometry::View;
+use resect_numeric::Dtype;
 
 /// 256 KiB an embedding, 4 MiB a shard.
 const SHAPE: [usize; 3] = [256, 16, 16];

@@ -58,9 +58,8 @@ pub fn run(job: &Job, say: impl FnMut(Line), stopped: impl Fn() -> bool) -> Resu
             let (device, gpu) = resect_sam::open_cuda(index)?;
             let checkpoint = model::open(&job.base)?;
             let model = checkpoint.config();
-            use resect_sam::Precision;
             let needed = |prompts| {
-                resect_sam::memory::encoding(model, Precision::F32, 1)
+                resect_sam::memory::encoding(model, resect_numeric::Precision::F32, 1)
                     + resect_sam::memory::decoding(model, prompts)
             };
             resect_device::check_memory(index, needed, job.decode_batch.max(1), "--decode-batch")?;

@@ -7,10 +7,11 @@ use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_data::checkpoint::DECODER_FILE;
 use resect_geometry::{Size, box_to_model, point_to_model};
+use resect_numeric::Precision;
 use resect_prompts::{Label, PointPrompt, Prompt};
 use resect_sam::{
-    CpuEncoder, DecoderBackend, EncoderBackend, ImageEncoder, MaskDecoder, Point, PointLabel, Precision,
-    PromptEncoder, Prompts, normalise, repeat_per_prompt,
+    CpuEncoder, DecoderBackend, EncoderBackend, ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder,
+    Prompts, normalise, repeat_per_prompt,
 };
 
 use crate::PredictError;

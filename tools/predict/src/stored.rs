@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use resect_data::embeddings::{Dtype, Embeddings};
+use resect_data::embeddings::Embeddings;
 use resect_geometry::View;
+use resect_numeric::Dtype;
 use resect_prompts::job::EmbeddingSource;
 
 /// Embeddings of the model's shape, searched in order.

@@ -10,8 +10,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use burn_nn::LayerNorm;
-use resect_checkpoint::Activation;
-use resect_params::Precision;
+use resect_numeric::{Activation, Precision};
 
 use super::attention::Attention;
 use super::joined::placed;

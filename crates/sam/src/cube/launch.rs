@@ -6,7 +6,7 @@ use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise, prelude::*};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::ops::reshape;
 use burn_cubecl::tensor::CubeTensor;
-use resect_checkpoint::Activation;
+use resect_numeric::Activation;
 
 pub(super) fn empty_like<R: CubeRuntime>(
     tensor: &CubeTensor<R>,

@@ -1,8 +1,8 @@
 use super::*;
 use resect_checkpoint::{SamConfig, write_random};
-use resect_data::embeddings::Dtype;
 use resect_data::images::ImageRef;
 use resect_geometry::{Size, View};
+use resect_numeric::Dtype;
 
 #[test]
 fn an_encoder_of_other_weights_is_told_from_one_that_agrees() {

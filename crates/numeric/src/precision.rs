@@ -1,5 +1,3 @@
-//! Mixed precision: the number format of what is multiplied.
-
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
