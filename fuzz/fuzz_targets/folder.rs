@@ -4,7 +4,7 @@
 use image::ImageFormat;
 use libfuzzer_sys::fuzz_target;
 use resect_fuzz::{begin, colour, folder, joined, mask, parts, picture};
-use resect_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitParams};
+use resect_ingest_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitParams};
 
 fn seeds() -> Vec<Vec<u8>> {
     let seed = |splits: &str, format| {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use resect_fuzz::{begin, folder, tables};
-use resect_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitBy, SplitParams};
+use resect_ingest_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitBy, SplitParams};
 
 fn seeds() -> Vec<Vec<u8>> {
     let named = |table: Vec<u8>| [[vec![0], table.clone()].concat(), [vec![1], table].concat()];

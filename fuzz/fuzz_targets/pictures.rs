@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use resect_fuzz::{begin, pictures};
-use resect_params::MaskParams;
+use resect_ingest_params::MaskParams;
 use std::io::Cursor;
 
 const MAX_PIXELS: u64 = 1 << 20;

@@ -3,10 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use resect_fuzz::begin;
-use resect_params::{
-    EmbedParams, EvaluateParams, IngestLimits, Layout, MaskParams, Problems, Runtime, SplitParams,
-    TrainParams,
-};
+use resect_embed_params::EmbedParams;
+use resect_evaluate_params::EvaluateParams;
+use resect_ingest_params::{IngestLimits, Layout, MaskParams, SplitParams};
+use resect_params::{Problems, Runtime};
+use resect_train_params::TrainParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

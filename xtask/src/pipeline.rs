@@ -5,11 +5,12 @@ use crate::matrix::{self, Axis, Variant};
 use crate::workspace;
 use anyhow::Context;
 use resect_device::Settings as DeviceSettings;
-use resect_params::{
-    EmbedParams, EvaluateParams, IngestLimits, IngestParams, Layout, MaskParams, Problems, Runtime,
-    SplitParams, TrainParams,
-};
+use resect_embed_params::EmbedParams;
+use resect_evaluate_params::EvaluateParams;
+use resect_ingest_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitParams};
+use resect_params::{Problems, Runtime};
 use resect_phantom::PhantomParams;
+use resect_train_params::TrainParams;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -4,7 +4,7 @@ use crate::figures::{self, Metrics};
 use crate::matrix::Variant;
 use anyhow::{Context, bail};
 use resect_artifact::{ArtifactId, Store};
-use resect_params::Shard;
+use resect_embed_params::Shard;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use crate::{PipelineArgs, interrupt, ranking, workspace};
 use anyhow::{anyhow, ensure};
 use clap::Args;
 use resect_artifact::{Accepted, Outputs, Store};
-use resect_params::Shard;
+use resect_embed_params::Shard;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;

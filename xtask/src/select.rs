@@ -4,7 +4,7 @@ use crate::pipeline::HubDataset;
 use anyhow::{bail, ensure};
 use resect_checkpoint::{CONFIG_FILE, WEIGHTS_FILE};
 use resect_hub::RemoteFile;
-use resect_params::split_of_file;
+use resect_ingest_params::split_of_file;
 use std::collections::BTreeSet;
 
 /// The Parquet files of a dataset that the settings select.

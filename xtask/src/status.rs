@@ -7,7 +7,7 @@ use crate::show::{self, Screen};
 use crate::sources::Source;
 use clap::Args;
 use resect_artifact::Outputs;
-use resect_params::Shard;
+use resect_embed_params::Shard;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

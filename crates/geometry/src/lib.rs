@@ -16,6 +16,7 @@ mod outline;
 mod rle;
 mod upscale;
 mod view;
+mod views;
 
 pub use boxes::{PixelBox, box_to_model, point_to_model};
 pub use distance::Nearest;
@@ -23,6 +24,7 @@ pub use mask::Mask;
 pub use rle::RleError;
 pub use upscale::upscale_logits;
 pub use view::View;
+pub use views::Views;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,10 @@
 //! Every setting with a value of every wrong type: an error, and never another value in silence.
 
-use resect_params::{
-    EmbedParams, EvaluateParams, IngestLimits, MaskParams, Problems, Runtime, SplitParams, TrainParams,
-};
+use resect_embed_params::EmbedParams;
+use resect_evaluate_params::EvaluateParams;
+use resect_ingest_params::{IngestLimits, MaskParams, SplitParams};
+use resect_params::{Problems, Runtime};
+use resect_train_params::TrainParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;

@@ -1,7 +1,7 @@
 //! What can go wrong, told to the person who meets it. Messages leave their source to the one who prints the chain.
 
+use resect_embed_params::Shard;
 use resect_numeric::Precision;
-use resect_params::Shard;
 use std::path::PathBuf;
 
 /// The images could not be embedded.

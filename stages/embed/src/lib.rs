@@ -28,9 +28,10 @@ use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_data::embeddings::{SHARD_ROWS, Writer};
 use resect_data::images::{ImageRef, Images};
 use resect_device::Device;
+use resect_embed_params::EmbedParams;
 use resect_geometry::View;
 use resect_numeric::Dtype;
-use resect_params::{EmbedParams, Runtime};
+use resect_params::Runtime;
 use resect_stage::Reporter;
 
 pub use encode::{Load, Model, Pending, on_cpu, on_tensors};

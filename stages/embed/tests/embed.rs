@@ -14,9 +14,11 @@ use resect_device::Device;
 #[cfg(not(feature = "cuda"))]
 use resect_device::DeviceError;
 use resect_embed::{EmbedError, Inputs, on_cpu, on_tensors, run, run_with};
+use resect_embed_params::EmbedParams;
+use resect_geometry::Views;
 use resect_geometry::{Size, View};
 use resect_numeric::{Dtype, Precision};
-use resect_params::{EmbedParams, Runtime, Views};
+use resect_params::Runtime;
 use resect_stage::Reporter;
 use tempfile::TempDir;
 

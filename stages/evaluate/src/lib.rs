@@ -34,8 +34,9 @@ use resect_data::evaluation::{MaskRow, Method};
 use resect_data::images::Images;
 use resect_data::targets::Targets;
 use resect_device::Device;
+use resect_evaluate_params::EvaluateParams;
 use resect_geometry::{Mask, Size};
-use resect_params::{EvaluateParams, Runtime};
+use resect_params::Runtime;
 use resect_sam::{DecoderBackend, Resident};
 use resect_stage::Reporter;
 

@@ -2,8 +2,8 @@
 
 use resect_data::evaluation::PromptKind;
 use resect_data::targets::Target;
+use resect_evaluate_params::EvaluateParams;
 use resect_geometry::{Mask, PixelBox, Size};
-use resect_params::EvaluateParams;
 
 /// A prompt in pixels of the original image: a box, a point of the object, or both.
 #[derive(Clone, Copy, Debug, PartialEq)]

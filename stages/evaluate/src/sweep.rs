@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 use resect_data::embeddings::Embeddings;
 use resect_data::evaluation::{Method, PromptKind, SweepFigures, SweepPoint, SweepRow};
+use resect_evaluate_params::EvaluateParams;
 use resect_metrics::{Overlap, overlap};
-use resect_params::EvaluateParams;
 use resect_stage::Reporter;
 
 use crate::decode::{self, Answer, Asked, Decode, Masks};

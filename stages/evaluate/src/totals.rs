@@ -6,8 +6,8 @@ use resect_data::evaluation::{
     Metrics, Paired, Property, SampleRow, Settings, SizeClass, SweepPoint, Totals,
 };
 use resect_data::targets::Split;
+use resect_evaluate_params::EvaluateParams;
 use resect_metrics::{Bootstrap, mean, wilcoxon};
-use resect_params::EvaluateParams;
 
 use crate::samples::Sample;
 

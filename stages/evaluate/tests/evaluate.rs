@@ -17,10 +17,12 @@ use resect_data::{read_json, table, write_json};
 use resect_device::Device;
 #[cfg(not(feature = "cuda"))]
 use resect_device::DeviceError;
+use resect_embed_params::EmbedParams;
 use resect_evaluate::{EvaluateError, Inputs, run, run_with};
+use resect_evaluate_params::EvaluateParams;
 use resect_geometry::{Mask, Size};
 use resect_numeric::Dtype;
-use resect_params::{EmbedParams, EvaluateParams, Runtime};
+use resect_params::Runtime;
 use resect_sam::Resident;
 use resect_stage::Reporter;
 use tempfile::TempDir;

@@ -5,7 +5,7 @@
 //! `imageproc`, which would add a linear algebra library to the build.
 
 use resect_geometry::{Mask, PixelBox, Size};
-use resect_params::{MaskParams, Targets};
+use resect_ingest_params::{MaskParams, Targets};
 use resect_pixels::Grey;
 
 /// Foreground pixels `x0..=x1` of row `y`.

@@ -3,7 +3,7 @@
 use crate::error::IngestError;
 use crate::{mask, readers, sample, split};
 use resect_geometry::{Mask, Size};
-use resect_params::{IngestParams, MaskParams};
+use resect_ingest_params::{IngestParams, MaskParams};
 use resect_pixels::Grey;
 
 /// The masks of a grey mask's pieces.

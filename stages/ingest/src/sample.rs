@@ -8,7 +8,7 @@ use crate::split::Plan;
 use resect_data::images::{Image, pixel_hash};
 use resect_data::targets::{Rejected, Split, Target};
 use resect_geometry::{PixelBox, Size};
-use resect_params::{IngestParams, Targets};
+use resect_ingest_params::{IngestParams, Targets};
 use resect_pixels::PixelError;
 use std::sync::Arc;
 

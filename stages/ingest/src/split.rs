@@ -10,7 +10,7 @@ use crate::readers::Sample;
 use crate::sample::Usable;
 use regex::Regex;
 use resect_data::targets::Split;
-use resect_params::{SplitBy, SplitParams};
+use resect_ingest_params::{SplitBy, SplitParams};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What names, given splits and groups say, by a sample's place in the dataset; what is drawn comes after.

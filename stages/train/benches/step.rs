@@ -14,9 +14,9 @@ use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_numeric::Precision;
-use resect_params::TrainParams;
 use resect_sam::{Cpu, Prompts, Sam};
 use resect_train::{Outcome, Sample, TapeTrainer, TensorTrainer, Trainer};
+use resect_train_params::TrainParams;
 use std::error::Error;
 use std::time::Instant;
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use resect_kernels::vectorised;
-use resect_params::TrainParams;
+use resect_train_params::TrainParams;
 
 /// AdamW with its moments. (`torch.optim.AdamW`)
 pub struct AdamW {

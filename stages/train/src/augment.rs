@@ -5,7 +5,7 @@
 
 use resect_data::targets::Targets;
 use resect_geometry::{Size, View};
-use resect_params::{MaskFit, TrainParams};
+use resect_train_params::{MaskFit, TrainParams};
 use std::borrow::Cow;
 
 /// A target under a view.

@@ -8,8 +8,8 @@ use resect_checkpoint::SamConfig;
 use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
 use resect_geometry::{Size, View};
-use resect_params::{MaskFit, TrainParams};
 use resect_sam::{Cpu, PromptEncoder};
+use resect_train_params::{MaskFit, TrainParams};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

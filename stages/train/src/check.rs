@@ -7,8 +7,8 @@ use crate::trainer::{Outcome, Stepped, Trainer};
 use resect_checkpoint::SamConfig;
 use resect_device::{DeviceError, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare, compare_whole, norm};
 use resect_numeric::Precision;
-use resect_params::TrainParams;
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use resect_train_params::TrainParams;
 use std::collections::BTreeMap;
 
 /// What trainers are made from, besides tensors and a device.

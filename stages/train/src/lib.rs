@@ -58,9 +58,10 @@ use resect_data::targets::{Split, Targets};
 use resect_data::{DataError, embeddings::Embeddings, table, write_json};
 use resect_device::{Device, DeviceError};
 use resect_geometry::View;
-use resect_params::{Keep, Runtime, TrainParams};
+use resect_params::Runtime;
 use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
+use resect_train_params::{Keep, TrainParams};
 #[cfg(feature = "cuda")]
 use resident::Share;
 use resume::Progress;

@@ -6,7 +6,7 @@ use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use resect_geometry::Size;
-use resect_params::{Loss, Padding, TrainParams};
+use resect_train_params::{Loss, Padding, TrainParams};
 use std::iter::Sum;
 use std::ops::{AddAssign, Div, Range};
 

@@ -1,7 +1,7 @@
 //! The learning rate of each optimiser step.
 
 use crate::TrainError;
-use resect_params::{Schedule, TrainParams};
+use resect_train_params::{Schedule, TrainParams};
 use std::f64::consts::PI;
 
 /// The settings of a schedule, known to fit how long training takes.

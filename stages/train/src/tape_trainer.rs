@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_kernels::on_lanes;
 use resect_numeric::Precision;
-use resect_params::TrainParams;
 use resect_sam::{Cpu, NamedTensor, PromptEncoder, Run, TapeDecoder};
+use resect_train_params::TrainParams;
 use std::collections::HashMap;
 use std::path::Path;
 

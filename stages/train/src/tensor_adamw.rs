@@ -3,7 +3,7 @@
 use crate::layout::ALIGNMENT;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Int, Tensor, TensorData};
-use resect_params::TrainParams;
+use resect_train_params::TrainParams;
 
 /// AdamW with its moments, [`crate::AdamW`] on tensors: PyTorch's, with bias corrections from double precision.
 ///

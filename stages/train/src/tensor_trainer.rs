@@ -20,10 +20,10 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorData, f16};
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_numeric::Precision;
-use resect_params::TrainParams;
 use resect_sam::{
     Cpu, DecoderBackend, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, narrow,
 };
+use resect_train_params::TrainParams;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 

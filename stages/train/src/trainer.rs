@@ -4,8 +4,8 @@ use crate::TrainError;
 use crate::batch::Sample;
 use crate::loss::Values;
 use resect_checkpoint::SamConfig;
-use resect_params::TrainParams;
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use resect_train_params::TrainParams;
 use std::path::Path;
 
 /// How a step ended.

@@ -14,9 +14,10 @@ use crate::{NotFinite, TrainError};
 use resect_checkpoint::SamConfig;
 use resect_data::checkpoint::{Epoch, Step};
 use resect_data::table;
-use resect_params::{Runtime, TrainParams};
+use resect_params::Runtime;
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::{Plain, Reporter};
+use resect_train_params::TrainParams;
 use std::path::Path;
 use std::time::Instant;
 

@@ -9,8 +9,9 @@ use crate::sample_loss::SampleLoss;
 use crate::trainer::Trainer;
 use rayon::prelude::*;
 use resect_geometry::Size;
-use resect_params::{Runtime, TrainParams};
+use resect_params::Runtime;
 use resect_sam::{Cpu, PromptEncoder};
+use resect_train_params::TrainParams;
 
 /// Means over the validation part, or over its prompts where a target has both.
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,13 @@ use resect_data::checkpoint::{DECODER_FILE, Step};
 use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
 use resect_device::Device;
+use resect_geometry::Views;
 use resect_geometry::{Mask, Size, View};
 use resect_numeric::Dtype;
-use resect_params::{MaskFit, Runtime, TrainParams, Views};
+use resect_params::Runtime;
 use resect_stage::Reporter;
 use resect_train::{Inputs, TrainError, run};
+use resect_train_params::{MaskFit, TrainParams};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

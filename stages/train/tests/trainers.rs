@@ -5,9 +5,9 @@ use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_numeric::Precision;
-use resect_params::{Loss, Padding, TrainParams};
 use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
 use resect_train::{OnDevice, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
+use resect_train_params::{Loss, Padding, TrainParams};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
 struct Trained {

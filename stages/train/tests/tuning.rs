@@ -9,12 +9,13 @@ use resect_data::targets::{self, Split, Target};
 use resect_data::{embeddings, table};
 use resect_geometry::{Mask, Size, View};
 use resect_numeric::Dtype;
-use resect_params::{Keep, Runtime, TrainParams};
+use resect_params::Runtime;
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
 use resect_train::{
     Inputs, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, run_with,
 };
+use resect_train_params::{Keep, TrainParams};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ fn a_matrix_makes_a_pipeline_of_each_combination() {
     for (_, pipeline) in &all {
         assert_eq!((pipeline.mask.threshold, pipeline.train.jitter), (7, 3));
     }
-    assert_eq!(all[3].1.train.loss, resect_params::Loss::Ce);
+    assert_eq!(all[3].1.train.loss, resect_train_params::Loss::Ce);
     assert_eq!(all[3].1.train.learning_rate, 3e-5);
     assert!(expand("", &["train.seeds=[1,2]"]).unwrap()[0].0.is_none());
 

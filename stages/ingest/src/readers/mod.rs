@@ -6,7 +6,7 @@ mod parquet;
 
 use crate::error::IngestError;
 use resect_data::targets::Rejected;
-use resect_params::{IngestLimits, Layout};
+use resect_ingest_params::{IngestLimits, Layout};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

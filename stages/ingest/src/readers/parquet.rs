@@ -10,7 +10,7 @@ use ::parquet::arrow::arrow_reader::{
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, downcast_integer_array};
 use arrow_schema::{DataType, Schema};
-use resect_params::split_of_file;
+use resect_ingest_params::split_of_file;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::iter::Peekable;

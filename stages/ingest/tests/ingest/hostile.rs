@@ -10,7 +10,7 @@ use image::ExtendedColorType;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use resect_params::{IngestParams, Layout, SplitBy};
+use resect_ingest_params::{IngestParams, Layout, SplitBy};
 use std::sync::Arc;
 
 /// The bytes of a Parquet file, pages packed with zstd or as they are.

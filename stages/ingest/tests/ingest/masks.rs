@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use resect_geometry::{Mask, PixelBox, Size};
-use resect_params::Targets;
+use resect_ingest_params::Targets;
 
 /// Two blobs and a speck at the corner, on a 60 x 40 image.
 fn two_blobs(x: u32, y: u32) -> bool {
@@ -96,7 +96,7 @@ fn near_duplicates_are_found_and_those_across_splits_come_first() {
         b"id,split\ncopy,test\ns00,train\ns01,train\ns02,train\ns03,train\ns04,train\ns05,train\ns06,train\ns07,test\n",
     );
     let mut params = params();
-    params.split.by = resect_params::SplitBy::Given;
+    params.split.by = resect_ingest_params::SplitBy::Given;
     let output = folder.run(&params).unwrap();
     let audit = &output.audit;
     assert_eq!((audit.near_duplicates, audit.near_duplicates_across_test), (1, 1), "{audit:?}");

@@ -7,7 +7,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Fields};
 use parquet::arrow::ArrowWriter;
 use resect_data::targets::Split;
-use resect_params::{IngestParams, Layout, SplitBy};
+use resect_ingest_params::{IngestParams, Layout, SplitBy};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;

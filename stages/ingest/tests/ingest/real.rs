@@ -1,7 +1,7 @@
 //! The real dataset, where there is a copy of it: its oddities are counted on the files (see its README).
 
 use crate::support::*;
-use resect_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitParams};
+use resect_ingest_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitParams};
 use std::path::PathBuf;
 
 /// `$RESECT_SHARED/data/kvasir-seg`, or the folder `shared` beside the checkout.

@@ -25,7 +25,7 @@ fn images_are_resized_as_pillow_resizes_them() {
         // Two that look the same are on both sides only of a split that is given.
         folder.file("splits.csv", b"id,split\na,train\nb,test\n");
         let mut params = params();
-        params.split.by = resect_params::SplitBy::Given;
+        params.split.by = resect_ingest_params::SplitBy::Given;
         params.image_size = expected.width().max(expected.height());
         let output = folder.run(&params).unwrap();
         let image = output.images.get(0);

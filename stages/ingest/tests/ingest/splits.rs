@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use resect_data::targets::Split;
-use resect_params::{IngestParams, SplitBy};
+use resect_ingest_params::{IngestParams, SplitBy};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn given() -> IngestParams {

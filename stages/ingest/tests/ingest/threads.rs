@@ -1,7 +1,7 @@
 //! The bytes do not depend on the number of threads.
 
 use crate::support::*;
-use resect_params::Targets;
+use resect_ingest_params::Targets;
 
 #[test]
 fn one_two_and_seven_threads_write_the_same_bytes() {

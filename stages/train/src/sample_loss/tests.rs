@@ -1,6 +1,6 @@
 use super::*;
 use crate::loss::tests::reference::cases;
-use resect_params::{Loss, TrainParams};
+use resect_train_params::{Loss, TrainParams};
 
 #[test]
 fn values_and_gradients_are_those_of_the_libraries() {

@@ -1,5 +1,5 @@
 use super::*;
-use resect_params::Padding;
+use resect_train_params::Padding;
 
 #[test]
 fn dice_of_small_masks() {
