@@ -1,6 +1,6 @@
 //! Augmentation by flips and quarter turns: one setting, and each view is encoded once.
 
-use resect_data::embeddings::Embeddings;
+use resect_embeddings::Embeddings;
 use resect_geometry::View;
 use resect_tests::{Project, Run, stderr};
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn views_are_encoded_once_and_change_what_is_learnt() {
     let [views, upright] =
         [&all, &plain].map(|run| Embeddings::open(&project.artifact(run, "embeddings")).unwrap());
     assert_eq!((views.len(), upright.len()), (192, 24));
-    let images = resect_data::images::Images::open(&project.artifact(&plain, "images")).unwrap();
+    let images = resect_images::Images::open(&project.artifact(&plain, "images")).unwrap();
     for image in images.iter() {
         let of = |embeddings: &Embeddings, view| {
             let mut values = Vec::new();

@@ -780,8 +780,7 @@ fn the_published_recipe_runs_from_the_hub() {
     let output = command.output().unwrap();
     let run = Run::of(&output).unwrap_or_else(|| panic!("{}", stderr(&output)));
     assert_eq!(run.with_status("ran").len(), 4);
-    let embeddings =
-        resect_data::embeddings::Embeddings::open(&project.artifact(&run, "embeddings")).unwrap();
+    let embeddings = resect_embeddings::Embeddings::open(&project.artifact(&run, "embeddings")).unwrap();
     assert_eq!((embeddings.len(), embeddings.shape()), (4, [256, 64, 64]));
     let metrics = fs::read(project.artifact(&run, "evaluation").join("metrics.json")).unwrap();
     let metrics: Value = serde_json::from_slice(&metrics).unwrap();

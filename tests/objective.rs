@@ -1,7 +1,7 @@
 //! Losses, padding and prompts of `train`, from the command line.
 
-use resect_data::checkpoint::{Epoch, Step};
-use resect_data::table;
+use resect_checkpoint_records::{Epoch, Step};
+use resect_tables::table;
 use resect_tests::{Project, Run, stderr};
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! Mixed precision from the pipeline file to the figures.
 
-use resect_data::checkpoint::Step;
-use resect_data::embeddings::Embeddings;
-use resect_data::table;
+use resect_checkpoint_records::Step;
+use resect_embeddings::Embeddings;
+use resect_tables::table;
 use resect_tests::{Project, Run, stderr};
 use serde_json::Value;
 use std::fs;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the tests of the crates that hold `unsafe` under AddressSanitizer: kernels (the call of `gemm`, whose rows and strides are ours),
-# data and checkpoint (memory maps), device (calls of the CUDA driver, against a stand-in). LeakSanitizer comes with it.
+# tables and checkpoint (memory maps), device (calls of the CUDA driver, against a stand-in). LeakSanitizer comes with it.
 #
 # Needs a nightly Rust (`rustup toolchain install nightly --profile minimal`) on x86-64 Linux, a C compiler and 2 GB in target/sanitize.
 # Not part of `cargo xtask test`: it builds everything once more, with another compiler.
@@ -17,4 +17,4 @@ export CARGO_TARGET_DIR="$PWD/target/sanitize"
 export CARGO_PROFILE_DEV_OPT_LEVEL=1
 # With a target named, the flags are not those of build scripts and macros.
 exec cargo +nightly test --target x86_64-unknown-linux-gnu --lib --tests \
-    -p resect-kernels -p resect-data -p resect-checkpoint -p resect-device
+    -p resect-kernels -p resect-tables -p resect-checkpoint -p resect-device

@@ -1,7 +1,7 @@
 //! What a user sees of training: which epoch is kept, when it stops, progress, logs, rates, and numbers that are none.
 
-use resect_data::checkpoint::{Epoch, Step, Summary};
-use resect_data::table;
+use resect_checkpoint_records::{Epoch, Step, Summary};
+use resect_tables::table;
 use resect_tests::{Project, Run, stderr};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use resect_numeric::Dtype;
-use resect_data::embeddings::{Embeddings, Writer};
+use resect_embeddings::{Embeddings, Writer};
 use resect_fuzz::{begin, contents, folder, joined, parts};
 use resect_geometry::View;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resect_data::images::{Image, Images, Writer, pixel_hash};
+use resect_images::{Image, Images, Writer, pixel_hash};
 use resect_fuzz::{begin, contents, folder, joined, parts};
 use resect_geometry::Size;
 

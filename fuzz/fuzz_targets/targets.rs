@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resect_data::targets::{Split, Target, Targets, Writer};
+use resect_target_records::{Split, Target};
+use resect_targets::{Targets, Writer};
 use resect_fuzz::{begin, contents, folder, joined, parts};
 use resect_geometry::{Mask, Size};
 

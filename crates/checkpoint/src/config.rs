@@ -1,7 +1,6 @@
 //! The sizes of a SAM, as `config.json` states them.
 
-use std::fmt;
-
+use resect_numeric::Activation;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 

@@ -1,6 +1,6 @@
 //! How well predicted scores agree with true ones.
 
-use resect_data::evaluation::{Calibration, CalibrationBin};
+use resect_evaluation_records::{Calibration, CalibrationBin};
 
 use crate::mean;
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use resect_data::embeddings::Embeddings;
+use resect_embeddings::Embeddings;
 use resect_numeric::Dtype;
 
 use crate::rows::Row;

@@ -25,11 +25,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use resect_checkpoint::{Checkpoint, SamConfig};
-use resect_data::embeddings::{SHARD_ROWS, Writer};
-use resect_data::images::{ImageRef, Images};
 use resect_device::Device;
 use resect_embed_params::EmbedParams;
+use resect_embeddings::{SHARD_ROWS, Writer};
 use resect_geometry::View;
+use resect_images::{ImageRef, Images};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_stage::Reporter;

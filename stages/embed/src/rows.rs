@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use resect_data::images::ImageRef;
 use resect_geometry::{Size, View};
+use resect_images::ImageRef;
 
 /// What one embedding is of.
 #[derive(Clone, Copy, Debug)]

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex};
 use resect_checkpoint::{
     Checkpoint, NamedTensor, SamConfig, TensorFile, WEIGHTS_FILE, write_random, write_safetensors,
 };
-use resect_data::embeddings::{Embeddings, SHARD_ROWS};
-use resect_data::images::{Image, Writer, pixel_hash};
 use resect_device::Device;
 #[cfg(not(feature = "cuda"))]
 use resect_device::DeviceError;
 use resect_embed::{EmbedError, Inputs, on_cpu, on_tensors, run, run_with};
 use resect_embed_params::EmbedParams;
+use resect_embeddings::{Embeddings, SHARD_ROWS};
 use resect_geometry::Views;
 use resect_geometry::{Size, View};
+use resect_images::{Image, Writer, pixel_hash};
 use resect_numeric::{Dtype, Precision};
 use resect_params::Runtime;
 use resect_stage::Reporter;

@@ -1,7 +1,7 @@
 //! What a box is worth without any model: it is made from the truth, so a figure means something only beside these.
 
-use resect_data::images::ImageRef;
 use resect_geometry::{Mask, PixelBox, Size};
+use resect_images::ImageRef;
 
 /// The box, filled.
 pub(crate) fn filled_box(prompt: PixelBox, image: Size) -> Mask {

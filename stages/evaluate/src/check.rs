@@ -1,7 +1,7 @@
 //! Whether a GPU decodes as the CPU does.
 
-use resect_data::embeddings::Embeddings;
 use resect_device::{DeviceError, SINGLE_TOLERANCE, compare};
+use resect_embeddings::Embeddings;
 
 use crate::decode::{Answer, Asked, Decode, MaskLogits, Masks};
 use crate::{EvaluateError, Method};

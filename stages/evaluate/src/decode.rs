@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{FloatDType, Tensor, TensorData, backend::Backend};
 use resect_checkpoint::{Checkpoint, NamedTensor, Part, TensorFile};
-use resect_data::checkpoint::DECODER_FILE;
-use resect_data::embeddings::{Embedding, Embeddings};
+use resect_checkpoint_records::DECODER_FILE;
+use resect_embeddings::{Embedding, Embeddings};
 use resect_geometry::{View, point_to_model, upscale_logits};
 use resect_kernels::on_lanes;
 use resect_sam::{

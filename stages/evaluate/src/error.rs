@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resect_data::evaluation::Method;
+use resect_evaluation_records::Method;
 
 /// The tuned decoder could not be evaluated.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@
 //! Figures are stated at original resolution, where the reader lives, and on the low-res grid, where the decoder was tuned. Then both
 //! decoders are tried with other prompts: the sweep.
 //!
-//! What is written is defined in [`resect_data::evaluation`]. Overlays are the worst targets by tuned Dice, worst first; colours:
+//! What is written is defined in [`resect_evaluation_records`]. Overlays are the worst targets by tuned Dice, worst first; colours:
 //! green truth, orange untuned (left out, and said so, where it is mere speckle), cyan tuned, white box.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -28,17 +28,17 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use resect_checkpoint::Checkpoint;
-use resect_data::checkpoint::Summary;
-use resect_data::embeddings::Embeddings;
-use resect_data::evaluation::{MaskRow, Method};
-use resect_data::images::Images;
-use resect_data::targets::Targets;
+use resect_checkpoint_records::Summary;
 use resect_device::Device;
+use resect_embeddings::Embeddings;
 use resect_evaluate_params::EvaluateParams;
+use resect_evaluation_records::{MaskRow, Method};
 use resect_geometry::{Mask, Size};
+use resect_images::Images;
 use resect_params::Runtime;
 use resect_sam::{DecoderBackend, Resident};
 use resect_stage::Reporter;
+use resect_targets::Targets;
 
 use decode::{Answer, Asked, Decode, MaskLogits, Masks, OnTapes, OnTensors};
 use prompt::Prompt;
@@ -184,13 +184,13 @@ impl Opened {
         let swept = if params.sweep { Some(sweep.rows(decoders)?) } else { None };
         let points = swept.as_ref().map(|rows| sweep.points(rows, &totaller)).unwrap_or_default();
         if let Some(rows) = &swept {
-            resect_data::table::write(&out.join("sweep.parquet"), rows)?;
+            resect_tables::table::write(&out.join("sweep.parquet"), rows)?;
         }
         let rows = totals::sample_rows(samples, &scores, params.size_bounds);
         let metrics = totals::metrics(samples, &scores, &rows, &self.summary, params, &totaller, points);
         resect_data::write_json(&out.join("metrics.json"), &metrics)?;
-        resect_data::table::write(&out.join("samples.parquet"), &rows)?;
-        resect_data::table::write(&out.join("masks.parquet"), &masks)?;
+        resect_tables::table::write(&out.join("samples.parquet"), &rows)?;
+        resect_tables::table::write(&out.join("masks.parquet"), &masks)?;
         let worst = worst::select(samples, &scores, &masks, params.overlays as usize);
         worst::draw(&worst, &out.join("overlays"), report)?;
         notes::notes(&metrics).into_iter().for_each(|line| report.note(line));

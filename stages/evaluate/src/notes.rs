@@ -1,6 +1,6 @@
 //! The evaluation in a few lines, for whoever watches the run.
 
-use resect_data::evaluation::{Method, MethodMetrics, Metrics, PromptKind, Property, SweepPoint};
+use resect_evaluation_records::{Method, MethodMetrics, Metrics, PromptKind, Property, SweepPoint};
 
 /// All notes, one line each.
 pub(crate) fn notes(metrics: &Metrics) -> Vec<String> {

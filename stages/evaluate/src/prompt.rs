@@ -1,9 +1,9 @@
 //! What a target is prompted with: its tight box, and what else the sweep tries.
 
-use resect_data::evaluation::PromptKind;
-use resect_data::targets::Target;
 use resect_evaluate_params::EvaluateParams;
+use resect_evaluation_records::PromptKind;
 use resect_geometry::{Mask, PixelBox, Size};
+use resect_target_records::Target;
 
 /// A prompt in pixels of the original image: a box, a point of the object, or both.
 #[derive(Clone, Copy, Debug, PartialEq)]

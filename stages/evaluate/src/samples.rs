@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use resect_checkpoint::SamConfig;
-use resect_data::embeddings::Embeddings;
-use resect_data::images::{ImageRef, Images};
-use resect_data::targets::{Split, Target, Targets};
+use resect_embeddings::Embeddings;
 use resect_geometry::{Mask, Size, View};
+use resect_images::{ImageRef, Images};
+use resect_target_records::{Split, Target};
+use resect_targets::Targets;
 
 use crate::EvaluateError;
 

@@ -1,6 +1,6 @@
 //! The figures of one mask on one target.
 
-use resect_data::evaluation::Figures;
+use resect_evaluation_records::Figures;
 use resect_geometry::{Mask, Size};
 use resect_metrics::{mean_absolute_error, overlap, surface_distance};
 

@@ -1,9 +1,9 @@
 //! Whether the prompt matters, and how much: both decoders with other prompts than the tight box, from the same embeddings.
 
 use rayon::prelude::*;
-use resect_data::embeddings::Embeddings;
-use resect_data::evaluation::{Method, PromptKind, SweepFigures, SweepPoint, SweepRow};
+use resect_embeddings::Embeddings;
 use resect_evaluate_params::EvaluateParams;
+use resect_evaluation_records::{Method, PromptKind, SweepFigures, SweepPoint, SweepRow};
 use resect_metrics::{Overlap, overlap};
 use resect_stage::Reporter;
 

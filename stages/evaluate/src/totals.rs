@@ -1,13 +1,13 @@
 //! From the figures of targets to `metrics.json` and the rows of `samples.parquet`.
 
-use resect_data::checkpoint::Summary;
-use resect_data::evaluation::{
+use resect_checkpoint_records::Summary;
+use resect_evaluate_params::EvaluateParams;
+use resect_evaluation_records::{
     Calibration, ClassMetrics, Comparison, Estimate, FLAGS, FORMAT, Figures, Kept, Method, MethodMetrics,
     Metrics, Paired, Property, SampleRow, Settings, SizeClass, SweepPoint, Totals,
 };
-use resect_data::targets::Split;
-use resect_evaluate_params::EvaluateParams;
 use resect_metrics::{Bootstrap, mean, wilcoxon};
+use resect_target_records::Split;
 
 use crate::samples::Sample;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rayon::prelude::*;
-use resect_data::evaluation::{MaskRow, Method};
+use resect_evaluation_records::{MaskRow, Method};
 use resect_geometry::{Mask, Size};
 use resect_stage::Reporter;
 

@@ -6,25 +6,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use resect_checkpoint::{NamedTensor, SamConfig, random, write_random, write_safetensors};
-use resect_data::checkpoint::{self, DECODER_FILE, SelectedBy, Summary};
-use resect_data::embeddings::{self, Embeddings};
-use resect_data::evaluation::{
-    MaskRow, Method, MethodMetrics, Metrics, PromptKind, Property, SampleRow, SizeClass, SweepRow,
-};
-use resect_data::images::{self, Image, pixel_hash};
-use resect_data::targets::{self, Split, Target};
-use resect_data::{read_json, table, write_json};
+use resect_checkpoint_records::{self as checkpoint, DECODER_FILE, SelectedBy, Summary};
+use resect_data::{read_json, write_json};
 use resect_device::Device;
 #[cfg(not(feature = "cuda"))]
 use resect_device::DeviceError;
 use resect_embed_params::EmbedParams;
+use resect_embeddings::{self as embeddings, Embeddings};
 use resect_evaluate::{EvaluateError, Inputs, run, run_with};
 use resect_evaluate_params::EvaluateParams;
+use resect_evaluation_records::{
+    MaskRow, Method, MethodMetrics, Metrics, PromptKind, Property, SampleRow, SizeClass, SweepRow,
+};
 use resect_geometry::{Mask, Size};
+use resect_images::{self as images, Image, pixel_hash};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_sam::Resident;
 use resect_stage::Reporter;
+use resect_tables::table;
+use resect_target_records::{Split, Target};
+use resect_targets as targets;
 use tempfile::TempDir;
 
 const BASE_SEED: u64 = 7;

@@ -3,9 +3,9 @@
 use crate::readers::Dataset;
 use crate::sample::Usable;
 use rayon::prelude::*;
-use resect_data::targets::{Rejected, Split};
 use resect_geometry::Size;
 use resect_stage::Reporter;
+use resect_target_records::{Rejected, Split};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 use resect_data::DataError;
-use resect_data::targets::Rejected;
 use resect_params::Invalid;
+use resect_target_records::Rejected;
 use std::path::PathBuf;
 
 /// Why a dataset did not become images and targets.

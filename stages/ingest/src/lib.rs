@@ -26,11 +26,12 @@ pub use error::IngestError;
 
 use look::Look;
 use resect_data::DataError;
-use resect_data::images;
-use resect_data::targets::{self, Rejected, Split};
+use resect_images as images;
 use resect_ingest_params::IngestParams;
 use resect_params::{Problems, Runtime};
 use resect_stage::Reporter;
+use resect_target_records::{Rejected, Split};
+use resect_targets as targets;
 use sample::{Prepared, Usable};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -5,11 +5,11 @@ use crate::mask;
 use crate::mask::{Runs, Segmented};
 use crate::readers::{Raw, Sample};
 use crate::split::Plan;
-use resect_data::images::{Image, pixel_hash};
-use resect_data::targets::{Rejected, Split, Target};
 use resect_geometry::{PixelBox, Size};
+use resect_images::{Image, pixel_hash};
 use resect_ingest_params::{IngestParams, Targets};
 use resect_pixels::PixelError;
+use resect_target_records::{Rejected, Split, Target};
 use std::sync::Arc;
 
 /// What one sample adds to the artifacts.

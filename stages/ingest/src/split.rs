@@ -9,8 +9,8 @@ use crate::error::IngestError;
 use crate::readers::Sample;
 use crate::sample::Usable;
 use regex::Regex;
-use resect_data::targets::Split;
 use resect_ingest_params::{SplitBy, SplitParams};
+use resect_target_records::Split;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What names, given splits and groups say, by a sample's place in the dataset; what is drawn comes after.

@@ -13,12 +13,13 @@
 mod support;
 
 use resect_checkpoint::{SamConfig, write_random};
-use resect_data::embeddings::{self, SHARD_ROWS};
-use resect_data::targets::{self, Split};
+use resect_embeddings::{self as embeddings, SHARD_ROWS};
 use resect_geometry::{Mask, Size, View};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_stage::{Message, Reporter};
+use resect_target_records::Split;
+use resect_targets as targets;
 use resect_train::{Inputs, TapeTrainer, run_with};
 use resect_train_params::TrainParams;
 use std::error::Error;

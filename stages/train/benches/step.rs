@@ -11,7 +11,7 @@
 
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
-use resect_data::embeddings::Embedding;
+use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_numeric::Precision;
 use resect_sam::{Cpu, Prompts, Sam};

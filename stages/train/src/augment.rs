@@ -3,8 +3,8 @@
 //! All of a sample turns together: the embedding is that of the turned image, which `embed` kept; the prompt, drawn in the original
 //! image, is carried into the turned one; and the mask is what `ingest` makes of a turned mask at original resolution.
 
-use resect_data::targets::Targets;
 use resect_geometry::{Size, View};
+use resect_targets::Targets;
 use resect_train_params::{MaskFit, TrainParams};
 use std::borrow::Cow;
 

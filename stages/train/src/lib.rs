@@ -53,14 +53,17 @@ pub use trainer::{Outcome, Stepped, Trainer};
 
 use prompt::Prompt;
 use resect_checkpoint::{Checkpoint, Part, write_safetensors};
-use resect_data::checkpoint::{DECODER_FILE, FORMAT, SelectedBy, Summary};
-use resect_data::targets::{Split, Targets};
-use resect_data::{DataError, embeddings::Embeddings, table, write_json};
+use resect_checkpoint_records::{DECODER_FILE, FORMAT, SelectedBy, Summary};
+use resect_data::{DataError, write_json};
 use resect_device::{Device, DeviceError};
+use resect_embeddings::Embeddings;
 use resect_geometry::View;
 use resect_params::Runtime;
 use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
+use resect_tables::table;
+use resect_target_records::Split;
+use resect_targets::Targets;
 use resect_train_params::{Keep, TrainParams};
 #[cfg(feature = "cuda")]
 use resident::Share;

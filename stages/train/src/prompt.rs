@@ -2,10 +2,11 @@
 
 use crate::TrainError;
 use rayon::prelude::*;
-use resect_data::targets::{Target, Targets};
 use resect_geometry::{PixelBox, Size, View, point_to_model};
 use resect_sam::{Cpu, Point, PointLabel, Prompts};
 use resect_seed::ChaCha8Rng;
+use resect_target_records::Target;
+use resect_targets::Targets;
 use resect_train_params::{JitterUnit, Prompts as Kind, TrainParams};
 
 /// A prompt in pixels of the original image.

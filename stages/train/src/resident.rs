@@ -3,7 +3,7 @@
 use crate::batch::Sample;
 use burn::tensor::backend::Backend;
 use burn::tensor::{FloatDType, Tensor, TensorData};
-use resect_data::embeddings::Embedding;
+use resect_embeddings::Embedding;
 use resect_sam::Resident;
 
 /// How a device's memory is divided.

@@ -3,15 +3,17 @@
 mod support;
 
 use resect_checkpoint::{Checkpoint, SamConfig};
-use resect_data::checkpoint::{DECODER_FILE, Step};
-use resect_data::targets::{self, Split, Target};
-use resect_data::{embeddings, table};
+use resect_checkpoint_records::{DECODER_FILE, Step};
 use resect_device::Device;
+use resect_embeddings as embeddings;
 use resect_geometry::Views;
 use resect_geometry::{Mask, Size, View};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_stage::Reporter;
+use resect_tables::table;
+use resect_target_records::{Split, Target};
+use resect_targets as targets;
 use resect_train::{Inputs, TrainError, run};
 use resect_train_params::{MaskFit, TrainParams};
 use std::path::{Path, PathBuf};

@@ -4,14 +4,16 @@ mod support;
 
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile, write_safetensors};
-use resect_data::checkpoint::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
-use resect_data::targets::{self, Split, Target};
-use resect_data::{embeddings, table};
+use resect_checkpoint_records::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
+use resect_embeddings as embeddings;
 use resect_geometry::{Mask, Size, View};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_sam::{Cpu, NamedTensor, PromptEncoder};
 use resect_stage::Reporter;
+use resect_tables::table;
+use resect_target_records::{Split, Target};
+use resect_targets as targets;
 use resect_train::{
     Inputs, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, run_with,
 };

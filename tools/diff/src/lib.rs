@@ -47,7 +47,7 @@ pub enum DiffError {
     #[error(transparent)]
     Data(resect_data::DataError),
     /// There is no such metric.
-    #[error("there is no metric {0}; there are {names}", names = resect_data::evaluation::Figures::<()>::NAMES.join(", "))]
+    #[error("there is no metric {0}; there are {names}", names = resect_evaluation_records::Figures::<()>::NAMES.join(", "))]
     Metric(String),
     /// They are of different kinds.
     #[error("{} and {} are of different kinds: the one {}, the other {}", a.0.display(), b.0.display(), a.1, b.1)]

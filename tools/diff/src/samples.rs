@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use resect_data::evaluation::{Figures, Method, SampleRow};
-use resect_data::table;
+use resect_evaluation_records::{Figures, Method, SampleRow};
 use resect_metrics::{Bootstrap, mean, wilcoxon};
+use resect_tables::table;
 use serde::Serialize;
 
 use crate::DiffError;

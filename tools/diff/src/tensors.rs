@@ -5,9 +5,9 @@ use std::path::Path;
 
 use resect_checkpoint::TensorFile;
 use resect_data::DataError;
-use resect_data::embeddings::Embeddings;
-use resect_data::images::Images;
-use resect_data::targets::Targets;
+use resect_embeddings::Embeddings;
+use resect_images::Images;
+use resect_targets::Targets;
 use serde_json::{Value, json};
 
 use crate::matching::Matched;

@@ -10,14 +10,15 @@ use arrow_array::{
 };
 use parquet::arrow::ArrowWriter;
 use resect_checkpoint::{NamedTensor, write_safetensors};
-use resect_data::checkpoint::Epoch;
-use resect_data::embeddings::{self};
-use resect_data::images::{self, Image, pixel_hash};
-use resect_data::table;
-use resect_data::targets::{self, Split, Target};
+use resect_checkpoint_records::Epoch;
 use resect_diff::{DiffError, NotFinite, Numbers, Place, Report, compare};
+use resect_embeddings as embeddings;
 use resect_geometry::{Mask, Size, View};
+use resect_images::{self as images, Image, pixel_hash};
 use resect_numeric::Dtype;
+use resect_tables::table;
+use resect_target_records::{Split, Target};
+use resect_targets as targets;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use resect_data::embeddings::{SHARD_ROWS, Writer};
+use resect_embeddings::{SHARD_ROWS, Writer};
 use resect_geometry::View;
 use resect_numeric::Dtype;
 

@@ -1,8 +1,8 @@
 //! One image, from its bytes to its files.
 
 use resect_checkpoint::{Checkpoint, NamedTensor, write_safetensors};
-use resect_data::images::pixel_hash;
 use resect_geometry::{Mask, Size, upscale_logits};
+use resect_images::pixel_hash;
 use resect_prompts::job::{EmbeddingSource, ImageReport, Job, Line, PromptReport};
 use resect_sam::DecoderBackend;
 

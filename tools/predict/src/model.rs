@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::backend::{Backend, BackendTypes};
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
-use resect_data::checkpoint::DECODER_FILE;
+use resect_checkpoint_records::DECODER_FILE;
 use resect_geometry::{Size, box_to_model, point_to_model};
 use resect_numeric::Precision;
 use resect_prompts::{Label, PointPrompt, Prompt};

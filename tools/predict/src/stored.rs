@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resect_data::embeddings::Embeddings;
+use resect_embeddings::Embeddings;
 use resect_geometry::View;
 use resect_numeric::Dtype;
 use resect_prompts::job::EmbeddingSource;

@@ -7,12 +7,13 @@ use base64::Engine;
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
-use resect_data::evaluation::{MaskRow, Method, Metrics, SampleRow};
-use resect_data::images::{ImageRef, Images};
-use resect_data::table;
-use resect_data::targets::{Target, Targets};
+use resect_evaluation_records::{MaskRow, Method, Metrics, SampleRow};
 use resect_geometry::{Mask, Size};
+use resect_images::{ImageRef, Images};
 use resect_report_job::Folders;
+use resect_tables::table;
+use resect_target_records::Target;
+use resect_targets::Targets;
 
 use crate::ReportError;
 

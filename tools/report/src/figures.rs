@@ -1,7 +1,7 @@
 //! The figures in full: all metrics, by kind of target, under other prompts, and what the model thinks of itself.
 
 use maud::{Markup, html};
-use resect_data::evaluation::{
+use resect_evaluation_records::{
     Calibration, ClassMetrics, Estimate, Figures, Method, Paired, PromptKind, Property, SweepPoint, Totals,
 };
 
@@ -115,7 +115,7 @@ fn per_target(report: &Report<'_>) -> Plot {
         .filter(|row| row.method == Method::Untuned)
         .map(|row| (row.id.as_str(), row.dice))
         .collect();
-    let places = |value: &dyn Fn(&resect_data::evaluation::SampleRow) -> Option<f64>| {
+    let places = |value: &dyn Fn(&resect_evaluation_records::SampleRow) -> Option<f64>| {
         let places = tuned.iter().enumerate().filter_map(|(rank, row)| {
             Some(Place { x: rank as f64 + 1.0, y: value(row)?, interval: None, of: row.id.clone() })
         });

@@ -1,7 +1,7 @@
 //! The gallery: every target with its outlines, worst first. Cards are plain HTML; the script filters, sorts and enlarges them.
 
 use maud::{Markup, PreEscaped, html};
-use resect_data::evaluation::{FLAGS, Method, SizeClass};
+use resect_evaluation_records::{FLAGS, Method, SizeClass};
 use resect_geometry::Size;
 use serde_json::json;
 

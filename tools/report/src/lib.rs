@@ -21,11 +21,13 @@ pub use cases::{LARGEST_JPEG, MOST_CASES};
 pub use error::ReportError;
 
 use cases::Case;
-use resect_data::checkpoint::{Epoch, Summary};
-use resect_data::evaluation::{self, Method, MethodMetrics, Metrics, SampleRow};
-use resect_data::targets::{Rejected, Split, Targets};
-use resect_data::{DataError, read_json, table};
+use resect_checkpoint_records::{Epoch, Summary};
+use resect_data::{DataError, read_json};
+use resect_evaluation_records::{self as evaluation, Method, MethodMetrics, Metrics, SampleRow};
 use resect_report_job::{Job, Written};
+use resect_tables::table;
+use resect_target_records::{Rejected, Split};
+use resect_targets::Targets;
 use serde_json::Value;
 use std::path::Path;
 
@@ -155,7 +157,7 @@ fn read_metrics(path: &Path) -> Result<Metrics, ReportError> {
 impl Part {
     fn of(targets: &Targets, split: Split) -> Self {
         let rows: Vec<_> = targets.rows().iter().filter(|row| row.split == split).collect();
-        let distinct = |name: fn(&resect_data::targets::Target) -> &str| {
+        let distinct = |name: fn(&resect_target_records::Target) -> &str| {
             rows.iter().map(|row| name(row)).collect::<std::collections::BTreeSet<_>>().len()
         };
         Self {

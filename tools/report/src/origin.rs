@@ -1,8 +1,8 @@
 //! Where it all comes from: settings, data, hashes, and the command that makes it again.
 
 use maud::{Markup, html};
-use resect_data::targets::Split;
 use resect_report_job::Stage;
+use resect_target_records::Split;
 use serde_json::Value;
 
 use crate::Report;

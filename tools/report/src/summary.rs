@@ -1,10 +1,10 @@
 //! The first screen: what was trained on what, how good it is, and what speaks against believing it.
 
 use maud::{Markup, html};
-use resect_data::checkpoint::SelectedBy;
-use resect_data::evaluation::Method;
-use resect_data::targets::Split;
+use resect_checkpoint_records::SelectedBy;
+use resect_evaluation_records::Method;
 use resect_report_job::{SeedFigures, SeedRow};
+use resect_target_records::Split;
 
 use crate::charts::{self, Dot, Forest, Ink, Line, Place, Plot, Row};
 use crate::format::{count, figure, interval, moment, p_value, signed};
@@ -195,7 +195,7 @@ fn methods(report: &Report<'_>) -> Forest {
 
 /// Loss and Dice over the epochs.
 fn curve(report: &Report<'_>) -> Result<Markup, ReportError> {
-    let line = |name: &str, ink, value: fn(&resect_data::checkpoint::Epoch) -> Option<f64>| {
+    let line = |name: &str, ink, value: fn(&resect_checkpoint_records::Epoch) -> Option<f64>| {
         let places = report.epochs.iter().filter_map(|epoch| {
             let of =
                 if epoch.epoch == 0 { "before training".into() } else { format!("epoch {}", epoch.epoch) };

@@ -1,7 +1,7 @@
 use super::*;
 use resect_checkpoint::{SamConfig, write_random};
-use resect_data::images::ImageRef;
 use resect_geometry::{Size, View};
+use resect_images::ImageRef;
 use resect_numeric::Dtype;
 
 #[test]

@@ -1,6 +1,6 @@
 use super::*;
-use resect_data::images::ImageRef;
 use resect_geometry::{Size, View};
+use resect_images::ImageRef;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 use super::*;
-use resect_data::evaluation::Method;
+use resect_evaluation_records::Method;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 

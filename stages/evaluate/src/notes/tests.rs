@@ -1,8 +1,8 @@
-use resect_data::checkpoint::SelectedBy;
-use resect_data::evaluation::{
+use resect_checkpoint_records::SelectedBy;
+use resect_evaluation_records::{
     ClassMetrics, Comparison, Estimate, FORMAT, Figures, Kept, Paired, Settings, SweepFigures, Totals,
 };
-use resect_data::targets::Split;
+use resect_target_records::Split;
 
 use super::*;
 

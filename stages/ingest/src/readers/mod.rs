@@ -5,8 +5,8 @@ mod pages;
 mod parquet;
 
 use crate::error::IngestError;
-use resect_data::targets::Rejected;
 use resect_ingest_params::{IngestLimits, Layout};
+use resect_target_records::Rejected;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

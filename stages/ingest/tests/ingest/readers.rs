@@ -6,8 +6,8 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Fields};
 use parquet::arrow::ArrowWriter;
-use resect_data::targets::Split;
 use resect_ingest_params::{IngestParams, Layout, SplitBy};
+use resect_target_records::Split;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;

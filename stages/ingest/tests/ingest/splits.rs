@@ -1,8 +1,8 @@
 //! Who is trained on and who is reported.
 
 use crate::support::*;
-use resect_data::targets::Split;
 use resect_ingest_params::{IngestParams, SplitBy};
+use resect_target_records::Split;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn given() -> IngestParams {

@@ -2,13 +2,14 @@
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
-use resect_data::images::Images;
-use resect_data::targets::{Rejected, Target, Targets};
 use resect_geometry::{Mask, PixelBox};
+use resect_images::Images;
 use resect_ingest::{Audit, IngestError};
 use resect_ingest_params::{IngestLimits, IngestParams, Layout, MaskParams, SplitBy, SplitParams};
 use resect_params::Runtime;
 use resect_stage::Reporter;
+use resect_target_records::{Rejected, Target};
+use resect_targets::Targets;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;

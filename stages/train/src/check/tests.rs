@@ -3,7 +3,7 @@ use crate::loss::Values;
 use crate::tensor_trainer::TensorTrainer;
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Part, part_tensors, random};
-use resect_data::embeddings::Embedding;
+use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_sam::Sam;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What the tests and benchmarks of `train` make up.
 
-use resect_data::targets::{Split, Target};
 use resect_geometry::{Mask, Size};
+use resect_target_records::{Split, Target};
 
 /// The target of a mask at original resolution, with its box (left, top, right, bottom): a sample of one name with one component,
 /// of which nothing is odd.

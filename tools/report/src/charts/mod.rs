@@ -16,7 +16,7 @@ use std::fmt::Write;
 use maud::{Markup, PreEscaped, html};
 use plotters::prelude::*;
 use plotters::style::Color;
-use resect_data::evaluation::Method;
+use resect_evaluation_records::Method;
 
 use crate::ReportError;
 

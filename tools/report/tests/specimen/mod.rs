@@ -5,18 +5,20 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use resect_data::checkpoint::{Epoch, SelectedBy, Summary};
-use resect_data::evaluation::{
-    self, Calibration, CalibrationBin, ClassMetrics, Comparison, Estimate, Figures, Kept, MaskRow, Method,
-    MethodMetrics, Metrics, Paired, PromptKind, Property, SampleRow, Settings, SizeClass, SweepFigures,
-    SweepPoint, Totals,
+use resect_checkpoint_records::{Epoch, SelectedBy, Summary};
+use resect_data::write_json;
+use resect_evaluation_records::{
+    self as evaluation, Calibration, CalibrationBin, ClassMetrics, Comparison, Estimate, Figures, Kept,
+    MaskRow, Method, MethodMetrics, Metrics, Paired, PromptKind, Property, SampleRow, Settings, SizeClass,
+    SweepFigures, SweepPoint, Totals,
 };
-use resect_data::images::{self, Image, pixel_hash};
-use resect_data::targets::{self, Rejected, Split, Target};
-use resect_data::{table, write_json};
 use resect_geometry::{Mask, Size};
+use resect_images::{self as images, Image, pixel_hash};
 use resect_phantom::{PhantomParams, scene};
 use resect_report_job::{Folders, Job, Reproduce, Run, Section, SeedFigures, SeedRow, Seeds, Source, Stage};
+use resect_tables::table;
+use resect_target_records::{Rejected, Split, Target};
+use resect_targets as targets;
 use serde_json::json;
 
 /// What is special about a specimen.
@@ -170,7 +172,7 @@ fn checkpoint(dir: &Path, recipe: &Recipe) {
     const EPOCHS: u32 = 16;
     let validated = recipe.validation > 0;
     let summary = Summary {
-        format: resect_data::checkpoint::FORMAT.into(),
+        format: resect_checkpoint_records::FORMAT.into(),
         epoch: if validated { 13 } else { EPOCHS },
         epochs: EPOCHS,
         stopped_early: false,

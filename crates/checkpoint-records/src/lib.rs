@@ -4,7 +4,11 @@
 //! `checkpoint.json`: a [`Summary`]. `decoder.safetensors`: f32, Hugging Face names (`mask_decoder.*`).
 //! `history.parquet`: one [`Step`] a row. `epochs.parquet`: one [`Epoch`] a row, epoch 0 being the untuned decoder.
 
-use crate::{DataError, check_format, read_json};
+mod selected_by;
+
+pub use selected_by::SelectedBy;
+
+use resect_data::{DataError, check_format, read_json};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -44,17 +48,6 @@ impl Summary {
         check_format(&path, &summary.format, FORMAT)?;
         Ok(summary)
     }
-}
-
-/// How the kept epoch was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum SelectedBy {
-    /// The best mean validation Dice; the earlier epoch on a tie.
-    ValidationDice,
-    /// The last one: it was asked for, or there is no validation part.
-    LastEpoch,
 }
 
 /// One optimiser step.

@@ -4,10 +4,11 @@
 //! order: `id` (utf8), `pixel_hash` (utf8, hex), `original_height`, `original_width`, `height`, `width` (u32),
 //! `pixels` (binary: u8 RGB, `[3, height, width]`).
 
-use crate::{DataError, check_format, ipc, read_json, write_json};
 use arrow_array::{Array, ArrayRef, BinaryArray, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
+use resect_data::{DataError, check_format, read_json, write_json};
 use resect_geometry::Size;
+use resect_tables::ipc;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,11 @@
 //! Files of artifacts with any byte changed and cut anywhere: read, or refused with an error. Runs on the smallest files there are.
 
-use resect_data::embeddings::{self, Embeddings};
-use resect_data::images::{self, Image, Images, pixel_hash};
-use resect_data::targets::{self, Split, Target, Targets};
+use resect_embeddings::{self as embeddings, Embeddings};
 use resect_geometry::{Mask, Size, View};
+use resect_images::{self as images, Image, Images, pixel_hash};
 use resect_numeric::Dtype;
+use resect_target_records::{Split, Target};
+use resect_targets::{self as targets, Targets};
 use std::fs;
 use std::path::Path;
 

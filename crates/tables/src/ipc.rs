@@ -1,6 +1,5 @@
 //! Uncompressed Arrow IPC files: written whole or not at all, read through a memory map.
 
-use crate::DataError;
 use arrow_array::{BinaryArray, RecordBatch};
 use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_ipc::convert::try_fb_to_schema;
@@ -8,6 +7,7 @@ use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::root_as_footer;
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use resect_data::DataError;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A column of tensors of one shape, in Arrow's canonical form (`arrow.fixed_shape_tensor`).
-pub(crate) fn tensor_field(name: &str, element: DataType, shape: &[usize]) -> Field {
+pub fn tensor_field(name: &str, element: DataType, shape: &[usize]) -> Field {
     let length = shape.iter().product::<usize>() as i32;
     let item = Arc::new(Field::new("item", element, false));
     Field::new(name, DataType::FixedSizeList(item, length), false).with_metadata(HashMap::from([
@@ -24,8 +24,8 @@ pub(crate) fn tensor_field(name: &str, element: DataType, shape: &[usize]) -> Fi
     ]))
 }
 
-/// Writes batches to `path`; the file appears when [`IpcWriter::finish`] has synced it.
-pub(crate) struct IpcWriter {
+/// Writes record batches to a file, which appears at its path when [`IpcWriter::finish`] has synced it.
+pub struct IpcWriter {
     path: PathBuf,
     aside: PathBuf,
     schema: SchemaRef,
@@ -33,7 +33,11 @@ pub(crate) struct IpcWriter {
 }
 
 impl IpcWriter {
-    pub(crate) fn create(path: &Path, schema: Schema) -> Result<Self, DataError> {
+    /// Begins the file beside its final path.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn create(path: &Path, schema: Schema) -> Result<Self, DataError> {
         let aside = path.with_extension("arrow.tmp");
         let file = File::create(&aside).map_err(|e| DataError::io("write", &aside, e))?;
         let schema = Arc::new(schema);
@@ -41,13 +45,21 @@ impl IpcWriter {
         Ok(Self { path: path.into(), aside, schema, writer })
     }
 
-    pub(crate) fn write(&mut self, columns: Vec<arrow_array::ArrayRef>) -> Result<(), DataError> {
+    /// Writes one batch: a column for each field of the schema, all of one length.
+    ///
+    /// # Errors
+    /// When the columns do not fit the schema or the file cannot be written.
+    pub fn write(&mut self, columns: Vec<arrow_array::ArrayRef>) -> Result<(), DataError> {
         RecordBatch::try_new(self.schema.clone(), columns)
             .and_then(|batch| self.writer.write(&batch))
             .map_err(|e| DataError::encode(&self.path, e))
     }
 
-    pub(crate) fn finish(self) -> Result<(), DataError> {
+    /// Syncs the file and moves it to its path.
+    ///
+    /// # Errors
+    /// When the file cannot be written or renamed.
+    pub fn finish(self) -> Result<(), DataError> {
         let encode = |e| DataError::encode(&self.path, e);
         let buffered = self.writer.into_inner().map_err(encode)?;
         let file = buffered.into_inner().map_err(|e| DataError::io("write", &self.aside, e.into_error()))?;
@@ -57,17 +69,17 @@ impl IpcWriter {
 }
 
 /// A column of bytes of any length: copied once, into memory of the right size.
-pub(crate) fn binary<'a>(rows: impl Iterator<Item = &'a [u8]> + Clone) -> BinaryArray {
+pub fn binary<'a>(rows: impl Iterator<Item = &'a [u8]> + Clone) -> BinaryArray {
     let offsets = OffsetBuffer::from_lengths(rows.clone().map(<[u8]>::len));
     let mut values = Vec::with_capacity(rows.clone().map(<[u8]>::len).sum());
     rows.for_each(|row| values.extend_from_slice(row));
     BinaryArray::new(offsets, Buffer::from_vec(values), None)
 }
 
-/// The memory map of a file. What it gives back to the system is read again, from the system's cache of files or from disk, when it
-/// is next looked at: so memory need not grow with what has been read.
+/// The memory map of a file. A part whose memory was released is read again, from the page cache or from disk, at the next access.
+/// So memory need not grow with what has been read.
 #[derive(Clone)]
-pub(crate) struct Map(Arc<memmap2::Mmap>);
+pub struct Map(Arc<memmap2::Mmap>);
 
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
@@ -76,8 +88,8 @@ impl AsRef<[u8]> for Map {
 }
 
 impl Map {
-    /// Has the system begin to read a part that is needed soon.
-    pub(crate) fn fetch(&self, part: &[u8]) {
+    /// Asks the operating system to begin reading a part that is needed soon.
+    pub fn fetch(&self, part: &[u8]) {
         #[cfg(unix)]
         if let Some((offset, length)) = self.place(part) {
             // Advice: nothing is lost where it is not taken.
@@ -85,8 +97,8 @@ impl Map {
         }
     }
 
-    /// Gives the memory of a part back to the system.
-    pub(crate) fn release(&self, part: &[u8]) {
+    /// Gives the memory of a part back to the operating system.
+    pub fn release(&self, part: &[u8]) {
         #[cfg(unix)]
         if let Some((offset, length)) = self.place(part) {
             // SAFETY: the map is of a file and cannot be written to, so its pages hold what the file holds, also when they are
@@ -105,8 +117,11 @@ impl Map {
     }
 }
 
-/// The record batches of a file, their buffers pointing into its memory map, and that.
-pub(crate) fn open(path: &Path) -> Result<(Vec<RecordBatch>, Map), DataError> {
+/// Opens a file: its record batches, whose buffers point into its memory map, and the map.
+///
+/// # Errors
+/// When the file cannot be read or is damaged.
+pub fn open(path: &Path) -> Result<(Vec<RecordBatch>, Map), DataError> {
     crate::guarded(path, || open_unguarded(path))
 }
 
@@ -150,12 +165,11 @@ fn open_unguarded(path: &Path) -> Result<(Vec<RecordBatch>, Map), DataError> {
     Ok((batches, map))
 }
 
-/// A column of a batch as its array type, or what is wrong with the file.
-pub(crate) fn column<'a, T: 'static>(
-    path: &Path,
-    batch: &'a RecordBatch,
-    name: &str,
-) -> Result<&'a T, DataError> {
+/// A column of a batch as its array type.
+///
+/// # Errors
+/// When the batch has no such column, or one of another type.
+pub fn column<'a, T: 'static>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a T, DataError> {
     batch
         .column_by_name(name)
         .and_then(|column| column.as_any().downcast_ref())

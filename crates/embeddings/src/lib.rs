@@ -3,13 +3,14 @@
 //! `embeddings.json`: `format`, `shape` (`[channels, grid, grid]`), `dtype`, `rows`. `index.parquet`: `pixel_hash`, `view`,
 //! `shard`, `row`. `embeddings-NNNNN.arrow`, [`SHARD_ROWS`] rows each: `embedding`, a fixed-shape tensor of f16 or f32.
 
-use crate::{DataError, check_format, ipc, read_json, table, write_json};
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float16Array, Float32Array};
 use arrow_schema::{DataType, Field, Schema};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use resect_data::{DataError, check_format, read_json, write_json};
 use resect_geometry::View;
 use resect_numeric::Dtype;
+use resect_tables::{ipc, table};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

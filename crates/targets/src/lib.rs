@@ -6,10 +6,12 @@
 //! padding between rows, least significant bit first; `numpy.unpackbits(.., bitorder="little")`). `audit.json` and
 //! `rejected.json`: what `ingest` found, and what it left out and why.
 
-use crate::{DataError, check_format, ipc, read_json, table, write_json};
 use arrow_array::{Array, BinaryArray, FixedSizeListArray, RecordBatch, UInt8Array};
 use arrow_schema::{DataType, Field, Schema};
-use resect_geometry::{Mask, PixelBox, Size};
+use resect_data::{DataError, check_format, read_json, write_json};
+use resect_geometry::{Mask, Size};
+use resect_tables::{ipc, table};
+use resect_target_records::{Rejected, Split, Target};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,92 +19,6 @@ use std::sync::Arc;
 /// Format of `targets.json`.
 pub const FORMAT: &str = "resect-targets/1.0";
 const BATCH_ROWS: usize = 64;
-
-/// What a sample is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// The decoder is tuned on it.
-    Train,
-    /// Selects the epoch.
-    Validation,
-    /// Reported.
-    Test,
-}
-
-/// One thing to segment: a row of `targets.parquet`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Target {
-    /// Unique name: the sample's, with `#<component>` where a sample has a target for each component.
-    pub id: String,
-    /// Name of the sample (image) it belongs to.
-    pub sample: String,
-    /// Which image: [`crate::images::pixel_hash`].
-    pub pixel_hash: String,
-    /// What it is used for.
-    pub split: Split,
-    /// The split the dataset gave it; empty where it gave none.
-    pub given_split: String,
-    /// What must not be split: patient, sequence, or the sample itself.
-    pub group: String,
-    /// Height of the original image, pixels.
-    pub height: u32,
-    /// Width of the original image, pixels.
-    pub width: u32,
-    /// Height of the resized image, pixels.
-    pub resized_height: u32,
-    /// Width of the resized image, pixels.
-    pub resized_width: u32,
-    /// The tight box: left column, original pixels.
-    pub x0: u32,
-    /// Top row.
-    pub y0: u32,
-    /// Right column, inclusive.
-    pub x1: u32,
-    /// Bottom row, inclusive.
-    pub y1: u32,
-    /// Foreground share of the image's area, above 0, up to 1.
-    pub area_fraction: f64,
-    /// Connected components (8 neighbours) of the target.
-    pub components: u32,
-    /// Audit: specks removed from the sample's mask.
-    pub specks_removed: u32,
-    /// Audit: the mask holds more than two values, such as JPEG noise.
-    pub noisy_mask: bool,
-    /// Audit: the target touches the image's border.
-    pub touches_border: bool,
-    /// Audit: another sample that looks the same by perceptual hash; empty when none.
-    pub near_duplicate_of: String,
-}
-
-impl Target {
-    /// Size of the original image.
-    pub fn original(&self) -> Size {
-        Size::new(self.height, self.width)
-    }
-
-    /// Size of the image within the model input.
-    pub fn resized(&self) -> Size {
-        Size::new(self.resized_height, self.resized_width)
-    }
-
-    /// The tight box in original pixels.
-    pub fn bounding_box(&self) -> PixelBox {
-        PixelBox { x0: self.x0, y0: self.y0, x1: self.x1, y1: self.y1 }
-    }
-}
-
-/// A sample that was left out, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rejected {
-    /// Where it stands in the dataset: file and row.
-    pub place: String,
-    /// Name of the sample, where it has one.
-    pub id: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Header {

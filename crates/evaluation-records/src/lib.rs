@@ -7,10 +7,9 @@
 //! A figure on nothing is absent (`null`), never 0: all of a target whose truth is empty (on the low-res grid, where a small one can
 //! fall between the samples), precision and HD95 of a mask that is empty.
 
+use resect_checkpoint_records::SelectedBy;
+use resect_target_records::Split;
 use serde::{Deserialize, Serialize};
-
-use crate::checkpoint::SelectedBy;
-use crate::targets::Split;
 
 /// Format of `metrics.json`.
 pub const FORMAT: &str = "resect-evaluation/2.0";
@@ -99,6 +98,7 @@ pub struct Metrics {
     /// [`FORMAT`].
     pub format: String,
     /// The split that is reported.
+    #[cfg_attr(test, schemars(with = "tests::Split"))]
     pub split: Split,
     /// Targets scored; `samples.parquet` has a row of each method for each.
     pub targets: usize,
@@ -127,6 +127,7 @@ pub struct Kept {
     /// Epochs trained.
     pub epochs: u32,
     /// How the epoch was chosen.
+    #[cfg_attr(test, schemars(with = "tests::SelectedBy"))]
     pub selected_by: SelectedBy,
     /// Its mean Dice on the validation part, on the low-res grid; absent without a validation part.
     pub validation_dice: Option<f64>,
@@ -497,7 +498,7 @@ pub struct MaskRow {
     pub height: u32,
     /// Width.
     pub width: u32,
-    /// COCO's compressed run lengths ([`resect_geometry::Mask::to_rle`]):
+    /// COCO's compressed run lengths (`resect_geometry::Mask::to_rle`):
     /// `pycocotools.mask.decode({"size": [height, width], "counts": counts})`.
     pub counts: String,
 }

@@ -1,4 +1,13 @@
-use super::*;
+use super::{Metrics, SizeClass};
+
+// The schema needs the enums of other crates with `JsonSchema`, which only tests derive. So they are compiled here once more.
+#[path = "../../checkpoint-records/src/selected_by.rs"]
+mod selected_by;
+#[path = "../../target-records/src/split.rs"]
+mod split;
+
+pub use selected_by::SelectedBy;
+pub use split::Split;
 
 #[test]
 fn a_bound_belongs_to_the_class_above_it() {
