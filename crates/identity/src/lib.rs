@@ -1,12 +1,37 @@
-//! What code a stage program was built from, as one hash.
+//! The code of a program as one hash: its *code identity*, which is part of a stage's key.
 //!
-//! It covers the sources of the program's crate and of every workspace crate it depends on, what the workspace says
-//! of the dependencies they name, the versions and checksums of all it resolves to in `Cargo.lock`, and how it is
-//! compiled ([`Build`]). A build script embeds it in the program; the runner computes the same from the checkout, so
-//! it knows without cargo whether an artifact was made by today's code.
+//! A build script embeds the hash in a program ([`embed`]). The runner computes the same hash from the checkout with the same code
+//! ([`Workspace::identity`]), so it knows without cargo whether an artifact was made by today's code.
 //!
-//! Left out: tests, benches and build dependencies (this crate), none of which can change what a stage writes.
+//! These count, for the program's crate and all workspace crates that it reaches over normal dependencies:
+//!
+//! - the files below `src/` and the build script, except unit tests: files named `tests.rs` and folders named `tests`;
+//! - of `Cargo.toml`, the name, edition and build script of the package, `[features]`, `[lib]`, `[[bin]]`, and `[dependencies]` with
+//!   those of target tables, optional ones included; of a dependency that is inherited, what the workspace's manifest says, too;
+//! - of `Cargo.lock`, version, source and checksum of every other package that they reach;
+//! - of `[profile]`, the settings of the profile, and the overrides of packages that they reach;
+//! - the compiler's version, its flags, the profile and the enabled features ([`Build`]), and the workspace's `resolver`.
+//!
+//! Manifests count as parsed values, so their comments and their layout do not.
+//!
+//! Nothing else counts: unit tests, `tests/`, benches and examples, development and build dependencies, lints, descriptions, the
+//! versions of workspace packages, `build-override` of profiles. None of them can change what a stage writes. To be sure of that,
+//! [`Workspace::identity`] refuses sources that reach a file which does not count: `mod tests;` without `#[cfg(test)]`, `#[path]`
+//! and `include!` of such a file, and `CARGO_PKG_VERSION`.
 
+mod build_script;
+mod canonical;
+mod lock;
+mod manifest;
+mod member;
+mod profile;
+mod source;
+
+pub use build_script::{embed, embed_of, embed_toolchain};
+
+use lock::Lock;
+use manifest::Manifest;
+use member::Member;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,9 +50,9 @@ pub struct Build {
     pub features: Vec<String>,
 }
 
-/// Features that put a further backend beside the CPU's. They are no part of the identity: they change nothing of what the CPU
-/// computes, and what another device computed is told by the numeric class in the key. So a stage on the CPU keeps its identity
-/// when others are built for a GPU. The backend's sources count in any case: `Cargo.lock` has them with the feature or without.
+/// Features that put a further backend beside the CPU's. They do not count: they change nothing of what the CPU computes, and the
+/// numeric class in the key tells what another device computed. So a stage on the CPU keeps its identity when others are built for a
+/// GPU. The backend's sources count in either case, because optional dependencies do.
 const DEVICE_FEATURES: [&str; 1] = ["CUDA"];
 
 /// The identity of a crate's code.
@@ -35,7 +60,7 @@ const DEVICE_FEATURES: [&str; 1] = ["CUDA"];
 pub struct Identity {
     /// 64 hex digits.
     pub hash: String,
-    /// Files and folders it was computed from.
+    /// The files and folders that cargo must watch: whatever counts is in one of them.
     pub sources: Vec<PathBuf>,
 }
 
@@ -50,6 +75,16 @@ pub enum IdentityError {
         /// Why.
         source: std::io::Error,
     },
+    /// A source reaches code that the identity leaves out.
+    #[error("{}:{line}: {message}", path.display())]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong and how to mend it.
+        message: String,
+    },
     /// A file is not what cargo would accept.
     #[error("{}: {message}", path.display())]
     Parse {
@@ -60,12 +95,12 @@ pub enum IdentityError {
     },
 }
 
-/// A Cargo workspace as it is when it is first asked: what the identities of several crates share is read once.
+/// A Cargo workspace as it is when it is first read. What the identities of several crates share is read once.
 pub struct Workspace {
     root: PathBuf,
     manifest: Manifest,
     lock: Lock,
-    /// The crates met so far, by folder.
+    /// The crates read so far, by folder.
     members: RefCell<BTreeMap<PathBuf, Arc<Member>>>,
 }
 
@@ -86,10 +121,10 @@ impl Workspace {
     /// The identity of the crate in `crate_dir`, a member of the workspace.
     ///
     /// # Errors
-    /// When a manifest or a source file cannot be read, or `Cargo.lock` does not list what it should.
+    /// When a manifest or a source file cannot be read, `Cargo.lock` does not list what it should, or a source reaches a file that
+    /// does not count.
     pub fn identity(&self, crate_dir: &Path, build: &Build) -> Result<Identity, IdentityError> {
-        let shared = self.manifest.table.get("workspace").and_then(|w| w.get("dependencies"));
-        let mut hasher = blake3::Hasher::new_derive_key("resect 1.0 code identity");
+        let mut hasher = blake3::Hasher::new_derive_key("resect 2.0 code identity");
         let mut part = |name: &str, content: &[u8]| {
             for bytes in [name.as_bytes(), content] {
                 hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -100,44 +135,73 @@ impl Workspace {
         part("profile", build.profile.as_bytes());
         part("rustflags", build.rustflags.as_bytes());
         part("features", build.features.join(",").as_bytes());
-        let profiles = self.manifest.table.get("profile").map(ToString::to_string).unwrap_or_default();
-        part("profiles", profiles.as_bytes());
+        let resolver = self.manifest.at(&["workspace", "resolver"]).map(canonical::value).unwrap_or_default();
+        part("resolver", resolver.as_bytes());
 
-        // Workspace crates by folder, sorted by path below the root: the walk's order must not matter.
-        let mut pending = vec![crate_dir.to_path_buf()];
-        let mut crates = BTreeMap::new();
-        let mut package = None;
-        while let Some(dir) = pending.pop() {
-            let relative = dir.strip_prefix(&self.root).unwrap_or(&dir).to_path_buf();
-            if crates.contains_key(&relative) {
-                continue;
-            }
-            let member = self.member(&dir)?;
-            package.get_or_insert_with(|| member.package.clone());
-            for (name, dependency) in &member.dependencies {
-                let inherited = dependency.get("workspace").is_some();
-                let entry = if inherited { shared.and_then(|s| s.get(name)) } else { Some(dependency) };
-                let Some(entry) = entry else { continue };
-                part(&format!("dependency {name}"), entry.to_string().as_bytes());
-                if let Some(path) = entry.get("path").and_then(toml::Value::as_str) {
-                    let from = if inherited { &self.root } else { &dir };
-                    pending.push(from.join(path));
-                }
-            }
-            crates.insert(relative, member);
+        let Closure { members, packages } = self.closure(crate_dir)?;
+        for (name, text) in profile::parts(self.manifest.table.get("profile"), &build.profile, &packages) {
+            part(&name, text.as_bytes());
         }
-        for line in self.lock.resolved(&package.unwrap_or_default())? {
-            part("resolved", line.as_bytes());
+        for text in packages.iter().filter_map(|package| package.text()) {
+            part("resolved", text.as_bytes());
         }
         let mut sources = vec![self.lock.path.clone(), self.manifest.path.clone()];
-        for (relative, member) in crates {
+        for (relative, (member, dependencies)) in members {
+            part("package", member.manifest.essentials(&self.manifest)?.as_bytes());
+            for dependency in dependencies {
+                part("dependency", dependency.as_bytes());
+            }
             for (file, content) in &member.files {
                 let name = relative.join(file.strip_prefix(&member.dir).unwrap_or(file));
                 part(&name.to_string_lossy().replace('\\', "/"), content);
             }
-            sources.push(member.dir.clone());
+            sources.extend(member.watched.iter().cloned());
         }
         Ok(Identity { hash: hasher.finalize().to_hex().to_string(), sources })
+    }
+
+    /// All that the crate in `crate_dir` reaches over normal dependencies, itself included.
+    fn closure(&self, crate_dir: &Path) -> Result<Closure<'_>, IdentityError> {
+        let mut closure = Closure { members: BTreeMap::new(), packages: BTreeSet::new() };
+        let mut others = BTreeSet::new();
+        let mut pending = vec![crate_dir.to_path_buf()];
+        while let Some(dir) = pending.pop() {
+            let dir = source::normalised(&dir);
+            let Ok(relative) = dir.strip_prefix(source::normalised(&self.root)) else {
+                let message = format!("its workspace {} does not contain it", self.root.display());
+                return Err(parse_error(&dir, message));
+            };
+            if closure.members.contains_key(relative) {
+                continue;
+            }
+            let member = self.member(&dir)?;
+            let package = self.lock.member(member.manifest.package_name()?)?;
+            closure.packages.insert(package);
+            let mut texts = Vec::new();
+            for dependency in member.manifest.dependencies() {
+                let resolved = member.manifest.resolve(&dependency, &self.manifest)?;
+                texts.push(resolved.text);
+                match resolved.dir {
+                    Some(dir) => pending.push(dir),
+                    None => {
+                        for found in self.lock.dependency(package, &resolved.package)? {
+                            self.lock.close(found, &mut others)?;
+                        }
+                    }
+                }
+            }
+            texts.sort();
+            closure.members.insert(relative.to_path_buf(), (member, texts));
+        }
+        // The sources of a package without a registry or repository count only if it is a member found above.
+        let uncovered =
+            |package: &&&lock::Package| package.text().is_none() && !closure.packages.contains(**package);
+        if let Some(package) = others.iter().find(uncovered) {
+            let message = format!("the sources of {} do not count; depend on it by its path", package.name);
+            return Err(parse_error(&self.lock.path, message));
+        }
+        closure.packages.extend(others);
+        Ok(closure)
     }
 
     fn member(&self, dir: &Path) -> Result<Arc<Member>, IdentityError> {
@@ -150,199 +214,12 @@ impl Workspace {
     }
 }
 
-/// A crate of the workspace.
-struct Member {
-    dir: PathBuf,
-    package: String,
-    dependencies: BTreeMap<String, toml::Value>,
-    /// Its manifest, build script and sources, with what they hold.
-    files: Vec<(PathBuf, Vec<u8>)>,
-}
-
-impl Member {
-    fn read(dir: &Path) -> Result<Self, IdentityError> {
-        let manifest = Manifest::read(&dir.join("Cargo.toml"))?;
-        let mut paths = vec![manifest.path.clone()];
-        paths.extend(Some(dir.join("build.rs")).filter(|path| path.exists()));
-        files_below(&dir.join("src"), &mut paths)?;
-        let files = paths.into_iter().map(|path| read(&path).map(|content| (path, content)));
-        Ok(Self {
-            dir: dir.into(),
-            package: manifest.package_name()?,
-            dependencies: manifest.dependencies(),
-            files: files.collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-/// For the build script of a stage program: sets `RESECT_IDENTITY` for `env!`.
-///
-/// # Panics
-/// When the sources cannot be read: the build must not go on.
-pub fn embed() {
-    let (dir, _) = here();
-    embed_as("RESECT_IDENTITY", &dir);
-}
-
-/// For the build script of a program that contains another crate of the workspace, named by its folder below the top: sets
-/// `variable` to that crate's identity for `env!`.
-///
-/// # Panics
-/// When the sources cannot be read.
-pub fn embed_of(variable: &str, crate_dir: &str) {
-    let (_, workspace) = here();
-    embed_as(variable, &workspace.join(crate_dir));
-}
-
-/// The folders of the crate that is being built and of its workspace.
-fn here() -> (PathBuf, PathBuf) {
-    let dir = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
-    let workspace = dir
-        .ancestors()
-        .find(|dir| dir.join("Cargo.lock").exists())
-        .expect("the crate lies in a workspace with a Cargo.lock");
-    (dir.clone(), workspace.into())
-}
-
-fn embed_as(variable: &str, dir: &Path) {
-    let (_, workspace) = here();
-    let build = Build::of_build_script();
-    match Workspace::read(&workspace).and_then(|workspace| workspace.identity(dir, &build)) {
-        Ok(identity) => {
-            for source in identity.sources {
-                println!("cargo:rerun-if-changed={}", source.display());
-            }
-            println!("cargo:rustc-env={variable}={}", identity.hash);
-        }
-        Err(error) => panic!("cannot tell the identity of this code: {error}"),
-    }
-}
-
-/// For the runner's build script: sets `RESECT_RUSTC`, `RESECT_PROFILE` and `RESECT_RUSTFLAGS` for `env!`.
-pub fn embed_toolchain() {
-    let build = Build::of_build_script();
-    println!("cargo:rustc-env=RESECT_RUSTC={}", build.rustc);
-    println!("cargo:rustc-env=RESECT_PROFILE={}", build.profile);
-    println!("cargo:rustc-env=RESECT_RUSTFLAGS={}", build.rustflags);
-    println!("cargo:rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
-}
-
-impl Build {
-    fn of_build_script() -> Self {
-        let var = |name| std::env::var(name).unwrap_or_default();
-        let rustc = std::process::Command::new(var("RUSTC"))
-            .arg("--version")
-            .output()
-            .expect("the compiler that cargo names can be asked for its version");
-        let features = std::env::vars()
-            .filter_map(|(name, _)| name.strip_prefix("CARGO_FEATURE_").map(str::to_owned))
-            .filter(|feature| !DEVICE_FEATURES.contains(&feature.as_str()))
-            .collect::<BTreeSet<_>>();
-        Self {
-            rustc: String::from_utf8_lossy(&rustc.stdout).trim().to_owned(),
-            profile: var("PROFILE"),
-            // The separator of cargo's encoding cannot travel through an environment line.
-            rustflags: var("CARGO_ENCODED_RUSTFLAGS").replace('\u{1f}', " "),
-            features: features.into_iter().collect(),
-        }
-    }
-}
-
-struct Manifest {
-    path: PathBuf,
-    table: toml::Table,
-}
-
-impl Manifest {
-    fn read(path: &Path) -> Result<Self, IdentityError> {
-        let text = String::from_utf8_lossy(&read(path)?).into_owned();
-        let table = text.parse().map_err(|e: toml::de::Error| parse_error(path, e.message().to_owned()))?;
-        Ok(Self { path: path.into(), table })
-    }
-
-    fn package_name(&self) -> Result<String, IdentityError> {
-        let name = self.table.get("package").and_then(|p| p.get("name")).and_then(toml::Value::as_str);
-        name.map(str::to_owned).ok_or_else(|| parse_error(&self.path, "it has no package name".into()))
-    }
-
-    fn dependencies(&self) -> BTreeMap<String, toml::Value> {
-        let of = |table: &toml::Table| {
-            table.get("dependencies").and_then(toml::Value::as_table).cloned().unwrap_or_default()
-        };
-        let targets = self.table.get("target").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-        let for_targets = targets.values().filter_map(toml::Value::as_table).flat_map(of);
-        of(&self.table).into_iter().chain(for_targets).collect()
-    }
-}
-
-/// `Cargo.lock`: the resolved packages by name, of which there may be several versions.
-struct Lock {
-    path: PathBuf,
-    packages: BTreeMap<String, Vec<Package>>,
-}
-
-struct Package {
-    version: String,
-    checksum: String,
-    /// Each "name", "name version" or "name version (source)".
-    dependencies: Vec<String>,
-}
-
-impl Lock {
-    fn read(path: &Path) -> Result<Self, IdentityError> {
-        let table = Manifest::read(path)?.table;
-        let mut packages: BTreeMap<String, Vec<Package>> = BTreeMap::new();
-        for package in table.get("package").and_then(toml::Value::as_array).into_iter().flatten() {
-            let text =
-                |field| package.get(field).and_then(toml::Value::as_str).unwrap_or_default().to_owned();
-            let dependencies = package.get("dependencies").and_then(toml::Value::as_array);
-            let names = dependencies.into_iter().flatten().filter_map(toml::Value::as_str);
-            packages.entry(text("name")).or_default().push(Package {
-                version: text("version"),
-                checksum: text("checksum"),
-                dependencies: names.map(str::to_owned).collect(),
-            });
-        }
-        Ok(Self { path: path.into(), packages })
-    }
-
-    /// `name version checksum` of every package that `package` resolves to, sorted.
-    fn resolved(&self, package: &str) -> Result<BTreeSet<String>, IdentityError> {
-        let mut pending = vec![package];
-        let mut found = BTreeSet::new();
-        while let Some(wanted) = pending.pop() {
-            let mut words = wanted.split(' ');
-            let (name, version) = (words.next().unwrap_or_default(), words.next());
-            let mut versions = self.packages.get(name).into_iter().flatten();
-            let Some(entry) = versions.find(|entry| version.is_none_or(|version| entry.version == version))
-            else {
-                let message = format!("it does not list {wanted}; run cargo once to update it");
-                return Err(parse_error(&self.path, message));
-            };
-            if found.insert(format!("{name} {} {}", entry.version, entry.checksum)) {
-                pending.extend(entry.dependencies.iter().map(String::as_str));
-            }
-        }
-        Ok(found)
-    }
-}
-
-fn files_below(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), IdentityError> {
-    let error = |source| IdentityError::Read { path: dir.into(), source };
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
-        .map_err(error)?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<_, _>>()
-        .map_err(error)?;
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            files_below(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
+/// What a crate reaches over normal dependencies.
+struct Closure<'a> {
+    /// The workspace crates by folder below the root, each with its dependencies as canonical text.
+    members: BTreeMap<PathBuf, (Arc<Member>, Vec<String>)>,
+    /// All packages, the workspace's included.
+    packages: BTreeSet<&'a lock::Package>,
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
