@@ -21,7 +21,7 @@ pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let parts: &[&[&str]] = if args.interop { &INTEROP } else { &[&[]] };
     let python = args.interop.then(python).transpose()?;
     if let Some(python) = &python {
-        eprintln!("interop tests with {}", python.display());
+        say!("interop tests with {}", python.display());
     }
     let mut all_passed = true;
     for part in parts {
