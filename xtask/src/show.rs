@@ -1,5 +1,8 @@
 //! What a person sees of a run: one line a step on standard output, progress and logs on standard error.
 
+// The one module that may: everything it writes goes through `harmless` or the progress bars.
+#![allow(clippy::disallowed_methods)]
+
 use crate::plan::Step;
 use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressStyle};
 use resect_artifact::Outputs;
