@@ -228,8 +228,9 @@ fn assign(images: Vec<PathBuf>, file: &Path, named: Vec<ImagePrompts>) -> anyhow
     for (index, path) in images.iter().enumerate() {
         let mut names: Vec<_> = [path.file_name(), path.file_stem()].into_iter().flatten().collect();
         names.dedup();
-        for name in names {
-            by_name.entry(name.to_string_lossy().into_owned()).or_default().push(index);
+        // A name that is not valid UTF-8 cannot stand in the file of prompts.
+        for name in names.into_iter().filter_map(|name| name.to_str()) {
+            by_name.entry(name.to_owned()).or_default().push(index);
         }
         by_path.insert(path.canonicalize()?, index);
     }
@@ -355,9 +356,10 @@ fn lines(report: &ImageReport, out: &Path) -> Vec<String> {
             0 => "nothing found".into(),
             area => format!("{area} px, {:.1} %", 100.0 * of.area_fraction),
         };
-        let score = of.iou_scores.get(of.best).copied().unwrap_or_default();
+        let score = of.iou_scores.get(of.best).map_or_else(|| "-".into(), |score| format!("{score:.2}"));
+        // Files are written on request.
         let file = of.files.first().map(|file| out.join(file).display().to_string()).unwrap_or_default();
-        lines.push(format!("  {:<3}{prompt:<34} {found:<20} IoU {score:.2}  {file}", of.number));
+        lines.push(format!("  {:<3}{prompt:<34} {found:<20} IoU {score}  {file}", of.number));
     }
     lines
 }

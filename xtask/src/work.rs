@@ -259,7 +259,10 @@ impl Worker<'_> {
         let job = Job {
             format: JOB_FORMAT.into(),
             stage: step.name().into(),
-            code: keyed.document["code"].as_str().unwrap_or_default().to_owned(),
+            code: keyed.document["code"]
+                .as_str()
+                .with_context(|| format!("internal error: the key of {} names no code", step.name()))?
+                .to_owned(),
             inputs: step.inputs().iter().map(path).collect::<anyhow::Result<_>>()?,
             hints,
             work: work.to_path_buf(),

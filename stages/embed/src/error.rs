@@ -69,6 +69,14 @@ pub enum EmbedError {
         /// The number farthest from zero.
         value: f32,
     },
+    /// A shard got more or fewer embeddings than it has rows to encode: a fault of the program.
+    #[error(
+        "internal error: the encoder gave another number of embeddings than a shard of {rows} rows needs"
+    )]
+    Misaligned {
+        /// Rows of the shard.
+        rows: usize,
+    },
     /// What a killed start left cannot be removed.
     #[error("cannot clear {} of what an earlier start left", path.display())]
     Leftover {

@@ -166,7 +166,7 @@ pub fn run_with(
             Ok(embeddings)
         },
         |shard, encoded| {
-            writer.write_shard(shard.index, &hints.complete(shard.rows, &encoded, length))?;
+            writer.write_shard(shard.index, &hints.complete(shard.rows, &encoded, length)?)?;
             images.release();
             Ok(())
         },
