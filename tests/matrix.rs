@@ -222,6 +222,6 @@ fn what_all_runs_share_cannot_vary() {
     let project = Project::micro();
     let output = project.output("run", &["--set", "runtime.jobs=1,4"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = resect_tests::stderr(&output);
+    let said = stderr(&output);
     assert!(said.contains("runtime.jobs cannot vary in a matrix: all its runs share [runtime]"), "{said}");
 }
