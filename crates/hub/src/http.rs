@@ -334,9 +334,9 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<Certificate<'static>>, Er
     };
     let mut certificates = Vec::new();
     for item in parse_pem(pem) {
-        match item.map_err(|error| wrong(format!("cannot be read as PEM: {error}")))? {
-            PemItem::Certificate(certificate) => certificates.push(certificate),
-            _ => {}
+        let item = item.map_err(|error| wrong(format!("cannot be read as PEM: {error}")))?;
+        if let PemItem::Certificate(certificate) = item {
+            certificates.push(certificate);
         }
     }
     if certificates.is_empty() {

@@ -160,8 +160,7 @@ fn read_metrics(path: &Path) -> Result<Metrics, ReportError> {
             return Err(damaged(format!("it has no figures of {method}")).into());
         }
     }
-    let has_amount =
-        |point: &&SweepPoint| point.amount.is_some() || !AMOUNTS.iter().any(|kind| *kind == point.prompt);
+    let has_amount = |point: &&SweepPoint| point.amount.is_some() || !AMOUNTS.contains(&point.prompt);
     if let Some(point) = metrics.sweep.iter().find(|point| !has_amount(point)) {
         return Err(damaged(format!("the sweep has {:?} without an amount", point.prompt)).into());
     }
