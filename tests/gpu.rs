@@ -9,7 +9,7 @@ use burn_autodiff::Autodiff;
 use burn_nn::LayerNormConfig;
 use burn_wgpu::WgpuDevice;
 use image::{Rgb, RgbImage};
-use resect_checkpoint::{Activation, Checkpoint, SamConfig, TensorFile};
+use resect_checkpoint::{Activation, SamConfig, TensorFile};
 use resect_data::checkpoint::Epoch;
 use resect_data::embeddings::Embeddings;
 use resect_data::evaluation::Metrics;
@@ -18,8 +18,8 @@ use resect_data::{read_json, table};
 use resect_device::Device;
 use resect_geometry::{Size, View};
 use resect_params::{EmbedParams, EvaluateParams, Loss, Padding, Runtime, TrainParams};
-use resect_prompts::Prompt;
 use resect_prompts::job::{ImageJob, Job};
+use resect_prompts::{Prompt, WrittenPrompt};
 use resect_sam::{Cpu, CpuEncoder, DecoderBackend, EncoderBackend, Precision, Resident, Sam, Squares};
 use resect_stage::Reporter;
 use resect_tests::Project;
@@ -394,9 +394,8 @@ impl Stages {
     /// Each stage compares a first batch with the CPU before it starts.
     fn on_gpu(&self, out: &Out) {
         let (runtime, report, gpu) = (Runtime::default(), Reporter::silent(), other_device());
-        let load = |base: &Checkpoint, precision| resect_embed::on_tensors::<Vulkan>(&gpu, base, precision);
-        resect_embed::run_with(
-            &load,
+        resect_embed::run_with::<Vulkan>(
+            &gpu,
             true,
             &self.for_embed(),
             &self.embed,
@@ -496,11 +495,10 @@ fn predict_gives_what_it_gives_on_the_cpu() {
     RgbImage::from_fn(120, 90, |x, y| Rgb([(x * y % 251) as u8, (2 * x) as u8, (y * y % 256) as u8]))
         .save(&path)
         .unwrap();
-    let prompt = |bounds: &str, points: &[&str]| Prompt {
-        bounds: Some(bounds.parse().unwrap()),
-        points: points.iter().map(|point| point.parse().unwrap()).collect(),
-        mask: None,
-        from: "a test".into(),
+    let prompt = |bounds: &str, points: &[&str]| {
+        let points = points.iter().map(|point| point.parse().unwrap()).collect();
+        let prompt = Prompt { bounds: Some(bounds.parse().unwrap()), points, mask: None };
+        WrittenPrompt { prompt, from: "a test".into() }
     };
     let prompts = vec![prompt("10,10,60,50", &[]), prompt("40,30,110,80", &["60,50,1"])];
     let [cpu, gpu] = ["cpu", "gpu"].map(|name| {
@@ -510,8 +508,7 @@ fn predict_gives_what_it_gives_on_the_cpu() {
         job
     });
     assert!(resect_predict::run(&cpu, drop, || false).unwrap());
-    let on_tensors = resect_predict::on_tensors::<Vulkan>;
-    assert!(resect_predict::run_with::<Vulkan>(&device(), on_tensors, true, &gpu, drop, || false).unwrap());
+    assert!(resect_predict::run_with::<Vulkan>(&device(), true, &gpu, drop, || false).unwrap());
     let [expected, found] = [cpu, gpu].map(|job| {
         let file = TensorFile::open(&job.out.join("polyp.safetensors")).unwrap();
         file.tensor("logits").unwrap().data

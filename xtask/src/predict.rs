@@ -18,7 +18,7 @@ use resect_prompts::file::{self, ImagePrompts};
 use resect_prompts::job::{
     DECODE_BATCH, EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Limits, Line,
 };
-use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, Prompt, arrange};
+use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, WrittenPrompt, arrange};
 use resect_stage::{Message, Plain, Progress};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,7 +235,7 @@ fn assign(images: Vec<PathBuf>, file: &Path, named: Vec<ImagePrompts>) -> anyhow
         }
         by_path.insert(path.canonicalize()?, index);
     }
-    let mut prompts: Vec<Vec<Prompt>> = vec![Vec::new(); images.len()];
+    let mut prompts: Vec<Vec<WrittenPrompt>> = vec![Vec::new(); images.len()];
     let mut unknown = Vec::new();
     for ImagePrompts { image, prompts: of_image } in named {
         let at_path = file.parent().unwrap_or(Path::new("")).join(&image).canonicalize();

@@ -53,7 +53,8 @@ pub use image_encoder::ImageEncoder;
 pub use layers::narrow;
 pub use mask_decoder::{MaskDecoder, MaskOutput, is_idle, is_operand};
 pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise};
-pub use prompt_encoder::{Point, PointLabel, PromptEmbeddings, PromptEncoder, Prompts};
+pub use prompt_encoder::{PromptEmbeddings, PromptEncoder};
+pub use resect_prompt::{Label, ModelPoint, ModelPrompt};
 pub use resident::{Resident, room};
 pub use tape_decoder::{Run, TapeDecoder};
 pub use tape_heads::Heads;
@@ -75,15 +76,16 @@ pub struct Sam<B: Backend> {
 impl<B: EncoderBackend + DecoderBackend> Sam<B> {
     /// Predicts masks for `b` images with `p` prompts each, the prompts of one image next to one another.
     ///
-    /// `pixels` is `[b, 3, S, S]`, normalised and padded ([`normalise`]); `prompts` holds `b * p` prompts. With `multimask` the
+    /// `pixels` is `[b, 3, S, S]`, normalised and padded ([`normalise`]); `prompts` holds `b * p` prompts of one form. With `multimask` the
     /// output has the masks 1 to 3, without it mask 0.
     ///
     /// # Errors
-    /// A number of prompts that is no positive multiple of the number of images.
+    /// A number of prompts that is no positive multiple of the number of images; prompts that cannot pass together
+    /// ([`PromptEncoder::forward`]).
     pub fn forward(
         &self,
         pixels: Tensor<B, 4>,
-        prompts: &Prompts<B>,
+        prompts: &[ModelPrompt],
         multimask: bool,
     ) -> Result<MaskOutput<B>, Error> {
         let images = pixels.dims()[0];
@@ -92,7 +94,7 @@ impl<B: EncoderBackend + DecoderBackend> Sam<B> {
         }
         let embeddings = repeat_per_prompt(self.vision_encoder.forward(pixels), prompts.len() / images);
         let position = self.prompt_encoder.image_positional_encoding();
-        let prompts = self.prompt_encoder.forward(prompts);
+        let prompts = self.prompt_encoder.forward(prompts)?;
         Ok(self.mask_decoder.forward(embeddings, position, &prompts, multimask))
     }
 }

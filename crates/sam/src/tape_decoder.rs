@@ -20,7 +20,7 @@ use crate::layers::CHANNEL_NORM_EPS;
 use crate::mask_decoder::is_idle;
 use crate::tape_heads::Heads;
 use crate::transformer::FINAL_NORM_EPS;
-use crate::{Cpu, Error, PromptEncoder, Prompts};
+use crate::{Cpu, Error, ModelPrompt, PromptEncoder};
 
 /// The decoder of a single mask, with box prompts' kind of input: tokens and no mask prompt.
 #[derive(Debug)]
@@ -135,9 +135,8 @@ impl TapeDecoder {
         let mut loader = Loader { tensors, parameters: Vec::new(), origins: Vec::new() };
         let layers = loader.layers(config)?;
         let (channels, grid) = (config.embedding_channels(), config.grid());
-        let device = Default::default();
         let position = values(prompts.image_positional_encoding())?;
-        let dense = values(prompts.forward(&Prompts::none(1, &device)).dense)?;
+        let dense = values(prompts.forward(&[ModelPrompt::default()])?.dense)?;
         let (idle, unused) = loader.tensors.into_values().partition(|tensor| is_idle(&tensor.name));
         Ok(Self {
             position: (0..grid * grid * channels)

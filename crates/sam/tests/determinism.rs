@@ -5,7 +5,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use resect_checkpoint::SamConfig;
-use resect_sam::{Cpu, CpuEncoder, Precision, PromptEmbeddings, Prompts, Sam};
+use resect_sam::{Cpu, CpuEncoder, ModelPrompt, Precision, PromptEmbeddings, Sam};
 
 fn tiny() -> SamConfig {
     SamConfig::named("tiny").unwrap()
@@ -64,7 +64,7 @@ fn gradients() -> Vec<u32> {
     let embeddings = (0..2 * c * g * g).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
     let embeddings = Tensor::from_data(TensorData::new(embeddings, [2, c, g, g]), &device);
     let boxes = [[10.0, 20.0, 99.0, 120.0], [40.0, 4.0, 250.0, 80.0]];
-    let prompts = frozen.prompt_encoder.forward(&Prompts::boxes(&boxes, &device).unwrap());
+    let prompts = frozen.prompt_encoder.forward(&boxes.map(ModelPrompt::of_box)).unwrap();
     let prompts = PromptEmbeddings {
         sparse: prompts.sparse.map(Tensor::from_inner),
         dense: Tensor::from_inner(prompts.dense),

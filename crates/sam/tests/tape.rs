@@ -9,7 +9,8 @@ use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, Part, SamConfig, part_tensors, random};
 use resect_sam::{
-    Cpu, MaskDecoder, NamedTensor, Precision, PromptEmbeddings, PromptEncoder, Prompts, Run, Sam, TapeDecoder,
+    Cpu, MaskDecoder, ModelPrompt, NamedTensor, Precision, PromptEmbeddings, PromptEncoder, Run, Sam,
+    TapeDecoder,
 };
 
 type B = Autodiff<Cpu>;
@@ -64,7 +65,7 @@ impl Case {
         let (c, g) = (self.config.embedding_channels(), self.config.grid());
         let decoder = MaskDecoder::<B>::from_tensors(&self.config, self.decoder.clone(), &device).unwrap();
         let decoder = decoder.with_precision(precision);
-        let frozen = self.prompts.forward(&Prompts::boxes(&BOXES, &device).unwrap());
+        let frozen = self.prompts.forward(&BOXES.map(ModelPrompt::of_box)).unwrap();
         let prompts = PromptEmbeddings {
             sparse: frozen.sparse.map(Tensor::from_inner),
             dense: Tensor::from_inner(frozen.dense),
@@ -86,8 +87,7 @@ impl Case {
     /// The same on tapes; gradients as the checkpoint has their parameters.
     fn on_tapes(&self, precision: Precision) -> (Vec<f32>, Vec<NamedTensor>) {
         let decoder = TapeDecoder::from_tensors(&self.config, self.decoder.clone(), &self.prompts).unwrap();
-        let device = Default::default();
-        let tokens = self.prompts.forward(&Prompts::boxes(&BOXES, &device).unwrap()).sparse.unwrap();
+        let tokens = self.prompts.forward(&BOXES.map(ModelPrompt::of_box)).unwrap().sparse.unwrap();
         let tokens: Vec<f32> = tokens.into_data().to_vec().unwrap();
         let tokens = tokens.chunks(tokens.len() / 2);
         let mut runs = [Run::default(), Run::default()];
@@ -188,7 +188,7 @@ fn the_tapes_masks_and_scores_are_those_of_tensors() {
     let on_tapes = TapeDecoder::from_tensors(&case.config, case.decoder.clone(), &case.prompts).unwrap();
     let (heads, mut run) = (on_tapes.heads().unwrap(), Run::default());
     for (embedding, bounds) in case.embeddings.iter().zip(BOXES) {
-        let embedded = case.prompts.forward(&Prompts::boxes(&[bounds], &device).unwrap());
+        let embedded = case.prompts.forward(&[ModelPrompt::of_box(bounds)]).unwrap();
         let tokens = embedded.clone().tokens();
         let position = case.prompts.image_positional_encoding();
         let image = Tensor::from_data(TensorData::new(embedding.clone(), [1, c, g, g]), &device);
@@ -322,8 +322,9 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 fn a_prediction_without_a_way_back_has_the_same_bits_and_leaves_none() {
     let case = Case::random(SamConfig::named("tiny").unwrap());
     let decoder = TapeDecoder::from_tensors(&case.config, case.decoder.clone(), &case.prompts).unwrap();
-    let prompts = Prompts::boxes(&BOXES[..1], &Default::default()).unwrap();
-    let tokens: Vec<f32> = case.prompts.forward(&prompts).sparse.unwrap().into_data().to_vec().unwrap();
+    let prompts = [ModelPrompt::of_box(BOXES[0])];
+    let tokens: Vec<f32> =
+        case.prompts.forward(&prompts).unwrap().sparse.unwrap().into_data().to_vec().unwrap();
     let (embedding, tokens) = (&case.embeddings[0], tokens.as_slice());
     let mut run = Run::default();
     decoder.forward(embedding, tokens, Precision::F32, &mut run);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The images could not be embedded.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
-    /// The device cannot be used, or computes something else.
+    /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] resect_device::DeviceError),
     /// An artifact cannot be read or written.
@@ -15,9 +15,9 @@ pub enum EmbedError {
     /// The base checkpoint cannot be read.
     #[error("the base checkpoint cannot be used")]
     Checkpoint(#[source] Box<resect_checkpoint::Error>),
-    /// The encoder cannot be built.
-    #[error("the image encoder cannot be built")]
-    Model(#[source] Box<resect_sam::Error>),
+    /// The encoder cannot be built, or computes something else than on the CPU.
+    #[error(transparent)]
+    Encode(#[from] resect_encode::EncodeError),
     /// There is nothing to embed.
     #[error("the images artifact holds no image")]
     NoImages,

@@ -14,7 +14,7 @@ use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_params::{Precision, TrainParams};
-use resect_sam::{Cpu, Prompts, Sam};
+use resect_sam::{Cpu, ModelPrompt, Sam};
 use resect_train::{Outcome, Sample, TapeTrainer, TensorTrainer, Trainer};
 use std::error::Error;
 use std::time::Instant;
@@ -83,8 +83,8 @@ fn times<T: Trainer>(
     let mut trainer = T::new(&config, tensors, &prompts, &params, &Default::default())?;
 
     let side = config.image_size() as f32;
-    let corners = [[0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side]];
-    let tokens = prompts.forward(&Prompts::boxes(&corners, &Default::default())?).tokens();
+    let bounds = [0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side];
+    let tokens = prompts.forward(&[ModelPrompt::of_box(bounds)])?.tokens();
     let places = config.embedding_channels() * config.grid() * config.grid();
     let embedding: Vec<f32> = (0..places).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
     let low_res = config.low_res();

@@ -2,13 +2,14 @@
 
 use crate::TrainError;
 use crate::augment::Seen;
-use crate::prompt::Prompt;
+use crate::prompt::to_model;
 use rayon::prelude::*;
 use resect_checkpoint::SamConfig;
 use resect_data::embeddings::{Embedding, Embeddings};
 use resect_data::targets::Targets;
 use resect_geometry::{Size, View};
 use resect_params::{MaskFit, TrainParams};
+use resect_prompt::Prompt;
 use resect_sam::{Cpu, PromptEncoder};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -81,8 +82,9 @@ impl<'a> Samples<'a> {
         encoder: &PromptEncoder<Cpu>,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let one = |(seen, prompt): (&Seen, &Prompt)| {
-            let prompt = prompt.to_model(&self.targets.rows()[seen.target], seen.view)?;
-            Ok(encoder.forward(&prompt).tokens())
+            let target = &self.targets.rows()[seen.target];
+            let prompt = to_model(prompt, target, seen.view, self.targets.low_res_size())?;
+            Ok(encoder.forward(&[prompt])?.tokens())
         };
         chosen.iter().zip(prompts).map(one).collect()
     }

@@ -51,7 +51,6 @@ pub use tape_trainer::TapeTrainer;
 pub use tensor_trainer::TensorTrainer;
 pub use trainer::{Outcome, Stepped, Trainer};
 
-use prompt::Prompt;
 use resect_checkpoint::{Checkpoint, Part, write_safetensors};
 use resect_data::checkpoint::{DECODER_FILE, FORMAT, SelectedBy, Summary};
 use resect_data::targets::{Split, Targets};
@@ -59,6 +58,7 @@ use resect_data::{DataError, embeddings::Embeddings, table, write_json};
 use resect_device::{Device, DeviceError};
 use resect_geometry::View;
 use resect_params::{Keep, Runtime, TrainParams};
+use resect_prompt::Prompt;
 use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
 #[cfg(feature = "cuda")]
@@ -95,6 +95,9 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Model(#[from] resect_sam::Error),
+    /// A prompt that does not lie in its image.
+    #[error("a target's prompt cannot be used")]
+    Prompt(#[from] resect_prompt::PromptError),
     /// No target to train on.
     #[error("there is no target in the training part; check [split]")]
     NothingToTrain,
@@ -271,7 +274,7 @@ pub fn run_with<T: Trainer>(
     if !T::IS_REFERENCE {
         let first: Vec<Seen> =
             train.iter().map(|&i| Seen::upright(i)).take(params.batch_size as usize).collect();
-        let boxes = first.iter().map(|seen| Prompt::Box(targets.rows()[seen.target].bounding_box()));
+        let boxes = first.iter().map(|seen| Prompt::of_box(targets.rows()[seen.target].bounding_box()));
         let tokens = samples.tokens(&first, &boxes.collect::<Vec<_>>(), &prompts)?;
         let make = check::Make { config: base.config(), prompts: &prompts, params };
         let masks = samples.masks(&first);

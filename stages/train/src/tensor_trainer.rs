@@ -21,7 +21,7 @@ use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorData, f16};
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_params::{Precision, TrainParams};
 use resect_sam::{
-    Cpu, DecoderBackend, MaskDecoder, NamedTensor, PromptEmbeddings, PromptEncoder, Prompts, narrow,
+    Cpu, DecoderBackend, MaskDecoder, ModelPrompt, NamedTensor, PromptEmbeddings, PromptEncoder, narrow,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -288,7 +288,7 @@ where
             under_way: Vec::new(),
             outcomes: Vec::new(),
             position: frozen(prompts.image_positional_encoding()),
-            dense: frozen(prompts.forward(&Prompts::none(1, &Default::default())).dense),
+            dense: frozen(prompts.forward(&[ModelPrompt::default()])?.dense),
             layout,
             came,
             decoder,

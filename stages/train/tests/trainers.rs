@@ -5,7 +5,7 @@ use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_data::embeddings::Embedding;
 use resect_geometry::Size;
 use resect_params::{Loss, Padding, Precision, TrainParams};
-use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
+use resect_sam::{Cpu, Label, ModelPoint, ModelPrompt, NamedTensor, PromptEncoder, Sam};
 use resect_train::{OnDevice, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
@@ -35,14 +35,13 @@ impl Case {
         let decoder = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
         let device = Default::default();
         let prompts = Sam::random(&config, 0, &device).unwrap().prompt_encoder;
-        let point = |x, y| Point { x, y, label: PointLabel::Foreground };
-        let points = |points: &[Point]| Prompts::points(&[points.to_vec()], &device);
+        let point = |x, y| ModelPoint { x, y, label: Label::Foreground };
         let tokens = [
-            Prompts::boxes(&[[10.0, 20.0, 99.0, 120.0]], &device),
-            points(&[point(50.0, 24.0), point(41.5, 30.0), point(44.0, 12.0)]),
-            points(&[point(100.0, 125.0)]),
+            ModelPrompt::of_box([10.0, 20.0, 99.0, 120.0]),
+            ModelPrompt::of_points([point(50.0, 24.0), point(41.5, 30.0), point(44.0, 12.0)]),
+            ModelPrompt::of_points([point(100.0, 125.0)]),
         ];
-        let tokens = tokens.map(|given| prompts.forward(&given.unwrap()).sparse.unwrap());
+        let tokens = tokens.map(|given| prompts.forward(&[given]).unwrap().sparse.unwrap());
         let tokens = tokens.map(|tokens| tokens.into_data().to_vec::<f32>().unwrap());
         let places = config.embedding_channels() * config.grid() * config.grid();
         let embedding = |s| (0..places).map(|i| ((i * (i + s) % 1009) as f32 / 504.5) - 1.0).collect();

@@ -1,8 +1,7 @@
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use resect_geometry::Size;
+use resect_geometry::{Mask, PixelBox, Size, View};
 use serde::{Deserialize, Serialize};
 
 /// A box in pixels of the original image. The maxima are those of the last pixel inside, so that a box of one pixel is
@@ -20,15 +19,18 @@ pub struct BoxPrompt {
     pub y1: f64,
 }
 
-/// What a point says of the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a point says about the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
     /// 1: the object is here.
     Foreground,
     /// 0: the object is not here.
     Background,
-    /// -1: no point at all, which the model has learned to ignore.
+    /// -1: no point at all, which the model has learned to ignore. The prompt encoder adds one to points without a box.
     NotAPoint,
+    /// -10: fills a prompt up to the number of points of its batch, as `transformers` does. Its embedding is zero, which attention
+    /// still sees, so Resect groups prompts by form instead; no text parses to it.
+    Padding,
 }
 
 /// A point in pixels of the original image; coordinates may be fractional.
@@ -43,23 +45,32 @@ pub struct PointPrompt {
     pub label: Label,
 }
 
-/// One prompt: it makes one set of masks.
+/// A prompt in pixels of the original image: a box, points and a mask, or any of these. It makes one set of masks.
+///
+/// `M` stands for the mask: the mask itself, or where it can be read (a path, on the command line).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Prompt {
+pub struct Prompt<M = MaskPrompt> {
     /// The box, if any.
     #[serde(rename = "box", default, skip_serializing_if = "Option::is_none")]
     pub bounds: Option<BoxPrompt>,
     /// The points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub points: Vec<PointPrompt>,
-    /// A file with a mask to start from, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mask: Option<PathBuf>,
-    /// Where the prompt was written, for messages: "--box 1,2,3,4", "prompts.csv, line 3".
-    pub from: String,
+    /// A mask to start from, if any.
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub mask: Option<M>,
 }
 
-/// What is wrong with a box or a point.
+/// A mask to start from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MaskPrompt {
+    /// A mask of the original image's size.
+    Pixels(Mask),
+    /// Mask logits on the low-res grid `[4g, 4g]`, row by row, as an earlier prediction gives them.
+    Logits(Vec<f32>),
+}
+
+/// What is wrong with a part of a prompt.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PromptError {
     /// The text is not so many numbers.
@@ -81,7 +92,7 @@ pub enum PromptError {
         /// The minimum's name.
         lower: &'static str,
     },
-    /// A label that is none.
+    /// A number that is not a label.
     #[error("the label {0} is none: expected 1 (the object is here), 0 (it is not) or -1 (no point at all)")]
     Label(f64),
     /// A box that leaves the image.
@@ -104,6 +115,22 @@ pub enum PromptError {
         /// The image's size.
         size: Size,
     },
+    /// A mask of another size than the image.
+    #[error("the mask has {mask} pixels, the image {image}")]
+    MaskSize {
+        /// The mask's size.
+        mask: Size,
+        /// The image's size.
+        image: Size,
+    },
+    /// Logits that do not cover the low-res grid.
+    #[error("the mask has {found} logits, the low-res grid {low_res} x {low_res}")]
+    LogitCount {
+        /// How many logits there are.
+        found: usize,
+        /// Side of the grid.
+        low_res: u32,
+    },
 }
 
 impl BoxPrompt {
@@ -120,6 +147,13 @@ impl BoxPrompt {
             }
         }
         Ok(bounds)
+    }
+
+    /// The box in a view of an image of `size`. As pixel indices, its sides are mirrored at the middle of the last pixel.
+    pub fn seen(self, view: View, size: Size) -> Self {
+        let ([ax, ay], [bx, by]) =
+            (view.point([self.x0, self.y0], size), view.point([self.x1, self.y1], size));
+        Self { x0: ax.min(bx), y0: ay.min(by), x1: ax.max(bx), y1: ay.max(by) }
     }
 
     /// The box must begin in the image and not reach beyond it. Maxima may equal the width and the height, as tools write them
@@ -151,6 +185,17 @@ impl PointPrompt {
         Ok(Self { x, y, label })
     }
 
+    /// A point of the object.
+    pub fn foreground([x, y]: [f64; 2]) -> Self {
+        Self { x, y, label: Label::Foreground }
+    }
+
+    /// The point in a view of an image of `size`.
+    pub fn seen(self, view: View, size: Size) -> Self {
+        let [x, y] = view.point([self.x, self.y], size);
+        Self { x, y, ..self }
+    }
+
     fn check(&self, size: Size) -> Result<(), PromptError> {
         let inside =
             (0.0..f64::from(size.width)).contains(&self.x) && (0.0..f64::from(size.height)).contains(&self.y);
@@ -158,7 +203,27 @@ impl PointPrompt {
     }
 }
 
-impl Prompt {
+impl<M> Prompt<M> {
+    /// A box and nothing else.
+    pub fn of_box(bounds: impl Into<BoxPrompt>) -> Self {
+        Self { bounds: Some(bounds.into()), points: Vec::new(), mask: None }
+    }
+
+    /// Points and nothing else.
+    pub fn of_points(points: impl Into<Vec<PointPrompt>>) -> Self {
+        Self { bounds: None, points: points.into(), mask: None }
+    }
+
+    /// Whether there is neither box nor point nor mask.
+    pub fn is_empty(&self) -> bool {
+        self.bounds.is_none() && self.points.is_empty() && self.mask.is_none()
+    }
+
+    /// The same box and points with another mask.
+    pub fn with_mask<N>(&self, mask: Option<N>) -> Prompt<N> {
+        Prompt { bounds: self.bounds, points: self.points.clone(), mask }
+    }
+
     /// Whether box and points lie in an image of this size.
     ///
     /// # Errors
@@ -175,6 +240,7 @@ impl Label {
             Self::Foreground => 1.0,
             Self::Background => 0.0,
             Self::NotAPoint => -1.0,
+            Self::Padding => -10.0,
         }
     }
 }
@@ -223,6 +289,13 @@ impl TryFrom<[f64; 3]> for PointPrompt {
     }
 }
 
+impl From<PixelBox> for BoxPrompt {
+    fn from(b: PixelBox) -> Self {
+        let [x0, y0, x1, y1] = [b.x0, b.y0, b.x1, b.y1].map(f64::from);
+        Self { x0, y0, x1, y1 }
+    }
+}
+
 impl From<BoxPrompt> for [f64; 4] {
     fn from(b: BoxPrompt) -> Self {
         [b.x0, b.y0, b.x1, b.y1]
@@ -247,7 +320,7 @@ impl fmt::Display for PointPrompt {
     }
 }
 
-impl fmt::Display for Prompt {
+impl<M> fmt::Display for Prompt<M> {
     /// What it consists of: "box 1,2,3,4 and 2 points".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let points = match self.points.as_slice() {

@@ -33,10 +33,7 @@ fn a_label_is_one_of_three() {
 
 #[test]
 fn prompts_lie_in_the_image_and_maxima_may_be_exclusive() {
-    let check = |bounds: &str| {
-        let bounds = Some(bounds.parse().unwrap());
-        Prompt { bounds, points: vec![], mask: None, from: String::new() }.check(SIZE)
-    };
+    let check = |bounds: &str| Prompt::<MaskPrompt>::of_box(bounds.parse::<BoxPrompt>().unwrap()).check(SIZE);
     for inside in ["0,0,99,49", "0,0,100,50", "99,49,99,49", "99.5,0,100,1"] {
         assert_eq!(check(inside), Ok(()), "{inside}");
     }
@@ -47,4 +44,26 @@ fn prompts_lie_in_the_image_and_maxima_may_be_exclusive() {
         let point: PointPrompt = point.parse().unwrap();
         assert_eq!(point.check(SIZE).is_ok(), inside, "{point}");
     }
+}
+
+#[test]
+fn parts_turn_with_the_pixels_they_name() {
+    let (pixels, point) = (PixelBox { x0: 3, y0: 4, x1: 20, y1: 9 }, [7u32, 31]);
+    for view in View::ALL {
+        assert_eq!(BoxPrompt::from(pixels).seen(view, SIZE), view.pixel_box(pixels, SIZE).into(), "{view}");
+        let seen = PointPrompt::foreground(point.map(f64::from)).seen(view, SIZE);
+        assert_eq!([seen.x, seen.y], view.pixel(point, SIZE).map(f64::from), "{view}");
+        assert_eq!(seen.label, Label::Foreground);
+    }
+}
+
+#[test]
+fn a_prompt_is_written_as_it_is_read() {
+    let text = r#"{"box":[1.0,2.0,3.5,4.1],"points":[[5.0,6.0,0.0]],"mask":"m.png"}"#;
+    let prompt: Prompt<String> = serde_json::from_str(text).unwrap();
+    assert_eq!(prompt.mask.as_deref(), Some("m.png"));
+    assert_eq!(serde_json::to_string(&prompt).unwrap(), text);
+    let none: Prompt<String> = serde_json::from_str("{}").unwrap();
+    assert!(none.is_empty() && !prompt.is_empty());
+    assert!(serde_json::from_str::<Prompt<String>>(r#"{"points":[[5,6,-10]]}"#).is_err());
 }
