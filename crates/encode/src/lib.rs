@@ -46,8 +46,8 @@ pub struct Encoder<B: Backend> {
 
 /// How the encoder computes: the CPU has a wiring of its own, on slices.
 enum Wiring<B: Backend> {
-    Slices(CpuEncoder),
-    Tensors(ImageEncoder<B>),
+    Slices(Box<CpuEncoder>),
+    Tensors(Box<ImageEncoder<B>>),
 }
 
 impl<B: EncoderBackend> Encoder<B> {
@@ -62,10 +62,10 @@ impl<B: EncoderBackend> Encoder<B> {
     ) -> Result<Self, EncodeError> {
         let failed = |error: resect_sam::Error| EncodeError::Model(error.into());
         let wiring = if TypeId::of::<B>() == TypeId::of::<Cpu>() {
-            Wiring::Slices(CpuEncoder::load(checkpoint, precision).map_err(failed)?)
+            Wiring::Slices(Box::new(CpuEncoder::load(checkpoint, precision).map_err(failed)?))
         } else {
             let encoder = ImageEncoder::load(checkpoint, device).map_err(failed)?;
-            Wiring::Tensors(encoder.with_precision(precision))
+            Wiring::Tensors(Box::new(encoder.with_precision(precision)))
         };
         let config = checkpoint.config();
         Ok(Self {

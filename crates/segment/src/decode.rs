@@ -9,7 +9,7 @@ use resect_data::embeddings::Embedding;
 use resect_encode::numbers;
 use resect_geometry::Mask;
 use resect_prompt::{Form, ModelPrompt};
-use resect_sam::{DecoderBackend, MaskDecoder, MaskOutput, PromptEncoder, Resident};
+use resect_sam::{DecoderBackend, MaskDecoder, MaskOutput, PromptEncoder, Resident, repeat_per_prompt};
 
 use crate::{Frame, ImageEmbedding, SegmentError, Stored};
 
@@ -193,16 +193,31 @@ impl<B: DecoderBackend> Decoders<B> {
         Ok(decoded.into_iter().map(|(_, predictions)| predictions).collect())
     }
 
+    /// The embedding of each query in single precision, `[n, C, g, g]`.
+    fn embeddings(&self, queries: &[&Query<'_, B>]) -> Tensor<B, 4> {
+        let (n, [channels, height, width]) = (queries.len(), self.shape);
+        match queries {
+            // All on one image: a single copy makes them.
+            [first, rest @ ..] if rest.iter().all(|query| std::ptr::eq(query.embedding, first.embedding)) => {
+                let embedding = first.embedding.values.clone().cast(FloatDType::F32);
+                repeat_per_prompt(embedding.reshape([1, channels, height, width]), n)
+            }
+            _ => {
+                let embeddings = queries.iter().map(|query| query.embedding.values.clone());
+                let embeddings = Tensor::cat(embeddings.collect(), 0).cast(FloatDType::F32);
+                embeddings.reshape([n, channels, height, width])
+            }
+        }
+    }
+
     /// The predictions of queries whose prompts have one form and whose embeddings one format.
     fn decode_alike(
         &self,
         queries: &[&Query<'_, B>],
         multimask: bool,
     ) -> Result<Vec<Vec<Prediction>>, SegmentError> {
-        let (n, [channels, height, width]) = (queries.len(), self.shape);
-        let embeddings = queries.iter().map(|query| query.embedding.values.clone());
-        let embeddings = Tensor::cat(embeddings.collect(), 0).cast(FloatDType::F32);
-        let embeddings = embeddings.reshape([n, channels, height, width]);
+        let n = queries.len();
+        let embeddings = self.embeddings(queries);
         let prompts: Vec<&ModelPrompt> = queries.iter().map(|query| query.prompt).collect();
         let prompts = self.prompts.forward(&prompts).map_err(|error| SegmentError::Prompts(error.into()))?;
         let (mut rows, mut masks, mut cells) = (Vec::with_capacity(self.decoders.len()), 0, 0);
@@ -215,11 +230,12 @@ impl<B: DecoderBackend> Decoders<B> {
             let logits = low_res_logits.reshape([n * m, cells]);
             rows.push(Tensor::cat(vec![logits, iou_scores.reshape([n * m, 1])], 1));
         }
-        if rows.is_empty() {
-            return Ok(vec![Vec::new(); n]);
-        }
         // The results of all decoders come from the device at once.
-        let rows = numbers(Tensor::cat(rows, 0));
+        let rows = match rows.len() {
+            0 => return Ok(vec![Vec::new(); n]),
+            1 => numbers(rows.remove(0)),
+            _ => numbers(Tensor::cat(rows, 0)),
+        };
         let prediction = |rows: &[f32]| {
             let masks = rows
                 .chunks_exact(cells + 1)

@@ -93,7 +93,7 @@ impl<'a, B: EncoderBackend + DecoderBackend> Images<'a, B> {
 
         let mut reports = Vec::with_capacity(predictions.len());
         let mut outlined = Vec::new();
-        coco.image(path, size);
+        coco.image(path, size)?;
         for (number, (prompt, prediction)) in planned.image.prompts.iter().zip(&predictions).enumerate() {
             let (best, iou_scores) = (prediction.best(), prediction.iou_scores());
             let (mask, files) = self.write_masks(&planned.stem, number, prediction, &frame)?;
