@@ -31,9 +31,9 @@ batch_size = 2
 accumulation = 1
 """
 PRECISIONS = ["f32", "bf16", "f16"]
-# A first start: weights up, one image, a first step, or a first batch, down again; then the comparison, which must fail.
-CASES = [("embed", precision) for precision in PRECISIONS]
-CASES += [("train", precision) for precision in PRECISIONS] + [("evaluate", "f32")]
+# A first start: weights up, one image, a step on the fixed problem, which is in f32, or a first batch, down again; then the comparison,
+# which must fail. Kernels of training in all precisions are compiled by the bench of a step.
+CASES = [("embed", precision) for precision in PRECISIONS] + [("train", "f32"), ("evaluate", "f32")]
 STEPS = 20
 
 

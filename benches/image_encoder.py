@@ -1,4 +1,4 @@
-"""The image encoder in PyTorch, as `crates/sam/benches/encoder.rs` runs it: transformers' SamModel with SDPA, random weights.
+"""The image encoder in PyTorch, as `crates/encoder/benches/encoder.rs` runs it: transformers' SamModel with SDPA, random weights.
 
     python benches/image_encoder.py [--threads N] [--runs N] [--bf16] vit-b
 

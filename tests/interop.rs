@@ -303,8 +303,9 @@ fn the_fixtures_are_what_the_references_give_today() {
 }
 
 #[test]
+#[ignore = "needs the real images: cargo xtask test runs it where ../shared/data/kvasir-seg is (RESECT_SHARED)"]
 fn preprocessing_of_real_images_is_pillows() {
-    let Some(data) = real_data() else { return };
+    let data = real_data();
     // The published models' input side, so that SamImageProcessorPil can be held against it too.
     let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
     let text = "[dataset]\nkind = \"parquet\"\n[checkpoint]\nkind = \"random\"\nsize = \"vit-b\"\n[ingest]\nlimit = 40\n";
@@ -322,11 +323,20 @@ fn preprocessing_of_real_images_is_pillows() {
 
 #[test]
 fn pictures_of_every_kind_are_prepared_as_by_transformers() {
+    prepared_as_by_transformers(None);
+}
+
+#[test]
+#[ignore = "needs the real images: cargo xtask test runs it where ../shared/data/kvasir-seg is (RESECT_SHARED)"]
+fn pictures_of_every_kind_and_real_ones_are_prepared_as_by_transformers() {
+    prepared_as_by_transformers(Some(&real_data()));
+}
+
+fn prepared_as_by_transformers(real: Option<&Path>) {
     let data = tempfile::tempdir().unwrap();
     let dir = data.path().join("data");
-    let real = real_data();
     let mut args = vec![Path::new("--make"), &dir];
-    if let Some(real) = &real {
+    if let Some(real) = real {
         args.extend([Path::new("--real"), real]);
     }
     python("preprocess_parity.py", &args);

@@ -13,15 +13,12 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_path_buf()
 }
 
-/// The folder of real data beside the workspace; `None`, with a printed reason, where it is absent.
-pub fn real_data() -> Option<PathBuf> {
+/// The folder of real data beside the workspace. Tests that read it are ignored; `cargo xtask test` includes them where it is there.
+pub fn real_data() -> PathBuf {
     let path = std::env::var_os("RESECT_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
     let data = path.join("data/kvasir-seg");
-    if data.is_dir() {
-        return Some(data);
-    }
-    println!("skipped: there is no real data at {}", data.display());
-    None
+    assert!(data.is_dir(), "there is no real data at {}", data.display());
+    data
 }
 
 /// A store of its own and the pipeline it is used with.
@@ -61,7 +58,12 @@ impl Project {
 
     /// A pipeline file in an empty store.
     pub fn new(pipeline: &Path) -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary folder"), pipeline: pipeline.to_path_buf() }
+        Self::within(tempfile::tempdir().expect("a temporary folder"), pipeline)
+    }
+
+    /// A pipeline file in an empty store within a folder.
+    pub fn within(dir: tempfile::TempDir, pipeline: &Path) -> Self {
+        Self { dir, pipeline: pipeline.to_path_buf() }
     }
 
     /// The store's folder.

@@ -216,3 +216,12 @@ fn the_array_jobs_script_embeds_a_shard_each() {
         .unwrap();
     assert!(!without.status.success() && stderr(&without).contains("RESECT_BIN: the folder of the programs"));
 }
+
+#[test]
+fn what_all_runs_share_cannot_vary() {
+    let project = Project::micro();
+    let output = project.output("run", &["--set", "runtime.jobs=1,4"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("runtime.jobs cannot vary in a matrix: all its runs share [runtime]"), "{said}");
+}

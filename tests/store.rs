@@ -127,7 +127,7 @@ fn what_neither_runs_nor_pins_reach_is_removed() {
     let refused = ask(&store, &["gc", "--max-size", "0"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        stderr(&refused).contains("cannot be read, so what it keeps is not known"),
+        stderr(&refused).contains("what a record that cannot be read keeps is not known"),
         "{}",
         stderr(&refused)
     );

@@ -208,6 +208,16 @@ fn a_damaged_artifact_is_made_again_and_only_that() {
     let repaired = project.run(&[]);
     assert_eq!(repaired.with_status("ran"), ["train"]);
     assert_eq!(repaired.artifacts(), first.artifacts());
+
+    // A record of a step that is damaged is a miss, too, and the run says which and why.
+    let key = first.stage("train")["key"].as_str().unwrap();
+    let record = project.store().join(format!(".resect/actions/train/{key}.json"));
+    fs::write(&record, "{").unwrap();
+    let repaired = project.run(&[]);
+    assert_eq!(repaired.with_status("ran"), ["train"]);
+    let reason = repaired.reason("train");
+    assert!(reason.contains(&format!("{key}.json cannot be read: ")), "{reason}");
+    assert!(project.run(&[]).with_status("ran").is_empty());
 }
 
 fn make_writable(path: &Path) {

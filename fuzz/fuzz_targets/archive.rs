@@ -31,7 +31,7 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     store.record(&action).expect("a record");
     let wanted = ("images".to_owned(), id);
-    let ancestry = Records::read(&store).ancestry([wanted.clone()]);
+    let ancestry = Records::read(&store).expect("records").ancestry([wanted.clone()]);
     let path = dir.path().join("archive.tar");
     store.export(&[wanted], &ancestry, &[], &path).expect("an archive");
     vec![std::fs::read(&path).expect("it is there"), serde_json::to_vec(&action).expect("a record is JSON")]
@@ -42,7 +42,7 @@ fuzz_target!(init: begin("archive", seeds()), |bytes: &[u8]| {
         let _ = (action.has_plain_names(), action.inputs(), Hash::key(&action.document));
     }
     if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
-        let _ = (manifest.id(), manifest.bytes());
+        let _ = (manifest.id().expect("an id"), manifest.bytes());
     }
     if let Ok(contents) = serde_json::from_slice::<Contents>(bytes) {
         contents.bytes();
@@ -52,7 +52,8 @@ fuzz_target!(init: begin("archive", seeds()), |bytes: &[u8]| {
     std::fs::write(&path, bytes).expect("a file");
     let store = Store::open(&dir.path().join("store")).expect("a store");
     let imported = store.import(&path);
-    let ids: usize = store.kinds().iter().map(|kind| store.ids(kind, "").len()).sum();
+    let kinds = store.kinds().expect("kinds");
+    let ids: usize = kinds.iter().map(|kind| store.ids(kind, "").expect("ids").len()).sum();
     match imported {
         Ok(imported) => assert_eq!(ids, imported.new.len()),
         Err(_) => assert_eq!(ids, 0, "nothing of what is refused is in the store"),

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resect_numeric::Dtype;
 use resect_embeddings::{Embeddings, Writer};
 use resect_fuzz::{begin, contents, folder, joined, parts};
 use resect_geometry::View;
+use resect_numeric::Dtype;
 
 const FILES: [&str; 3] = ["embeddings.json", "index.parquet", "embeddings-00000.arrow"];
 

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resect_images::{Image, Images, Writer, pixel_hash};
 use resect_fuzz::{begin, contents, folder, joined, parts};
 use resect_geometry::Size;
+use resect_images::{Image, Images, Writer, pixel_hash};
 
 const FILES: [&str; 2] = ["images.json", "images-00000.arrow"];
 

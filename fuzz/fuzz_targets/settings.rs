@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resect_fuzz::begin;
 use resect_embed_params::EmbedParams;
 use resect_evaluate_params::EvaluateParams;
+use resect_fuzz::begin;
 use resect_ingest_params::{IngestLimits, Layout, MaskParams, SplitParams};
 use resect_params::{Problems, Runtime};
 use resect_train_params::TrainParams;

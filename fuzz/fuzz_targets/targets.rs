@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use resect_target_records::{Split, Target};
-use resect_targets::{Targets, Writer};
 use resect_fuzz::{begin, contents, folder, joined, parts};
 use resect_geometry::{Mask, Size};
+use resect_target_records::{Split, Target};
+use resect_targets::{Targets, Writer};
 
 const FILES: [&str; 3] = ["targets.json", "targets.parquet", "masks.arrow"];
 

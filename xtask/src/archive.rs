@@ -1,11 +1,11 @@
 //! `cargo xtask export --artifact` and `import`: artifacts with all behind them as one file.
 
 use crate::inspect::megabytes;
-use crate::record::RunRecord;
+use crate::record::{self, RunRecord};
 use crate::{StoreArgs, find, show, workspace};
 use anyhow::{Context, ensure};
 use clap::Args;
-use resect_artifact::{Named, Pin, Records, Store};
+use resect_artifact::{Named, Pin, Store};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ pub fn export(
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     }
-    let ancestry = Records::read(store).ancestry(wanted.iter().cloned());
+    let ancestry = record::all(store)?.ancestry(wanted.iter().cloned());
     let contents = store.export(&wanted, &ancestry, without, &out)?;
     if json {
         let object = json!({ "format": "resect-archive-export/1.0", "file": out, "bytes": contents.bytes(), "contents": contents });

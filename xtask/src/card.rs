@@ -4,9 +4,11 @@
 //! names a time, a host or a path.
 
 use crate::export::{Format, Manifest};
-use crate::lineage::{Lineage, file_name, repository};
+use crate::lineage::{Class, Estimate, Figures, Lineage, Method, Origin, SelectedBy, Totals};
 use resect_artifact::{Action, canonical_json};
 use resect_checkpoint::{CONFIG_FILE, SamConfig, parameter_counts};
+use resect_geometry::Views;
+use resect_train_params::{Loss, Padding, Prompts, Schedule, TrainParams};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -93,7 +95,9 @@ impl Card<'_> {
                 yaml(&name)
             );
             for (metric, label) in [("dice", "Dice"), ("iou", "IoU")] {
-                let Some(value) = own.mean("original", metric) else { continue };
+                let figures = &own.method.all.original;
+                let estimate = if metric == "dice" { &figures.dice } else { &figures.iou };
+                let Some(value) = estimate.mean else { continue };
                 let _ = writeln!(
                     out,
                     "    - type: {metric}\n      name: \"{label} at original resolution\"\n      value: {value:.4}"
@@ -114,8 +118,8 @@ impl Card<'_> {
             counts.total() as f64 / 1e6
         );
         if !self.manifest.tuned.is_empty() {
-            let images = match self.lineage.dataset["kind"].as_str() {
-                Some("phantom") => "synthetic images",
+            let images = match &self.lineage.dataset {
+                Some(Origin::Phantom { .. }) => "synthetic images",
                 _ => "medical images",
             };
             let _ = writeln!(
@@ -149,34 +153,30 @@ impl Card<'_> {
         if self.lineage.train.is_none() {
             return String::new();
         }
-        let (audit, mut out) = (&self.lineage.audit, format!("The data: {}.\n", text(&self.dataset_name())));
-        let count = |value: &Value| value.as_u64().unwrap_or(0);
-        if audit.is_object() {
+        let mut out = format!("The data: {}.\n", text(&self.dataset_name()));
+        if let Some(audit) = &self.lineage.audit {
             out.push_str("\n| part | samples | targets | groups | what for |\n|---|--:|--:|--:|---|\n");
-            for (part, purpose) in [
-                ("train", "the decoder is tuned on it"),
-                ("validation", "selects the epoch"),
-                ("test", "is reported"),
+            for (name, part, purpose) in [
+                ("train", &audit.splits.train, "the decoder is tuned on it"),
+                ("validation", &audit.splits.validation, "selects the epoch"),
+                ("test", &audit.splits.test, "is reported"),
             ] {
-                let part_audit = &audit["splits"][part];
                 let _ = writeln!(
                     out,
-                    "| {part} | {} | {} | {} | {purpose} |",
-                    count(&part_audit["samples"]),
-                    count(&part_audit["targets"]),
-                    count(&part_audit["groups"])
+                    "| {name} | {} | {} | {} | {purpose} |",
+                    part.samples, part.targets, part.groups
                 );
             }
             let _ = writeln!(
                 out,
                 "\nOf {} samples {} were rejected and {} belong to no part. {} pairs of images look the same, {} of them \
                  across the border of the test part; {} groups lie in more than one part.",
-                count(&audit["samples"]),
-                count(&audit["rejected"]),
-                count(&audit["unused"]),
-                count(&audit["near_duplicates"]),
-                count(&audit["near_duplicates_across_test"]),
-                count(&audit["groups_across_splits"])
+                audit.samples,
+                audit.rejected,
+                audit.unused,
+                audit.near_duplicates,
+                audit.near_duplicates_across_test,
+                audit.groups_across_splits
             );
         } else {
             out.push_str("\nThe audit of the data is not in the store any more.\n");
@@ -189,37 +189,38 @@ impl Card<'_> {
             return String::new();
         }
         let rows = self.rows();
-        if rows.is_empty() {
+        let (Some(metrics), Some(first)) = (&self.lineage.metrics, rows.first()) else {
             return "No evaluation of this checkpoint was made, so nothing is claimed. `cargo xtask run` makes one; export \
                     again after it.\n"
                 .into();
-        }
-        let metrics = &self.lineage.metrics;
+        };
         let mut out = format!(
             "On the test part ({} targets on {} images), means over targets. Each is prompted with the tight box around its \
              *ground truth*: compare with other prompted methods only.\n\n\
              | masks of | Dice (95 % interval) | IoU | HD95 | NSD | Dice, small | medium | large | low-res grid |\n\
              |---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
-            metrics["targets"], metrics["images"]
+            metrics.targets, metrics.images
         );
         let figure = |value: Option<f64>, digits| {
             value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
         };
         for row in &rows {
-            let mut cells = vec![figure(row.mean("original", "dice"), 4) + &row.interval("dice")];
-            cells.push(figure(row.mean("original", "iou"), 4));
-            cells.push(figure(row.mean("original", "hd95"), 1));
-            cells.push(figure(row.mean("original", "surface_dice"), 4));
-            let sizes = ["small", "medium", "large"].map(|class| row.size(class));
-            cells.extend(sizes.map(|totals| figure(totals["original"]["dice"]["mean"].as_f64(), 4)));
-            cells.push(figure(row.mean("low_res", "dice"), 4));
+            let Figures { dice, iou, hd95, surface_dice } = &row.method.all.original;
+            let mut cells = vec![figure(dice.mean, 4) + &interval(dice)];
+            cells.push(figure(iou.mean, 4));
+            cells.push(figure(hd95.mean, 1));
+            cells.push(figure(surface_dice.mean, 4));
+            // A class without a target has no figures.
+            let dice_of = |class| figure(row.size(class).and_then(|of| of.original.dice.mean), 4);
+            cells.extend(["small", "medium", "large"].map(dice_of));
+            cells.push(figure(row.method.all.low_res.dice.mean, 4));
             let _ = writeln!(out, "| {} | {} |", row.what, cells.join(" | "));
         }
         // Without a mean nothing is said: that of no target is none, not 0.
-        let dice = |row: &Row<'_>| row.mean("original", "dice");
+        let dice = |row: &Row<'_>| row.method.all.original.dice.mean;
         let others = rows[1..].iter().filter_map(|row| Some((row.what, dice(row)?)));
         let best = others.max_by(|a, b| a.1.total_cmp(&b.1));
-        let own = dice(&rows[0]).filter(|_| rows[0].what == METHODS[0].1);
+        let own = dice(first).filter(|_| first.what == METHODS[0].1);
         if let Some((best, _)) = best.zip(own).filter(|((_, best), own)| best >= own) {
             let _ = writeln!(out, "\n**It is no better than {}.** Do not use it for its masks.", best.0);
         }
@@ -227,63 +228,60 @@ impl Card<'_> {
             "\nAll but the last column are at original resolution. HD95 is in pixels, over the targets of which something was \
              found; NSD is the normalised surface Dice",
         );
-        if let Some(tolerance) = metrics["settings"]["surface_tolerance"].as_f64() {
-            let _ = write!(out, " at {tolerance} pixels");
-        }
-        out.push_str(". ");
-        let bounds = [0, 1].map(|bound| metrics["settings"]["size_bounds"][bound].as_f64());
-        if let [Some(small), Some(large)] = bounds {
-            let sizes = ["small", "medium", "large"]
-                .map(|class| rows[0].size(class)["targets"].as_u64().unwrap_or(0));
-            let _ = write!(
-                out,
-                "Small targets cover less than {small} of their image ({} of them), large ones {large} or more ({}), medium \
-                 ones lie between ({}).",
-                sizes[0], sizes[2], sizes[1]
-            );
-        }
-        out.push('\n');
+        let settings = &metrics.settings;
+        let sizes =
+            ["small", "medium", "large"].map(|class| first.size(class).map_or(0, |totals| totals.targets));
+        let _ = writeln!(
+            out,
+            " at {} pixels. Small targets cover less than {} of their image ({} of them), large ones {} or more ({}), medium \
+             ones lie between ({}).",
+            settings.surface_tolerance,
+            settings.size_bounds[0],
+            sizes[0],
+            settings.size_bounds[1],
+            sizes[2],
+            sizes[1]
+        );
         out
     }
 
     fn recipe(&self) -> String {
         let Some(train) = &self.lineage.train else { return String::new() };
-        let summary = &self.lineage.summary;
-        let turn = match train.document["params"]["schedule"].as_str() {
-            Some("step") => "that turns with each optimiser step",
-            _ => "with a step an epoch",
+        let params = &train.params;
+        let turn = match params.schedule {
+            Schedule::Step => "that turns with each optimiser step",
+            Schedule::Epoch => "with a step an epoch",
         };
         let mut out = format!(
             "{}, AdamW, a cosine of the learning rate {turn}, the single-mask output. The image encoder's output was computed \
              once.\n",
-            objective(&train.document["params"])
+            objective(params)
         );
-        out.push_str(augmentation(&train.document["params"]));
-        if let (Some(epoch), Some(epochs)) = (summary["epoch"].as_u64(), summary["epochs"].as_u64()) {
-            let chosen = match (summary["selected_by"].as_str(), summary["validation_dice"].as_f64()) {
-                (Some("validation_dice"), Some(dice)) => {
+        out.push_str(augmentation(params.augment));
+        if let Some(summary) = &self.lineage.summary {
+            let (epoch, epochs) = (summary.epoch, summary.epochs);
+            let chosen = match (summary.selected_by, summary.validation_dice) {
+                (SelectedBy::ValidationDice, Some(dice)) => {
                     format!("the best on the validation part (Dice {dice:.4} on the low-res grid)")
                 }
-                (_, Some(dice)) => {
+                (SelectedBy::LastEpoch, Some(dice)) => {
                     format!("the last, as asked (validation Dice {dice:.4} on the low-res grid)")
                 }
-                _ => "the last: there was no validation part to choose by".into(),
+                (_, None) => "the last: there was no validation part to choose by".into(),
             };
-            let early = match summary["stopped_early"].as_bool() {
-                Some(true) => ", after which training stopped early",
-                _ => "",
-            };
+            let early = if summary.stopped_early { ", after which training stopped early" } else { "" };
             let _ = writeln!(out, "\nKept: epoch {epoch} of {epochs}{early}; {chosen}.");
-            if let Some(decay) = train.document["params"]["ema"].as_f64().filter(|decay| *decay > 0.0) {
+            if params.ema > 0.0 {
                 let _ = writeln!(
                     out,
-                    "The weights are an exponential moving average over its steps (decay {decay})."
+                    "The weights are an exponential moving average over its steps (decay {}).",
+                    params.ema
                 );
             }
         }
         out.push_str("\n| setting | value |\n|---|---|\n");
         let stages = [
-            ("train", Some(train)),
+            ("train", Some(&train.action)),
             ("embed", self.lineage.embed.as_ref()),
             ("", self.lineage.ingest.as_ref()),
         ];
@@ -376,16 +374,16 @@ impl Card<'_> {
             );
         }
         if let Some(train) = &self.lineage.train {
-            out.push_str(match train.document["params"]["prompts"].as_str() {
-                Some("point") => {
+            out.push_str(match train.params.prompts {
+                Prompts::Point => {
                     "- Training points came from the ground truth, drawn from all over the object; the figures are of tight boxes, \
                      with which it was not trained. Misplaced prompts give worse masks.\n"
                 }
-                Some("mixed") => {
+                Prompts::Mixed => {
                     "- Training boxes, moved outward at random, and points came from the ground truth; the figures are of tight \
                      boxes. Looser or misplaced prompts give worse masks.\n"
                 }
-                _ => {
+                Prompts::Box => {
                     "- Training boxes came from the ground truth, moved outward at random; those of the figures are tight ones. \
                      Looser or misplaced boxes give worse masks.\n"
                 }
@@ -432,34 +430,31 @@ impl Card<'_> {
     }
 
     fn base_repository(&self) -> Option<&str> {
-        repository(&self.lineage.base)
+        self.lineage.base.as_ref()?.repository()
     }
 
     fn hub_dataset(&self) -> Option<&str> {
-        repository(&self.lineage.dataset)
+        self.lineage.dataset.as_ref()?.repository()
     }
 
     /// What a person calls the dataset. Of a local one only the last part of its path is told.
     fn dataset_name(&self) -> String {
-        let dataset = &self.lineage.dataset;
-        match dataset["kind"].as_str() {
-            Some("hub") => self.hub_dataset().unwrap_or("a dataset on the Hub").to_owned(),
-            Some("phantom") => format!(
-                "Resect phantoms: {} synthetic endoscopy-like images, seed {}",
-                dataset["images"], dataset["seed"]
-            ),
-            Some(_) => format!("{} (local files)", file_name(dataset).unwrap_or("unnamed")),
+        match &self.lineage.dataset {
+            Some(Origin::Hub { repository }) => repository.clone(),
+            Some(Origin::Phantom { images, seed }) => {
+                format!("Resect phantoms: {images} synthetic endoscopy-like images, seed {seed}")
+            }
+            Some(origin) => format!("{} (local files)", origin.file_name().unwrap_or("unnamed")),
             None => "a dataset of which no record is left".into(),
         }
     }
 
     /// The methods of the evaluation, this model first.
     fn rows(&self) -> Vec<Row<'_>> {
-        let methods = self.lineage.metrics["methods"].as_array();
-        let methods = methods.map_or(&[][..], Vec::as_slice);
-        let rows = METHODS.into_iter().filter_map(|(method, what)| {
-            let metrics = methods.iter().find(|metrics| metrics["method"] == method)?;
-            Some(Row { what, metrics })
+        let Some(metrics) = &self.lineage.metrics else { return Vec::new() };
+        let rows = METHODS.into_iter().filter_map(|(name, what)| {
+            let method = metrics.methods.iter().find(|method| method.method == name)?;
+            Some(Row { what, method })
         });
         rows.collect()
     }
@@ -467,57 +462,52 @@ impl Card<'_> {
 
 struct Row<'a> {
     what: &'static str,
-    metrics: &'a Value,
+    method: &'a Method,
 }
 
 impl Row<'_> {
-    /// The mean of a metric over all targets; `grid` is "original" or "low_res".
-    fn mean(&self, grid: &str, metric: &str) -> Option<f64> {
-        self.metrics["all"][grid][metric]["mean"].as_f64()
-    }
-
-    /// The mean's interval at original resolution, in brackets; empty where there is none.
-    fn interval(&self, metric: &str) -> String {
-        let bound = |i: usize| self.metrics["all"]["original"][metric]["interval"][i].as_f64();
-        let both = bound(0).zip(bound(1));
-        both.map_or_else(String::new, |(low, high)| format!(" ({low:.4} to {high:.4})"))
-    }
-
-    /// The totals over targets of a size.
-    fn size(&self, class: &str) -> &Value {
-        let classes = self.metrics["classes"].as_array().map_or(&[][..], Vec::as_slice);
-        let found = classes.iter().find(|of| of["by"] == "size" && of["class"] == class);
-        found.unwrap_or(&Value::Null)
+    /// The totals over targets of a size, where there are any.
+    fn size(&self, size: &str) -> Option<&Totals> {
+        let found = |of: &&Class| of.by == "size" && of.class == size;
+        self.method.classes.iter().find(found).map(|of| &of.totals)
     }
 }
 
+/// The interval of a mean, in brackets; empty where there is none.
+fn interval(estimate: &Estimate) -> String {
+    estimate.interval.map_or_else(String::new, |[low, high]| format!(" ({low:.4} to {high:.4})"))
+}
+
 /// What training prompted with and minimised, in words, from its settings.
-fn objective(params: &Value) -> String {
-    let prompts = match params["prompts"].as_str() {
-        Some("point") => "Point prompts",
-        Some("mixed") => "Box and point prompts",
-        _ => "Box prompts",
+fn objective(params: &TrainParams) -> String {
+    let prompts = match params.prompts {
+        Prompts::Box => "Box prompts",
+        Prompts::Point => "Point prompts",
+        Prompts::Mixed => "Box and point prompts",
     };
-    let loss = match params["loss"].as_str() {
-        Some("dice") => "Dice loss (MONAI's `DiceLoss`)",
-        Some("ce") => "binary cross-entropy",
-        Some("dice-focal") => "Dice plus focal loss (MONAI's `DiceFocalLoss`)",
-        _ => "Dice plus cross-entropy (MONAI's `DiceCELoss`)",
+    let loss = match params.loss {
+        Loss::DiceCe => "Dice plus cross-entropy (MONAI's `DiceCELoss`)",
+        Loss::Dice => "Dice loss (MONAI's `DiceLoss`)",
+        Loss::Ce => "binary cross-entropy",
+        Loss::DiceFocal => "Dice plus focal loss (MONAI's `DiceFocalLoss`)",
     };
-    let region = if params["padding"] == "ignored" { ", over the image without its padding" } else { "" };
+    let region = match params.padding {
+        Padding::Counted => "",
+        Padding::Ignored => ", over the image without its padding",
+    };
     format!("{prompts}, {loss}{region}")
 }
 
 /// How training images were turned, from its settings; nothing when they were not.
-fn augmentation(params: &Value) -> &'static str {
-    match params["augment"].as_str() {
-        Some("flips") => {
+fn augmentation(views: Views) -> &'static str {
+    match views {
+        Views::None => "",
+        Views::Flips => {
             "\nEach epoch saw each image as it is or mirrored at one axis or both, as drawn; the figures see it as it is.\n"
         }
-        Some("all") => {
+        Views::All => {
             "\nEach epoch saw each image under one of the eight flips and quarter turns, as drawn; the figures see it as it is.\n"
         }
-        _ => "",
     }
 }
 

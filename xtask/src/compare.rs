@@ -1,9 +1,9 @@
 //! `cargo xtask compare`: runs side by side, best first, with what seeds alone would make of them.
 
 use crate::figures::{Figures, Metrics};
-use crate::predict::Usage;
 use crate::ranking::{self, Scored};
 use crate::record::RunRecord;
+use crate::usage::Usage;
 use crate::{StoreArgs, pipeline, plan, program, show, workspace};
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
@@ -130,8 +130,7 @@ fn write_page(args: &CompareArgs, comparison: Comparison, out: &Path) -> anyhow:
     let program = program::tool("report", args.bin_dir.as_deref(), false)?;
     let job = ComparisonJob { out: out.clone(), comparison };
     let mut written: Option<Written> = None;
-    let status =
-        program::run_tool(&program, &job, 0, |line| written = Some(line), |line| eprintln!("{line}"))?;
+    let status = program::run_tool(&program, &job, 0, |line| written = Some(line), |line| say!("{line}"))?;
     ensure!(written.is_some(), "{} ended without a word ({status})", workspace::display(&program));
     if !args.json {
         show::print(format_args!("\nas a page: {}", workspace::display(&out)));
@@ -141,7 +140,7 @@ fn write_page(args: &CompareArgs, comparison: Comparison, out: &Path) -> anyhow:
 
 /// The runs that names mean, each once, in the order in which they began.
 fn named(store: &Store, names: &[String]) -> anyhow::Result<Vec<RunRecord>> {
-    let all = store.runs();
+    let all = store.runs()?;
     let mut chosen = BTreeSet::new();
     for name in names {
         let found: Vec<&String> = match name.as_str() {
@@ -153,16 +152,23 @@ fn named(store: &Store, names: &[String]) -> anyhow::Result<Vec<RunRecord>> {
         chosen.extend(found.into_iter().cloned());
     }
     let read = |run: &String| {
-        RunRecord::read(store, run).with_context(|| format!("the record of run {run} cannot be read"))
+        RunRecord::read(store, run)?.with_context(|| format!("the record of run {run} was removed meanwhile"))
     };
     chosen.iter().map(read).collect()
 }
 
 /// A pipeline's last group, or its last runs.
 fn last(store: &Store, pipeline: &Path) -> anyhow::Result<Vec<RunRecord>> {
-    let names = store.runs();
     let mut found = Vec::new();
-    for record in names.iter().filter_map(|run| RunRecord::read(store, run)) {
+    for run in store.runs()? {
+        let record = match RunRecord::read(store, &run) {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error) => {
+                show::warn(&error);
+                continue;
+            }
+        };
         if record.pipeline != pipeline {
             continue;
         }

@@ -23,12 +23,12 @@ impl Place {
             Choice::Device(device @ Device::Cuda(index)) => Ok(Self { device, gpu: Some(Gpu::find(index)?) }),
             Choice::Auto => match Gpu::find(0) {
                 Ok(gpu) => {
-                    eprintln!("device auto is {gpu}");
+                    say!("device auto is {gpu}");
                     Ok(Self { device: Device::Cuda(0), gpu: Some(gpu) })
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    eprintln!("device auto is cpu: {}", error.lines().next().unwrap_or_default());
+                    say!("device auto is cpu: {}", error.lines().next().unwrap_or_default());
                     Ok(Self::default())
                 }
             },

@@ -38,7 +38,7 @@ const TROUBLE: u8 = 2;
 
 pub fn main(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     Ok(compare(args).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        say!("error: {error:#}");
         ExitCode::from(TROUBLE)
     }))
 }
@@ -55,7 +55,7 @@ fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let json = args.json.then_some("--json");
     let output = Command::new(&program).arg(a).arg(b).args(json).output();
     let output = output.with_context(|| format!("cannot start {}", program.display()))?;
-    String::from_utf8_lossy(&output.stderr).lines().for_each(|line| eprintln!("{line}"));
+    String::from_utf8_lossy(&output.stderr).lines().for_each(|line| say!("{line}"));
     // Names of rows and texts are the data's: they pass through the runner on their way to a terminal.
     let said = String::from_utf8_lossy(&output.stdout);
     if !said.is_empty() {
@@ -78,9 +78,10 @@ fn find(name: &str, store: &Store) -> anyhow::Result<PathBuf> {
     if path.exists() {
         return Ok(path.into());
     }
-    let kinds = Step::ALL.into_iter().flat_map(Step::outputs);
-    let found: Vec<_> =
-        kinds.flat_map(|kind| store.ids(kind, name).into_iter().map(move |id| (kind, id))).collect();
+    let mut found = Vec::new();
+    for kind in Step::ALL.into_iter().flat_map(Step::outputs) {
+        found.extend(store.ids(kind, name)?.into_iter().map(|id| (kind, id)));
+    }
     match found.as_slice() {
         [(kind, id)] => {
             store.check(kind, id).map_err(anyhow::Error::msg)?;

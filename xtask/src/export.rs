@@ -103,18 +103,35 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest of an export; none where `dir` holds none that can be read.
-    pub fn read(dir: &Path) -> Option<Self> {
-        let manifest: Self = serde_json::from_slice(&std::fs::read(dir.join(MANIFEST_FILE)).ok()?).ok()?;
-        manifest.format.starts_with("resect-export/1.").then_some(manifest)
+    /// The manifest of an export; `None` where `dir` holds none.
+    ///
+    /// # Errors
+    /// A manifest that cannot be read, or of another major version.
+    pub fn read(dir: &Path) -> anyhow::Result<Option<Self>> {
+        let path = dir.join(MANIFEST_FILE);
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let manifest: Self =
+            serde_json::from_slice(&text).with_context(|| format!("cannot read {}", path.display()))?;
+        let known = manifest.format.starts_with("resect-export/1.");
+        ensure!(known, "{} has format {}; this version reads {FORMAT}", path.display(), manifest.format);
+        Ok(Some(manifest))
     }
 
     /// The manifest of the export that a checkpoint lies in, if its weights are still those that were exported.
-    pub fn of(checkpoint: &Checkpoint) -> Option<Self> {
+    ///
+    /// # Errors
+    /// A manifest or weights that cannot be read.
+    pub fn of(checkpoint: &Checkpoint) -> anyhow::Result<Option<Self>> {
         let weights = checkpoint.file().path();
-        let manifest = Self::read(weights.parent()?)?;
-        let expected = manifest.files.get(weights.file_name()?.to_str()?)?;
-        (hash_file(weights).ok()? == *expected).then_some(manifest)
+        let (Some(dir), Some(name)) = (weights.parent(), weights.file_name()) else { return Ok(None) };
+        let Some(manifest) = Self::read(dir)? else { return Ok(None) };
+        // An export names its files in UTF-8, so a file of another name is none of them.
+        let expected = name.to_str().and_then(|name| manifest.files.get(name));
+        let unchanged = expected.is_some() && Some(&hash_file(weights)?) == expected;
+        Ok(unchanged.then_some(manifest))
     }
 }
 
@@ -142,11 +159,12 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let lineage = Lineage::of(&subject, &store)?;
     let size = size_name(checkpoint.config());
     let weights = write_model(&aside.0, args.format, &checkpoint, tuned.as_ref(), size)?;
-    let earlier = Manifest::of(&checkpoint);
+    let earlier = Manifest::of(&checkpoint)?;
     let mut manifest = manifest(args.format, &subject, &lineage, earlier.as_ref());
     for file in std::fs::read_dir(&aside.0)? {
         let file = file?;
-        let name = file.file_name().to_string_lossy().into_owned();
+        let name = file.file_name().into_string();
+        let name = name.map_err(|name| anyhow::anyhow!("{} is not valid UTF-8", name.display()))?;
         manifest.files.insert(name, hash_file(&file.path())?);
     }
     let card = Card {
@@ -274,7 +292,8 @@ fn check_replaceable(out: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let shown = workspace::display(out);
-    let Some(manifest) = Manifest::read(out) else {
+    let Some(manifest) = Manifest::read(out).context("--out holds something else than an earlier export")?
+    else {
         bail!("--out: {shown} is not empty and holds no earlier export; name another folder");
     };
     for name in names.iter().filter(|name| *name != MANIFEST_FILE) {

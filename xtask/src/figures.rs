@@ -1,6 +1,7 @@
 //! The figures of an evaluation that runs are compared by, out of its `metrics.json`.
 
-use anyhow::Context;
+use crate::lineage::present;
+use anyhow::{Context, ensure};
 use resect_artifact::{ArtifactId, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -64,18 +65,25 @@ struct Of {
 
 #[derive(Deserialize)]
 struct Estimate {
+    #[serde(deserialize_with = "present")]
     mean: Option<f64>,
 }
 
 /// Reads those of an evaluation in the store.
 ///
 /// # Errors
-/// A file that is not there, or has another form.
+/// A file that is not there, has another form, or lacks the figures of the tuned decoder.
 pub fn read(store: &Store, evaluation: &ArtifactId) -> anyhow::Result<Metrics> {
     let path = store.path("evaluation", evaluation).join("metrics.json");
     let read = std::fs::read(&path).map_err(anyhow::Error::from);
     let file = read.and_then(|json| Ok(serde_json::from_slice::<File>(&json)?));
     let file = file.with_context(|| format!("cannot read {}", path.display()))?;
+    let is_tuned = |method: &Method| method.method == "tuned";
+    ensure!(
+        file.methods.iter().any(is_tuned),
+        "{} has no figures of the tuned decoder; `run --force evaluate` scores it again",
+        path.display()
+    );
     let methods = file.methods.into_iter().map(|Method { method, all: Totals { original, low_res } }| {
         let figures = Figures {
             dice: original.dice.mean,
@@ -89,3 +97,6 @@ pub fn read(store: &Store, evaluation: &ArtifactId) -> anyhow::Result<Metrics> {
     });
     Ok(Metrics { targets: file.targets, epoch: file.checkpoint.epoch, methods: methods.collect() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,10 @@ pub fn artifact(name: &str, store: &Store) -> anyhow::Result<(String, ArtifactId
     if let Some(found) = at(Path::new(name), store) {
         return Ok(found);
     }
-    let kinds = store.kinds().into_iter();
-    let found: Vec<(String, ArtifactId)> =
-        kinds.flat_map(|kind| store.ids(&kind, name).into_iter().map(move |id| (kind.clone(), id))).collect();
+    let mut found: Vec<(String, ArtifactId)> = Vec::new();
+    for kind in store.kinds()? {
+        found.extend(store.ids(&kind, name)?.into_iter().map(|id| (kind.clone(), id)));
+    }
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => bail!(

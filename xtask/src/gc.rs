@@ -66,25 +66,25 @@ impl GcArgs {
 }
 
 fn sweep(store: &Store, retention: &Retention) -> anyhow::Result<Sweep> {
-    // What a record that cannot be read keeps is not known, so nothing may go.
-    let unread =
-        |what: String| format!("{what} cannot be read, so what it keeps is not known; repair or remove it");
-    let read = |run: &String| {
-        let record = RunRecord::read(store, run).as_ref().and_then(kept);
-        record.with_context(|| unread(format!("the record of run {run}")))
+    let sweep = || -> anyhow::Result<Sweep> {
+        let mut runs = Vec::new();
+        for run in store.runs()? {
+            if let Some(record) = RunRecord::read(store, &run)? {
+                runs.push(kept(&record).with_context(|| store.run_path(&run).display().to_string())?);
+            }
+        }
+        Ok(store.sweep(&runs, retention, SystemTime::now())?)
     };
-    let runs: Vec<Kept> = store.runs().iter().map(read).collect::<anyhow::Result<_>>()?;
-    let pins = store.root().join(".resect/pins");
-    let is_pin = |file: &std::fs::DirEntry| file.path().extension().is_some_and(|end| end == "json");
-    let files = std::fs::read_dir(&pins).map_or(0, |files| files.flatten().filter(is_pin).count());
-    ensure!(files == store.pins().len(), unread(format!("a pin in {}", workspace::display(&pins))));
-    Ok(store.sweep(&runs, retention, SystemTime::now()))
+    sweep().context(
+        "nothing is removed: what a record that cannot be read keeps is not known; repair or remove the file",
+    )
 }
 
-fn kept(record: &RunRecord) -> Option<Kept> {
-    let began: jiff::Timestamp = record.started.parse().ok()?;
+fn kept(record: &RunRecord) -> anyhow::Result<Kept> {
+    let began: jiff::Timestamp =
+        record.started.parse().with_context(|| format!("\"started\" is {:?}, not a time", record.started))?;
     let artifacts = record.steps().flat_map(|step| step.artifacts.clone());
-    Some(Kept { run: record.run.clone(), began: began.into(), artifacts: artifacts.collect() })
+    Ok(Kept { run: record.run.clone(), began: began.into(), artifacts: artifacts.collect() })
 }
 
 fn lines(sweep: &Sweep, dry_run: bool) -> Vec<String> {
@@ -132,7 +132,7 @@ pub struct DuArgs {
 
 pub fn du(args: &DuArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open()?;
-    let sizes = store.sizes();
+    let sizes = store.sizes()?;
     let mut kinds: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
     for ((kind, _), bytes) in &sizes {
         let (count, sum) = kinds.entry(kind).or_default();
@@ -157,6 +157,7 @@ pub fn du(args: &DuArgs) -> anyhow::Result<ExitCode> {
     largest.truncate(5);
     let total: u64 = sizes.values().sum();
     let freed = sweep(&store, &Retention::default())?;
+    let pins = store.pins().all()?.len();
     if args.json {
         let kinds: BTreeMap<&str, Value> = kinds
             .into_iter()
@@ -167,7 +168,7 @@ pub fn du(args: &DuArgs) -> anyhow::Result<ExitCode> {
             .map(|((kind, id), bytes)| json!({ "kind": kind, "id": id, "bytes": bytes }))
             .collect();
         let object = json!({
-            "format": "resect-du/1.0", "bytes": total, "kinds": kinds, "largest": largest, "pins": store.pins().len(),
+            "format": "resect-du/1.0", "bytes": total, "kinds": kinds, "largest": largest, "pins": pins,
             "other": rest.into_iter().collect::<BTreeMap<_, _>>(), "gc_would_free": freed.bytes(),
         });
         show::print(serde_json::to_string_pretty(&object)?);
@@ -189,7 +190,7 @@ pub fn du(args: &DuArgs) -> anyhow::Result<ExitCode> {
         "{:<12} {:>9}  {} pins; gc would free {}",
         "in all",
         megabytes(all),
-        store.pins().len(),
+        pins,
         megabytes(freed.bytes())
     ));
     for ((kind, id), bytes) in largest {

@@ -132,13 +132,13 @@ impl Resolver {
             self.connection.hub()?.resolve(repo, revision, &mut watch).map_err(interrupted)?;
         let selected = select(&files)?;
         match before.map(|before| before.commit) {
-            None => eprintln!("{repo}: \"{named}\" is commit {commit}, noted in {lock}"),
+            None => say!("{repo}: \"{named}\" is commit {commit}, noted in {lock}"),
             Some(before) if before == commit => {
                 if self.update {
-                    eprintln!("{repo}: \"{named}\" is still commit {commit}");
+                    say!("{repo}: \"{named}\" is still commit {commit}");
                 }
             }
-            Some(before) => eprintln!("{repo}: \"{named}\" moved: commit {before} → {commit}"),
+            Some(before) => say!("{repo}: \"{named}\" moved: commit {before} → {commit}"),
         }
         files.retain(|file| keep(file));
         self.lock.set(wanted, Locked { commit: commit.clone(), files });
@@ -188,7 +188,7 @@ impl HubFiles {
     fn config_in(&self, store: &Store) -> Option<Vec<u8>> {
         let mut document = self.document();
         document["stage"] = Step::Base.name().into();
-        let action = store.action(Step::Base.name(), &Hash::key(&document))?;
+        let action = crate::record::action(store, Step::Base.name(), &Hash::key(&document))?;
         let kind = Step::Base.outputs()[0];
         let id = action.outputs.get(kind)?;
         store.check(kind, id).ok()?;
@@ -231,7 +231,7 @@ impl Watch for Plain {
     fn progress(&mut self, _: &str, _: u64, _: u64) {}
 
     fn note(&mut self, line: &str) {
-        eprintln!("{line}");
+        say!("{line}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! `cargo xtask show RUN|ARTIFACT`: all that is known of one.
 
 use crate::figures::Figures;
-use crate::record::{RunRecord, flat};
+use crate::record::{self, RunRecord, flat, readable};
 use crate::{StoreArgs, find, pipeline, plan, show, workspace};
+use anyhow::Context;
 use clap::Args;
-use resect_artifact::{Action, ArtifactId, Manifest, Named, Pin, Records, Store};
+use resect_artifact::{Action, ArtifactId, Key, Manifest, Named, Pin, Records, Store};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -23,8 +24,8 @@ pub struct ShowArgs {
 pub fn main(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open()?;
     let lines = match RunRecord::find(&store, &args.what)? {
-        Some(run) if args.json => vec![serde_json::to_string_pretty(&store.run(&run.run))?],
-        Some(run) => lines_of_run(&run, pin(&store, &run.run).as_ref()),
+        Some(run) if args.json => vec![serde_json::to_string_pretty(&store.run(&run.run)?)?],
+        Some(run) => lines_of_run(&run, pin(&store, &run.run).as_ref())?,
         None => {
             let (kind, id) = find::artifact(&args.what, &store)?;
             let artifact = Artifact::read(&kind, &id, &store)?;
@@ -37,7 +38,7 @@ pub fn main(args: &ShowArgs) -> anyhow::Result<ExitCode> {
 
 /// What keeps a run, or an artifact as `kind/id`, from being removed.
 fn pin(store: &Store, what: &str) -> Option<Pin> {
-    store.pins().into_iter().find(|pin| pin.what == what)
+    readable(store.pins()).into_iter().find(|pin| pin.what == what)
 }
 
 fn pinned(pin: &Pin) -> String {
@@ -45,7 +46,7 @@ fn pinned(pin: &Pin) -> String {
     format!("pinned since {}{note}", pin.since)
 }
 
-fn lines_of_run(run: &RunRecord, pin: Option<&Pin>) -> Vec<String> {
+fn lines_of_run(run: &RunRecord, pin: Option<&Pin>) -> anyhow::Result<Vec<String>> {
     let mut lines = vec![format!(
         "run {}: {}, {}, began {}",
         run.run,
@@ -55,8 +56,8 @@ fn lines_of_run(run: &RunRecord, pin: Option<&Pin>) -> Vec<String> {
     )];
     lines.extend(pin.map(pinned));
     lines.push(format!("pipeline {}", workspace::display(&run.pipeline)));
-    if !run.set.is_empty() {
-        lines.push(format!("set      {}", run.set.join("  ")));
+    if !run.sets().is_empty() {
+        lines.push(format!("set      {}", run.sets().join("  ")));
     }
     lines.extend(run.device.iter().map(|device| format!("device   {device}")));
     if let Some(group) = &run.group {
@@ -73,7 +74,7 @@ fn lines_of_run(run: &RunRecord, pin: Option<&Pin>) -> Vec<String> {
     }
     lines.push(String::new());
     lines.push("settings that are not the default".into());
-    lines.extend(changed_settings(run).into_iter().map(|(name, value, default)| {
+    lines.extend(changed_settings(run)?.into_iter().map(|(name, value, default)| {
         let default =
             default.map(|default| format!("   (default {})", plan::plain(&default))).unwrap_or_default();
         format!("  {name:<26} {}{default}", plan::plain(&value))
@@ -86,7 +87,7 @@ fn lines_of_run(run: &RunRecord, pin: Option<&Pin>) -> Vec<String> {
         let name = format!("{}{label}", step.name);
         let memory = step.peak_memory.map(megabytes).unwrap_or_default();
         let time = if step.status == "ran" { show::duration(step.seconds) } else { String::new() };
-        let key = step.key.as_deref().map(|key| &key[..key.len().min(12)]).unwrap_or_default();
+        let key = step.key.as_ref().map(Key::short).unwrap_or_default();
         let made: Vec<String> =
             step.artifacts.iter().map(|(kind, id)| format!("{kind} {}", id.short())).collect();
         let row =
@@ -117,7 +118,7 @@ fn lines_of_run(run: &RunRecord, pin: Option<&Pin>) -> Vec<String> {
         let methods = order.into_iter().filter_map(|method| Some((method, metrics.methods.get(method)?)));
         lines.extend(methods.map(|(method, figures)| row_of_figures(method, figures)));
     }
-    lines
+    Ok(lines)
 }
 
 fn row_of_figures(method: &str, Figures { dice, iou, hd95, nsd, .. }: &Figures) -> String {
@@ -128,13 +129,12 @@ fn row_of_figures(method: &str, Figures { dice, iou, hd95, nsd, .. }: &Figures) 
 }
 
 /// Name, value and default of what is not the default.
-fn changed_settings(run: &RunRecord) -> Vec<(String, Value, Option<Value>)> {
-    let kind = |section: &str| run.settings[section]["kind"].as_str().unwrap_or_default().to_owned();
-    let defaults = flat(&pipeline::defaults(&kind("dataset"), &kind("checkpoint")));
+fn changed_settings(run: &RunRecord) -> anyhow::Result<Vec<(String, Value, Option<Value>)>> {
+    let defaults = flat(&pipeline::defaults(&run.settings)?);
     let settings = run.flat_settings().into_iter();
     let changed =
         settings.filter(|(name, value)| name.ends_with(".kind") || defaults.get(name) != Some(value));
-    changed.map(|(name, value)| (name.clone(), value, defaults.get(&name).cloned())).collect()
+    Ok(changed.map(|(name, value)| (name.clone(), value, defaults.get(&name).cloned())).collect())
 }
 
 pub fn megabytes(bytes: u64) -> String {
@@ -164,11 +164,17 @@ impl Artifact {
         let manifest = store.check(kind, id).map_err(anyhow::Error::msg)?;
         let folder = store.path(kind, id);
         let small = manifest.files.iter().filter(|file| file.path.ends_with(".json") && file.size <= HEADER);
-        let header = |name: &String| serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok();
-        let headers = small.filter_map(|file| Some((file.path.clone(), header(&file.path)?))).collect();
+        let header = |name: &String| -> anyhow::Result<Value> {
+            let path = folder.join(name);
+            let text = std::fs::read(&path);
+            let value = text.map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_slice(&text)?));
+            value.with_context(|| format!("cannot read {}", path.display()))
+        };
+        let headers = small.map(|file| Ok((file.path.clone(), header(&file.path)?)));
+        let headers = headers.collect::<anyhow::Result<_>>()?;
         let pin = pin(store, &format!("{kind}/{id}"));
         let (kind, id) = (kind.to_owned(), id.clone());
-        Ok(Self { kind, id, folder, manifest, headers, records: Records::read(store), pin })
+        Ok(Self { kind, id, folder, manifest, headers, records: record::all(store)?, pin })
     }
 
     /// The records of what was made from it.

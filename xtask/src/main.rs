@@ -1,13 +1,16 @@
 //! `cargo xtask`: the runner of the Resect pipeline.
 //!
 //! It is light on purpose: it links no deep learning library, so a run in which nothing changed is over before a
-//! stage program would have started. One module for each command, over four that they share: [`pipeline`] (the
+//! stage program would have started. One module for each command, over those that they share: [`pipeline`] (the
 //! file), [`sources`] (where data and weights come from), [`plan`] (what the stages are and what their keys are
-//! made of) and [`program`] (building and spawning the programs of stages and tools).
+//! made of), [`program`] (building and spawning the programs of stages and tools) and others that ARCHITECTURE.md lists.
 
-/// In place of the standard library's: what stands in a message may come from data, and goes through [`show::say`]; and a reader of
-/// standard error that has gone away is no fault: `2>&1 | head` must not end a run.
-macro_rules! eprintln {
+// Only `show` writes to standard output and standard error. `clippy.toml` beside the manifest forbids the streams themselves.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
+/// Prints a message on standard error through [`show::say`], which escapes control characters: messages may contain text from data.
+/// Unlike `eprintln!` it does not panic when the reader of standard error has gone away (`2>&1 | head`).
+macro_rules! say {
     ($($message:tt)*) => { $crate::show::say(format_args!($($message)*)) };
 }
 
@@ -49,6 +52,7 @@ mod spread;
 mod status;
 mod subject;
 mod test;
+mod usage;
 mod verify;
 mod why;
 mod work;
@@ -125,7 +129,7 @@ impl StoreArgs {
     /// # Errors
     /// A folder that cannot be made or read.
     pub fn open(&self) -> anyhow::Result<Store> {
-        self.hold(|store| store.hold(|| eprintln!("waiting for somebody who removes from the store")))
+        self.hold(|store| store.hold(|| say!("waiting for somebody who removes from the store")))
     }
 
     /// Opens it for somebody who removes from it: after all others are done with it.
@@ -133,7 +137,7 @@ impl StoreArgs {
     /// # Errors
     /// As there.
     pub fn open_alone(&self) -> anyhow::Result<Store> {
-        self.hold(|store| store.alone(|| eprintln!("waiting for others who use the store")).map(Some))
+        self.hold(|store| store.alone(|| say!("waiting for others who use the store")).map(Some))
     }
 
     fn hold(&self, hold: impl FnOnce(&Store) -> Result<Option<Hold>, StoreError>) -> anyhow::Result<Store> {
@@ -230,16 +234,16 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) if error.downcast_ref::<pipeline::PipelineErrors>().is_some() => {
-            eprintln!("{error}");
+            say!("{error}");
             ExitCode::from(2)
         }
         Err(error) => {
             let said = format!("{error:#}");
-            eprintln!("error: {said}");
+            say!("error: {said}");
             if let Some((_, hint)) = HINTS.iter().find(|(words, _)| said.contains(words)) {
-                eprintln!("{hint}");
+                say!("{hint}");
             }
-            if error.downcast_ref::<predict::Usage>().is_some() {
+            if error.downcast_ref::<usage::Usage>().is_some() {
                 return ExitCode::from(2);
             }
             ExitCode::FAILURE

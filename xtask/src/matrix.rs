@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 /// More runs than this are taken for a mistake.
 pub const MOST_RUNS: usize = 1000;
 
+/// The sections that apply to all runs of a command together.
+const SHARED: [&str; 2] = ["runtime", "remote"];
+
 /// A setting with several values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
@@ -90,8 +93,13 @@ pub fn problem(axis: &Axis) -> Option<String> {
     if let Some(twice) = texts.iter().find(|text| !seen.insert(*text)) {
         return Some(format!("has {twice} twice in the matrix: it would be the same run"));
     }
-    (axis.setting == "train.seeds")
-        .then(|| "is a list already: vary train.seed in the matrix, or give train.seeds alone".into())
+    if axis.setting == "train.seeds" {
+        return Some("is a list already: vary train.seed in the matrix, or give train.seeds alone".into());
+    }
+    let section = axis.setting.split('.').next()?;
+    SHARED.contains(&section).then(|| {
+        format!("cannot vary in a matrix: all its runs share [{section}]; give {} one value", axis.setting)
+    })
 }
 
 /// The values of `--set SETTING=a,b`, split at commas that stand in no bracket and no quotes; none where there is only one.

@@ -1,6 +1,6 @@
 //! `cargo xtask pin`: what `gc` never removes.
 
-use crate::record::RunRecord;
+use crate::record::{RunRecord, readable};
 use crate::{StoreArgs, find, show};
 use anyhow::ensure;
 use clap::Args;
@@ -36,7 +36,7 @@ pub fn main(args: &PinArgs) -> anyhow::Result<ExitCode> {
             store.pin(&Pin { format: Pin::FORMAT.into(), what, note: args.note.clone(), since })?;
         }
     }
-    let pins = store.pins();
+    let pins = readable(store.pins());
     if args.json {
         show::print(serde_json::to_string_pretty(
             &serde_json::json!({ "format": "resect-pins/1.0", "pins": pins }),
@@ -57,7 +57,7 @@ pub fn main(args: &PinArgs) -> anyhow::Result<ExitCode> {
 /// What is pinned: a run by its name, an artifact by its kind and id.
 fn target(name: &str, store: &Store) -> anyhow::Result<String> {
     // What is pinned may be gone; then its name is all there is.
-    if let Some(pin) = store.pins().into_iter().find(|pin| pin.what == name) {
+    if let Some(pin) = readable(store.pins()).into_iter().find(|pin| pin.what == name) {
         return Ok(pin.what);
     }
     if let Some(run) = RunRecord::find(store, name)? {

@@ -186,6 +186,7 @@ impl Pipeline {
     /// [`PipelineErrors`] when a setting is wrong; another error when the file cannot be read.
     pub fn load(path: Option<&Path>, sets: &[String]) -> anyhow::Result<Vec<(Option<Variant>, Self)>> {
         let path = file(path)?;
+        name(&path)?;
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read the pipeline file {}", path.display()))?;
         Reader::new(&path, &text, sets).and_then(Reader::expand).map_err(|e| PipelineErrors(e).into())
@@ -224,7 +225,7 @@ impl Pipeline {
     }
 }
 
-/// The pipeline file that is meant: the one given, or the workspace's `pipeline.toml`. What a pipeline gave is remembered by this.
+/// The pipeline file that is meant: the one given, or the workspace's `pipeline.toml`. What a pipeline gave is remembered by [`name`].
 ///
 /// # Errors
 /// When the current folder is gone.
@@ -232,33 +233,50 @@ pub fn file(given: Option<&Path>) -> std::io::Result<PathBuf> {
     given.map_or_else(|| Ok(workspace::root().join("pipeline.toml")), std::path::absolute)
 }
 
-/// Every setting's default, by section, as a run's record has settings: of a dataset and a checkpoint of these kinds.
-pub fn defaults(dataset: &str, checkpoint: &str) -> Value {
-    fn of<T: Default + Serialize>() -> Value {
-        serde_json::to_value(T::default()).unwrap_or_default()
-    }
-    serde_json::json!({
-        "dataset": match dataset {
-            "hub" => of::<HubDataset>(),
-            "parquet" => of::<ParquetSource>(),
-            "folder" => of::<FolderSource>(),
-            _ => of::<PhantomParams>(),
-        },
-        "checkpoint": match checkpoint {
-            "hub" => of::<HubCheckpoint>(),
-            "folder" => of::<FolderSource>(),
-            _ => of::<RandomCheckpoint>(),
-        },
-        "mask": of::<MaskParams>(),
-        "split": of::<SplitParams>(),
-        "ingest": of::<IngestLimits>(),
-        "embed": of::<EmbedParams>(),
-        "train": of::<TrainParams>(),
-        "evaluate": of::<EvaluateParams>(),
-        "device": of::<DeviceSettings>(),
-        "runtime": of::<Runtime>(),
-        "remote": of::<RemoteSettings>(),
+/// The name of a pipeline file in the store and in records: its path.
+///
+/// # Errors
+/// A path that is not valid UTF-8: two such paths could not be told apart.
+pub fn name(file: &Path) -> anyhow::Result<&str> {
+    file.to_str().with_context(|| {
+        format!("the path of the pipeline file, {}, is not valid UTF-8; rename it", file.display())
     })
+}
+
+/// The defaults of a run's settings, by section, of a dataset and a checkpoint of the same kinds. A kind that is not known here, of a
+/// later version, has none.
+///
+/// # Errors
+/// Defaults that cannot be encoded, which is a fault of the program.
+pub fn defaults(settings: &Value) -> anyhow::Result<Value> {
+    fn of<T: Default + Serialize>() -> anyhow::Result<Value> {
+        serde_json::to_value(T::default()).context("internal error: default settings cannot be encoded")
+    }
+    let none = || Ok(Value::Object(Map::new()));
+    Ok(serde_json::json!({
+        "dataset": match settings["dataset"]["kind"].as_str() {
+            Some("hub") => of::<HubDataset>(),
+            Some("parquet") => of::<ParquetSource>(),
+            Some("folder") => of::<FolderSource>(),
+            Some("phantom") => of::<PhantomParams>(),
+            _ => none(),
+        }?,
+        "checkpoint": match settings["checkpoint"]["kind"].as_str() {
+            Some("hub") => of::<HubCheckpoint>(),
+            Some("folder") => of::<FolderSource>(),
+            Some("random") => of::<RandomCheckpoint>(),
+            _ => none(),
+        }?,
+        "mask": of::<MaskParams>()?,
+        "split": of::<SplitParams>()?,
+        "ingest": of::<IngestLimits>()?,
+        "embed": of::<EmbedParams>()?,
+        "train": of::<TrainParams>()?,
+        "evaluate": of::<EvaluateParams>()?,
+        "device": of::<DeviceSettings>()?,
+        "runtime": of::<Runtime>()?,
+        "remote": of::<RemoteSettings>()?,
+    }))
 }
 
 const SECTIONS: [&str; 11] = [
@@ -382,19 +400,25 @@ impl<'a> Reader<'a> {
             return;
         };
         let name = format!("{section}.{setting}");
-        // A path in the file is relative to the file, one on the command line to where the user stands.
-        let from_here = |value: Value| match value.as_str().map(std::path::absolute) {
-            Some(Ok(path)) if setting == "path" => Value::from(path.to_string_lossy().into_owned()),
-            _ => value,
-        };
+        // A path in the file is relative to the file, one on the command line to the current folder.
+        let from_here =
+            |value: Value| match value.as_str().filter(|path| setting == "path" && !path.is_empty()) {
+                Some(path) => absolute(path).map(Value::from),
+                None => Ok(value),
+            };
+        // What is not TOML is text.
+        let read = |text: &str| from_here(toml_value(text).unwrap_or_else(|text| text.into()));
         match (toml_value(value), matrix::split(value)) {
-            (Err(_), Some(values)) => {
-                let value = |text: &str| from_here(toml_value(text).unwrap_or_else(|text| text.into()));
-                self.vary(&name, values.into_iter().map(value).collect(), origin);
-            }
-            (one, _) => {
+            (Err(_), Some(values)) => match values.into_iter().map(read).collect() {
+                Ok(values) => self.vary(&name, values, origin),
+                Err(problem) => self.problems.push(format!("{origin}: {problem}")),
+            },
+            _ => {
                 self.axes.retain(|axis| axis.setting != name);
-                self.put(&name, from_here(one.unwrap_or_else(|text| text.into())), origin);
+                match read(value) {
+                    Ok(value) => self.put(&name, value, origin),
+                    Err(problem) => self.problems.push(format!("{origin}: {problem}")),
+                }
             }
         }
     }
@@ -545,7 +569,13 @@ impl<'a> Reader<'a> {
                 Map::new()
             }
         };
-        let defaults = serde_json::to_value(T::default()).unwrap_or_default();
+        let defaults = match serde_json::to_value(T::default()) {
+            Ok(defaults) => defaults,
+            Err(error) => {
+                self.problem(section, format!("cannot be checked: internal error: its defaults: {error}"));
+                return T::default();
+            }
+        };
         let mut settings = defaults.clone();
         for (name, value) in given {
             let full = format!("{section}.{name}");
@@ -563,7 +593,11 @@ impl<'a> Reader<'a> {
                 Err(error) => self.problem(&full, format!("has a wrong value: {error}")),
             }
         }
-        serde_json::from_value(settings).unwrap_or_default()
+        // Settings that pass one at a time may still contradict each other.
+        serde_json::from_value(settings).unwrap_or_else(|error| {
+            self.problem(section, format!("has settings that do not go together: {error}"));
+            T::default()
+        })
     }
 
     fn check_values(&mut self, pipeline: &mut Pipeline) {
@@ -585,6 +619,7 @@ impl<'a> Reader<'a> {
         for problem in problems.0 {
             self.problem(&problem.setting, problem.message);
         }
+        // The root of the file system alone has no parent, and it is no file.
         let base = self.path.parent().unwrap_or(Path::new("")).to_path_buf();
         let resolve = |reader: &mut Self, section: &str, path: &mut String| {
             if path.is_empty() {
@@ -592,7 +627,13 @@ impl<'a> Reader<'a> {
                     format!("must be given: --set {section}.path=... or path = \"...\" in [{section}]");
                 reader.problem(&format!("{section}.path"), hint);
             } else {
-                *path = base.join(&*path).to_string_lossy().into_owned();
+                match base.join(&*path).into_os_string().into_string() {
+                    Ok(resolved) => *path = resolved,
+                    Err(resolved) => {
+                        let message = format!("lies at {}, which is not valid UTF-8", resolved.display());
+                        reader.problem(&format!("{section}.path"), message);
+                    }
+                }
             }
         };
         match &mut pipeline.dataset {
@@ -650,6 +691,14 @@ impl<'a> Reader<'a> {
             self.problem("dataset.splits", "holds an empty name");
         }
     }
+}
+
+/// A path on the command line, from the root of the file system.
+fn absolute(path: &str) -> Result<String, String> {
+    let absolute =
+        std::path::absolute(path).map_err(|error| format!("{path} cannot be resolved: {error}"))?;
+    let not_text = |path: std::ffi::OsString| format!("{} is not valid UTF-8", path.display());
+    absolute.into_os_string().into_string().map_err(not_text)
 }
 
 /// A value as TOML has it. What is not TOML is text, so that paths and names need no quotes.

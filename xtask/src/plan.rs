@@ -5,6 +5,8 @@ use crate::device::{Place, Places};
 use crate::hub::Resolver;
 use crate::matrix::Variant;
 use crate::pipeline::Pipeline;
+use crate::record::{self, readable};
+use crate::show;
 use crate::sound::Sound;
 use crate::sources::Sources;
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
@@ -196,7 +198,11 @@ impl Plan {
         let codes = Arc::new(Codes::new(args.bin_dir.as_deref())?);
         let accept = [("code", args.accept_code.clone()), ("numeric", args.accept_device.clone())];
         let file = crate::pipeline::file(args.pipeline.as_deref())?;
-        let latest = store.latest(&file.to_string_lossy());
+        // Only explanations depend on it, so a run goes on without.
+        let latest = store.latest(crate::pipeline::name(&file)?).unwrap_or_else(|error| {
+            show::warn(&error);
+            BTreeMap::new()
+        });
         let sound = Arc::new(Sound::new(args.verify));
         let mut hub = Resolver::new(&file, args.offline, args.update)?;
         let (mut places, mut sources) = (Once::default(), Once::default());
@@ -319,8 +325,9 @@ impl Plan {
             return Decision::Run(vec!["forced".into()]);
         }
         let reasons = match self.store.action(step.name(), &keyed.key) {
-            None => self.changes(task, keyed),
-            Some(action) => match self.damage(step, &action) {
+            Err(error) => vec![error.to_string()],
+            Ok(None) => self.changes(task, keyed),
+            Ok(Some(action)) => match self.damage(step, &action) {
                 damage if damage.is_empty() => return Decision::Reuse(Box::new(action)),
                 damage => damage,
             },
@@ -354,7 +361,7 @@ impl Plan {
             return None;
         }
         let (step, last) = (task.step, self.latest(task));
-        let mut actions = self.store.actions(step.name());
+        let mut actions = readable(self.store.actions(step.name()));
         actions.sort_by_key(|action| Some(&action.key) != last);
         actions.into_iter().find_map(|action| {
             let mut differ = Vec::new();
@@ -398,7 +405,7 @@ impl Plan {
         }
         let kind = step.outputs()[0];
         let (mut shards, mut others): (Vec<ArtifactId>, Vec<ArtifactId>) = (Vec::new(), Vec::new());
-        for action in self.store.actions(step.name()) {
+        for action in readable(self.store.actions(step.name())) {
             let mut differ = Vec::new();
             differences(&action.document, &keyed.document, "", &mut differ);
             let Some(id) = action.outputs.get(kind) else { continue };
@@ -419,7 +426,7 @@ impl Plan {
         let mut sound = |id: &ArtifactId| match self.sound.readable(&self.store, kind, id) {
             Ok(()) => true,
             Err(damage) => {
-                eprintln!("{}: nothing is copied from {damage}", step.name());
+                say!("{}: nothing is copied from {damage}", step.name());
                 false
             }
         };
@@ -436,7 +443,7 @@ impl Plan {
     /// What is different from the key this pipeline used last.
     fn changes(&self, task: Task, keyed: &Keyed) -> Vec<String> {
         let step = task.step;
-        let before = self.latest(task).and_then(|key| self.store.action(step.name(), key));
+        let before = self.latest(task).and_then(|key| record::action(&self.store, step.name(), key));
         let Some(before) = before else { return vec!["first run".into()] };
         let mut changes = Vec::new();
         differences(&before.document, &keyed.document, "", &mut changes);

@@ -6,10 +6,12 @@
 use crate::StoreArgs;
 use crate::code::Codes;
 use crate::device::Place;
+use crate::export::MANIFEST_FILE;
 use crate::plan::Step;
 use crate::program::{self, Interrupted};
 use crate::show::{self, Screen};
 use crate::subject::Subject;
+use crate::usage::Usage;
 use crate::{interrupt, workspace};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -18,8 +20,9 @@ use resect_prompts::file::{self, ImagePrompts};
 use resect_prompts::job::{
     DECODE_BATCH, EmbeddingSource, FORMAT, FailedImage, ImageJob, ImageReport, Job, Limits, Line,
 };
-use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, Prompt, arrange};
+use resect_prompts::{ArrangeError, BoxPrompt, PointPrompt, WrittenPrompt, arrange};
 use resect_stage::{Message, Plain, Progress};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -93,11 +96,6 @@ pub struct PredictArgs {
     json: bool,
 }
 
-/// Flags that do not go together.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
-
 pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let images = images(args)?;
     let place = Place::find(args.device)?;
@@ -108,7 +106,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     Checkpoint::check(&subject.base)?;
     let heads_trained = heads_trained(&subject)?;
     if !heads_trained {
-        eprintln!(
+        say!(
             "warning: predicted IoU scores and the masks of --multimask come from heads that tuning did not train"
         );
     }
@@ -139,7 +137,7 @@ pub fn main(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     match run(&program, &job, args.threads, &screen) {
         Ok(results) => results.conclude(&job, &model(&subject), &place, &screen),
         Err(error) if error.downcast_ref::<Interrupted>().is_some() => {
-            eprintln!("interrupted; the files that are there are whole");
+            say!("interrupted; the files that are there are whole");
             Ok(ExitCode::from(130))
         }
         Err(error) => Err(error),
@@ -230,12 +228,13 @@ fn assign(images: Vec<PathBuf>, file: &Path, named: Vec<ImagePrompts>) -> anyhow
     for (index, path) in images.iter().enumerate() {
         let mut names: Vec<_> = [path.file_name(), path.file_stem()].into_iter().flatten().collect();
         names.dedup();
-        for name in names {
-            by_name.entry(name.to_string_lossy().into_owned()).or_default().push(index);
+        // A name that is not valid UTF-8 cannot stand in the file of prompts.
+        for name in names.into_iter().filter_map(|name| name.to_str()) {
+            by_name.entry(name.to_owned()).or_default().push(index);
         }
         by_path.insert(path.canonicalize()?, index);
     }
-    let mut prompts: Vec<Vec<Prompt>> = vec![Vec::new(); images.len()];
+    let mut prompts: Vec<Vec<WrittenPrompt>> = vec![Vec::new(); images.len()];
     let mut unknown = Vec::new();
     for ImagePrompts { image, prompts: of_image } in named {
         let at_path = file.parent().unwrap_or(Path::new("")).join(&image).canonicalize();
@@ -259,7 +258,7 @@ fn assign(images: Vec<PathBuf>, file: &Path, named: Vec<ImagePrompts>) -> anyhow
     let left_out = prompts.iter().filter(|prompts| prompts.is_empty()).count();
     if left_out > 0 {
         let (names, have) = (file.display(), if left_out == 1 { "image has" } else { "images have" });
-        eprintln!("predict: {left_out} {have} no prompt in {names}, left out");
+        say!("predict: {left_out} {have} no prompt in {names}, left out");
     }
     let jobs = images.into_iter().zip(prompts).map(|(path, prompts)| ImageJob { path, prompts });
     Ok(jobs.filter(|job| !job.prompts.is_empty()).collect())
@@ -273,12 +272,26 @@ fn heads_trained(subject: &Subject) -> anyhow::Result<bool> {
     }
     // A single file of weights has it beside it.
     let file = subject.base.is_file().then(|| subject.base.parent()).flatten();
-    let path = file.unwrap_or(&subject.base).join("resect.json");
-    let Ok(text) = std::fs::read(&path) else { return Ok(true) };
-    let export: Value =
+    /// What counts here of an export's `resect.json`.
+    #[derive(Deserialize)]
+    struct Export {
+        format: String,
+        iou_head_trained: bool,
+    }
+    let path = file.unwrap_or(&subject.base).join(MANIFEST_FILE);
+    let text = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let export: Export =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    let of_export = export["format"].as_str().is_some_and(|format| format.starts_with("resect-export/"));
-    Ok(!(of_export && export["iou_head_trained"] == false))
+    let format = &export.format;
+    ensure!(
+        format.starts_with("resect-export/"),
+        "{} has format {format}, not that of an export",
+        path.display()
+    );
+    Ok(export.iou_head_trained)
 }
 
 /// What predicts: the folder of the whole model, and of a tuned decoder its id and the run that made it.
@@ -343,9 +356,10 @@ fn lines(report: &ImageReport, out: &Path) -> Vec<String> {
             0 => "nothing found".into(),
             area => format!("{area} px, {:.1} %", 100.0 * of.area_fraction),
         };
-        let score = of.iou_scores.get(of.best).copied().unwrap_or_default();
+        let score = of.iou_scores.get(of.best).map_or_else(|| "-".into(), |score| format!("{score:.2}"));
+        // Files are written on request.
         let file = of.files.first().map(|file| out.join(file).display().to_string()).unwrap_or_default();
-        lines.push(format!("  {:<3}{prompt:<34} {found:<20} IoU {score:.2}  {file}", of.number));
+        lines.push(format!("  {:<3}{prompt:<34} {found:<20} IoU {score}  {file}", of.number));
     }
     lines
 }
@@ -363,7 +377,7 @@ impl Results {
             let kept = [(EmbeddingSource::StoreF16, "f16"), (EmbeddingSource::StoreF32, "f32")];
             let kept: Vec<&str> = kept.into_iter().filter(|(s, _)| with(*s)).map(|(_, name)| name).collect();
             let of = self.predicted.len();
-            eprintln!("predict: {stored} of {of} images were embedded already ({})", kept.join(" and "));
+            say!("predict: {stored} of {of} images were embedded already ({})", kept.join(" and "));
         }
         if !self.files.is_empty() {
             let further = if job.overlays { ", overlays" } else { "" };

@@ -2,9 +2,11 @@
 
 use crate::figures::{self, Metrics};
 use crate::matrix::Variant;
-use anyhow::{Context, bail};
-use resect_artifact::{ArtifactId, Store};
+use crate::show;
+use anyhow::bail;
+use resect_artifact::{Action, ArtifactId, Key, Listed, Records, Store, StoreError};
 use resect_embed_params::Shard;
+use resect_report_job::{SeedFigures, SeedRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -22,8 +24,9 @@ pub struct RunRecord {
     pub status: Option<String>,
     pub pipeline: PathBuf,
     pub settings: Value,
+    /// Absent before 1.4.
     #[serde(default)]
-    pub set: Vec<String>,
+    pub set: Option<Vec<String>>,
     #[serde(default)]
     pub device: Option<String>,
     #[serde(default)]
@@ -34,6 +37,17 @@ pub struct RunRecord {
     pub seconds: f64,
     pub sources: Vec<StepRecord>,
     pub stages: Vec<StepRecord>,
+    /// Absent for a single seed.
+    #[serde(default)]
+    pub spread: Option<SpreadRecord>,
+}
+
+/// What several seeds gave.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SpreadRecord {
+    pub tuned: Vec<SeedRow>,
+    pub mean: SeedFigures,
+    pub standard_deviation: SeedFigures,
 }
 
 /// The state of the sources.
@@ -54,7 +68,7 @@ pub struct StepRecord {
     pub status: String,
     pub reason: String,
     #[serde(default)]
-    pub key: Option<String>,
+    pub key: Option<Key>,
     #[serde(default)]
     pub artifacts: BTreeMap<String, ArtifactId>,
     pub seconds: f64,
@@ -69,14 +83,25 @@ pub struct StepRecord {
 }
 
 impl RunRecord {
-    /// Reads the record of a run; none where there is none that can be read.
-    pub fn read(store: &Store, run: &str) -> Option<Self> {
-        let mut record: Self = serde_json::from_value(store.run(run)?).ok()?;
-        // Before 1.5 they stood in the artifact alone.
+    /// Reads the record of a run; `None` where there is none.
+    ///
+    /// # Errors
+    /// A record that cannot be read, with its file and the reason.
+    pub fn read(store: &Store, run: &str) -> Result<Option<Self>, StoreError> {
+        let Some(value) = store.run(run)? else { return Ok(None) };
+        let mut record: Self = serde_json::from_value(value)
+            .map_err(|error| StoreError::Record { path: store.run_path(run), message: error.to_string() })?;
+        // Before 1.5 figures stood in the evaluation alone, which may be gone by now.
         for step in record.stages.iter_mut().filter(|step| step.metrics.is_none()) {
-            step.metrics = step.artifacts.get("evaluation").and_then(|id| figures::read(store, id).ok());
+            let evaluation = step.artifacts.get("evaluation");
+            if let Some(id) = evaluation.filter(|id| store.path("evaluation", id).exists()) {
+                match figures::read(store, id) {
+                    Ok(metrics) => step.metrics = Some(metrics),
+                    Err(error) => show::warn(error.as_ref()),
+                }
+            }
         }
-        Some(record)
+        Ok(Some(record))
     }
 
     /// The run that a name means: all of it, its first characters if no other begins so, or `latest`. `None` where no run is meant.
@@ -84,7 +109,7 @@ impl RunRecord {
     /// # Errors
     /// Several that could be meant, or a record that cannot be read.
     pub fn find(store: &Store, name: &str) -> anyhow::Result<Option<Self>> {
-        let runs = store.runs();
+        let runs = store.runs()?;
         let found: Vec<&String> = match name {
             "latest" => runs.first().into_iter().collect(),
             name if runs.iter().any(|run| run == name) => runs.iter().filter(|run| *run == name).collect(),
@@ -94,10 +119,7 @@ impl RunRecord {
         };
         match found.as_slice() {
             [] => Ok(None),
-            [one] => {
-                let record = Self::read(store, one);
-                record.map(Some).with_context(|| format!("the record of run {one} cannot be read"))
-            }
+            [one] => Ok(Self::read(store, one)?),
             several => {
                 let shown: Vec<&str> = several.iter().take(5).map(|run| run.as_str()).collect();
                 let more = if several.len() > shown.len() { ", ..." } else { "" };
@@ -110,9 +132,19 @@ impl RunRecord {
         }
     }
 
+    /// What `--set` changed, as far as it was recorded.
+    pub fn sets(&self) -> &[String] {
+        self.set.as_deref().unwrap_or_default()
+    }
+
     /// Its steps, sources first.
     pub fn steps(&self) -> impl Iterator<Item = &StepRecord> {
         self.sources.iter().chain(&self.stages)
+    }
+
+    /// The name and the key of each step that has one: a step that was skipped or failed early has none.
+    pub fn keys(&self) -> impl Iterator<Item = (String, Key)> {
+        self.steps().filter_map(|step| Some((step.name.clone(), step.key.clone()?)))
     }
 
     /// How it ended.
@@ -129,7 +161,7 @@ impl RunRecord {
     /// What tells it from other runs of its command, in a few words; what `--set` said where there are none.
     pub fn label(&self) -> String {
         if self.variant.is_empty() {
-            return self.set.join(", ");
+            return self.sets().join(", ");
         }
         Variant { number: 0, settings: self.variant.clone().into_iter().collect() }.label()
     }
@@ -144,6 +176,30 @@ impl RunRecord {
     pub fn dice(&self) -> Vec<f64> {
         self.evaluations().filter_map(|(_, _, metrics)| metrics.methods.get("tuned")?.dice).collect()
     }
+}
+
+/// The records that can be read; a warning names each of the others.
+pub fn readable<T>(listed: Listed<T>) -> Vec<T> {
+    listed.unreadable.iter().for_each(|error| show::warn(error));
+    listed.records
+}
+
+/// All action records, with a warning for each that cannot be read.
+///
+/// # Errors
+/// When the folder of records cannot be listed.
+pub fn all(store: &Store) -> Result<Records, StoreError> {
+    let records = Records::read(store)?;
+    records.unreadable().iter().for_each(|error| show::warn(error));
+    Ok(records)
+}
+
+/// The record of a step, with a warning where it cannot be read.
+pub fn action(store: &Store, stage: &str, key: &Key) -> Option<Action> {
+    store.action(stage, key).unwrap_or_else(|error| {
+        show::warn(&error);
+        None
+    })
 }
 
 /// Settings by their full names.

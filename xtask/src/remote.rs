@@ -5,11 +5,11 @@
 
 use crate::pipeline::RemoteSettings;
 use crate::plan::{Decision, Known, Plan, Step};
-use crate::record::RunRecord;
+use crate::record::{self, RunRecord};
 use crate::{PipelineArgs, StoreArgs, find, inspect, pipeline, program, show};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use resect_artifact::{Action, Ancestry, Key, Named, Records, Store};
+use resect_artifact::{Action, Ancestry, Key, Named, Store, StoreError};
 use resect_remote_job::{Answer, Job, Task};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl Remote {
                     }
                     Err(error) => {
                         *state = State::Left;
-                        eprintln!("the shared store cannot be asked: {error:#}; going on without");
+                        say!("the shared store cannot be asked: {error:#}; going on without");
                         return None;
                     }
                 },
@@ -81,17 +81,17 @@ impl Remote {
         };
         let task = Task::Fetch { stage: stage.to_owned(), key: key.clone() };
         match self.ask(&program, store, task) {
-            Ok(answer) if answer.found => store.action(stage, key).map(|action| (action, answer)),
+            Ok(answer) if answer.found => record::action(store, stage, key).map(|action| (action, answer)),
             Ok(answer) => {
                 if let Some(wrong) = answer.wrong {
-                    eprintln!("{stage}: in the shared store {wrong}; it is made here");
+                    say!("{stage}: in the shared store {wrong}; it is made here");
                 }
                 None
             }
             Err(error) => {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if !matches!(*state, State::Left) {
-                    eprintln!("the shared store {} makes trouble: {error:#}; going on without", self.url);
+                    say!("the shared store {} makes trouble: {error:#}; going on without", self.url);
                 }
                 *state = State::Left;
                 None
@@ -107,8 +107,7 @@ impl Remote {
     fn ask(&self, program: &Path, store: &Store, task: Task) -> anyhow::Result<Answer> {
         let job = Job { url: self.url.clone(), store: store.root().to_owned(), task };
         let mut answer = None;
-        let status =
-            program::run_tool(program, &job, 0, |line| answer = Some(line), |line| eprintln!("{line}"))?;
+        let status = program::run_tool(program, &job, 0, |line| answer = Some(line), |line| say!("{line}"))?;
         answer.with_context(|| format!("resect-remote ended without a word ({status})"))
     }
 
@@ -178,18 +177,16 @@ pub fn push(args: &PushArgs) -> anyhow::Result<ExitCode> {
     let (mut artifacts, mut keys): (Vec<Named>, Vec<(String, Key)>) = (Vec::new(), Vec::new());
     for name in &args.what {
         match RunRecord::find(&store, name)? {
-            Some(run) => keys.extend(
-                run.steps().filter_map(|step| Some((step.name.clone(), step.key.clone()?.try_into().ok()?))),
-            ),
+            Some(run) => keys.extend(run.keys()),
             None => artifacts.push(find::artifact(name, &store)?),
         }
     }
     if args.what.is_empty() {
         let stage = |memory: &str| memory.split(',').next().unwrap_or_default().to_owned();
-        let latest = store.latest(&file.to_string_lossy()).into_iter();
+        let latest = store.latest(pipeline::name(&file)?)?.into_iter();
         keys.extend(latest.map(|(memory, key)| (stage(&memory), key)));
     }
-    let ancestry = behind(&store, artifacts, &keys);
+    let ancestry = behind(&store, artifacts, &keys)?;
     ensure!(
         !ancestry.artifacts.is_empty(),
         "{} has given nothing yet; run it first",
@@ -207,16 +204,24 @@ pub fn push(args: &PushArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Artifacts, and what stages gave for keys, with all behind them. The records are those of the keys: another key may have given the same bytes.
-pub fn behind(store: &Store, mut artifacts: Vec<Named>, keys: &[(String, Key)]) -> Ancestry {
-    let of_keys: Vec<Action> = keys.iter().filter_map(|(stage, key)| store.action(stage, key)).collect();
+///
+/// # Errors
+/// A record that cannot be read: what lies behind it is not known.
+pub fn behind(
+    store: &Store,
+    mut artifacts: Vec<Named>,
+    keys: &[(String, Key)],
+) -> Result<Ancestry, StoreError> {
+    let of_keys = keys.iter().filter_map(|(stage, key)| store.action(stage, key).transpose());
+    let of_keys: Vec<Action> = of_keys.collect::<Result<_, _>>()?;
     artifacts.extend(of_keys.iter().flat_map(|action| action.outputs.clone()));
-    let mut ancestry = Records::read(store).ancestry(artifacts);
+    let mut ancestry = record::all(store)?.ancestry(artifacts);
     for action in of_keys {
         if !ancestry.actions.iter().any(|known| (&known.stage, &known.key) == (&action.stage, &action.key)) {
             ancestry.actions.push(action);
         }
     }
-    ancestry
+    Ok(ancestry)
 }
 
 /// What was sent, in a line.

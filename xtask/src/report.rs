@@ -3,15 +3,14 @@
 //! What stands in the store's records is collected here, as a [`Job`]; the program `resect-report` reads the artifacts and draws.
 //! `tools/report` says how.
 
-use crate::lineage::{self, Lineage};
+use crate::lineage::{self, Lineage, Origin};
+use crate::record::{RunRecord, readable};
 use crate::subject::Subject;
 use crate::{StoreArgs, export, program, show, workspace};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use resect_artifact::{Action, ArtifactId, Store};
-use resect_report_job::{
-    FORMAT, Folders, Job, Reproduce, Run, Section, SeedFigures, SeedRow, Seeds, Source, Stage, Written,
-};
+use resect_report_job::{FORMAT, Folders, Job, Reproduce, Run, Section, Seeds, Source, Stage, Written};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,8 +52,7 @@ pub fn main(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     }
     let mut answer: Option<Written> = None;
-    let status =
-        program::run_tool(&program, &job, 0, |line| answer = Some(line), |line| eprintln!("{line}"))?;
+    let status = program::run_tool(&program, &job, 0, |line| answer = Some(line), |line| say!("{line}"))?;
     let written = answer
         .with_context(|| format!("{} ended without a word ({status})", workspace::display(&program)))?;
     let shown = workspace::display(&out);
@@ -100,15 +98,19 @@ fn job(
         ids.insert("dataset".into(), dataset);
     }
     // Settings and the command are those of the run that was named, else of the one that gave the figures.
-    let named = args.what.as_deref().and_then(|name| store.run(name));
-    let run = named.or_else(|| store.run(&evaluation.run)).or_else(|| store.run(&tuned.action.run));
-    let run = run.unwrap_or_default();
+    let mut run = None;
+    for name in [args.what.as_deref(), Some(&evaluation.run), Some(&tuned.action.run)].into_iter().flatten() {
+        if run.is_none() {
+            run = RunRecord::read(store, name)?;
+        }
+    }
+    let run = run.as_ref();
     let (dataset, base) = (
-        source(&lineage.dataset, provenance(&run, "dataset"), dataset_name(&lineage.dataset)),
-        source(&lineage.base, provenance(&run, "base"), base_name(&lineage.base)),
+        source(lineage.dataset.as_ref(), provenance(run, "dataset"), dataset_name(lineage.dataset.as_ref())),
+        source(lineage.base.as_ref(), provenance(run, "base"), base_name(lineage.base.as_ref())),
     );
-    let mut stages = sources(lineage, store);
-    stages.extend(lineage.stages().map(|action| stage(action, &run)));
+    let mut stages = sources(lineage, store)?;
+    stages.extend(lineage.stages().map(|action| stage(action, run)));
     Ok(Job {
         format: FORMAT.into(),
         out: out.into(),
@@ -116,12 +118,12 @@ fn job(
         folders: folders(&ids, store)?,
         dataset,
         base,
-        run: run_of(&run),
-        settings: sections(&run["settings"]),
-        seeds: seeds(&run, &tuned.id),
+        run: run.map(|run| Run { name: run.run.clone(), started: run.started.clone(), seconds: run.seconds }),
+        settings: run.map(|run| sections(&run.settings)).unwrap_or_default(),
+        seeds: run.and_then(|run| seeds(run, &tuned.id)),
         stages,
         artifacts: ids.iter().map(|(kind, id)| (kind.clone(), id.to_string())).collect(),
-        reproduce: reproduce(&run, lineage),
+        reproduce: reproduce(run, lineage),
     })
 }
 
@@ -143,46 +145,45 @@ fn folders(ids: &BTreeMap<String, ArtifactId>, store: &Store) -> anyhow::Result<
 }
 
 fn dataset_id(lineage: &Lineage) -> Option<ArtifactId> {
-    let id = lineage.ingest.as_ref()?.document["inputs"]["dataset"].as_str()?;
-    id.to_owned().try_into().ok()
+    lineage::input(lineage.ingest.as_ref()?, "dataset")
 }
 
 /// How dataset and base came into the store.
-fn sources(lineage: &Lineage, store: &Store) -> Vec<Stage> {
-    let made = |step: &str, id: Option<ArtifactId>| {
-        let id = id?;
-        let mut actions = store.actions(step).into_iter();
-        actions.find(|action| action.outputs.get(step) == Some(&id))
-    };
-    let steps = [("dataset", dataset_id(lineage)), ("base", lineage.base_id.clone())];
-    let actions = steps.into_iter().filter_map(|(step, id)| made(step, id));
-    actions.map(|action| stage(&action, &store.run(&action.run).unwrap_or_default())).collect()
+fn sources(lineage: &Lineage, store: &Store) -> anyhow::Result<Vec<Stage>> {
+    let mut stages = Vec::new();
+    for (step, id) in [("dataset", dataset_id(lineage)), ("base", lineage.base_id.clone())] {
+        let Some(id) = id else { continue };
+        let mut actions = readable(store.actions(step)).into_iter();
+        if let Some(action) = actions.find(|action| action.outputs.get(step) == Some(&id)) {
+            stages.push(stage(&action, RunRecord::read(store, &action.run)?.as_ref()));
+        }
+    }
+    Ok(stages)
 }
 
-fn stage(action: &Action, run: &Value) -> Stage {
+fn stage(action: &Action, run: Option<&RunRecord>) -> Stage {
     let text = |field: &str| action.document[field].as_str().map(str::to_owned);
-    let inputs = action.document["inputs"].as_object().into_iter().flatten();
+    let named = |(kind, id): (String, ArtifactId)| (kind, id.to_string());
     Stage {
         name: action.stage.clone(),
         key: action.key.to_string(),
         code: text("code"),
         numeric: text("numeric"),
-        inputs: inputs.map(|(kind, id)| (kind.clone(), plain(id))).collect(),
-        outputs: action.outputs.iter().map(|(kind, id)| (kind.clone(), id.to_string())).collect(),
+        inputs: action.inputs().into_iter().map(named).collect(),
+        outputs: action.outputs.clone().into_iter().map(named).collect(),
         run: action.run.clone(),
         finished: action.finished.clone(),
         seconds: action.seconds,
         peak_memory: action.peak_memory,
-        provenance: words(&provenance(run, &action.stage)),
+        provenance: provenance(run, &action.stage).map(words).unwrap_or_default(),
         accepted: action.accepted.as_ref().map(|accepted| accepted.reason.clone()),
     }
 }
 
-/// What a run's record says of where a step ran, or where its files came from.
-fn provenance(run: &Value, step: &str) -> Value {
-    let steps = ["sources", "stages"].into_iter().filter_map(|part| run[part].as_array()).flatten();
-    let mut of_step = steps.filter(|outcome| outcome["name"] == step).map(|outcome| &outcome["provenance"]);
-    of_step.find(|provenance| provenance.is_object()).cloned().unwrap_or_default()
+/// What a run's record says of where a step ran, or where its files came from; not all steps have such a thing.
+fn provenance<'a>(run: Option<&'a RunRecord>, step: &str) -> Option<&'a Value> {
+    let mut of_step = run?.steps().filter(|record| record.name == step);
+    of_step.find_map(|record| record.provenance.as_ref())
 }
 
 /// A JSON value as a pipeline file would have it; text stands for itself.
@@ -202,39 +203,34 @@ fn words(value: &Value) -> Vec<(String, String)> {
     flat.collect()
 }
 
-fn source(settings: &Value, provenance: Value, name: String) -> Source {
-    let kind = settings["kind"].as_str().unwrap_or("not recorded");
+fn source(origin: Option<&Origin>, provenance: Option<&Value>, name: String) -> Source {
+    let kind = origin.map_or("not recorded", Origin::kind);
     let mut details = vec![("kind".to_owned(), kind.to_owned())];
     let wanted = |name: &str| !matches!(name, "hub" | "repository");
-    details.extend(words(&provenance).into_iter().filter(|(name, _)| wanted(name)));
-    Source { name, made_up: matches!(kind, "phantom" | "random"), details }
+    details.extend(provenance.map(words).unwrap_or_default().into_iter().filter(|(name, _)| wanted(name)));
+    let made_up = matches!(origin, Some(Origin::Phantom { .. } | Origin::Random { .. }));
+    Source { name, made_up, details }
 }
 
-fn dataset_name(settings: &Value) -> String {
-    match settings["kind"].as_str() {
-        Some("phantom") => "Resect phantoms".into(),
-        Some(_) => source_name(settings),
+fn dataset_name(origin: Option<&Origin>) -> String {
+    match origin {
+        Some(Origin::Phantom { .. }) => "Resect phantoms".into(),
+        Some(origin) => source_name(origin),
         None => "data of which no record is left".into(),
     }
 }
 
-fn base_name(settings: &Value) -> String {
-    match settings["kind"].as_str() {
-        Some("random") => format!("SAM {} (random weights)", settings["size"].as_str().unwrap_or("")),
-        Some(_) => source_name(settings),
+fn base_name(origin: Option<&Origin>) -> String {
+    match origin {
+        Some(Origin::Random { size }) => format!("SAM {size} (random weights)"),
+        Some(origin) => source_name(origin),
         None => "a base of which no record is left".into(),
     }
 }
 
 /// The repository on the Hub; of local files only the last part of the path is told.
-fn source_name(settings: &Value) -> String {
-    let name = lineage::repository(settings).or_else(|| lineage::file_name(settings));
-    name.unwrap_or("local files").to_owned()
-}
-
-fn run_of(run: &Value) -> Option<Run> {
-    let (name, started) = (run["run"].as_str()?.into(), run["started"].as_str()?.into());
-    Some(Run { name, started, seconds: run["seconds"].as_f64().unwrap_or_default() })
+fn source_name(origin: &Origin) -> String {
+    origin.repository().or_else(|| origin.file_name()).unwrap_or_else(|| origin.kind()).to_owned()
 }
 
 /// Every setting, by section, as a pipeline file would have it.
@@ -265,45 +261,43 @@ fn sections(settings: &Value) -> Vec<Section> {
     order.into_iter().filter_map(section).collect()
 }
 
-/// What the record of a run with several seeds says of them; none where there was one seed.
-fn seeds(run: &Value, shown: &ArtifactId) -> Option<Seeds> {
-    let spread = &run["spread"];
-    let rows: Vec<SeedRow> = serde_json::from_value(spread["tuned"].clone()).ok()?;
-    let figures = |name: &str| serde_json::from_value::<SeedFigures>(spread[name].clone()).ok();
-    let stages = run["stages"].as_array()?;
-    let tuned = stages.iter().find(|stage| stage["artifacts"]["checkpoint"] == shown.as_str())?;
-    let shown = tuned["seed"].as_u64()?;
-    let (mean, standard_deviation) = (figures("mean")?, figures("standard_deviation")?);
-    (rows.len() > 1).then_some(Seeds { shown, rows, mean, standard_deviation })
+/// What the record of a run with several seeds says of them; none where there was one seed, or where the run gave another checkpoint.
+fn seeds(run: &RunRecord, shown: &ArtifactId) -> Option<Seeds> {
+    let spread = run.spread.as_ref()?;
+    let tuned = run.stages.iter().find(|stage| stage.artifacts.get("checkpoint") == Some(shown))?;
+    (spread.tuned.len() > 1).then_some(Seeds {
+        shown: tuned.seed?,
+        rows: spread.tuned.clone(),
+        mean: spread.mean,
+        standard_deviation: spread.standard_deviation,
+    })
 }
 
 /// The command of a run, and what it needs beside itself.
-fn reproduce(run: &Value, lineage: &Lineage) -> Reproduce {
+fn reproduce(run: Option<&RunRecord>, lineage: &Lineage) -> Reproduce {
     let mut command = "cargo xtask run".to_owned();
     let mut add = |flag: &str, value: &str| command += &format!(" {flag} {}", export::quoted(value));
-    if let Some(path) = run["pipeline"].as_str() {
-        let path = Path::new(path);
-        let shown = path.strip_prefix(workspace::root()).unwrap_or(path);
+    if let Some(run) = run {
+        let shown = run.pipeline.strip_prefix(workspace::root()).unwrap_or(&run.pipeline);
         if shown != Path::new("pipeline.toml") {
-            add("--pipeline", &shown.to_string_lossy());
+            add("--pipeline", &shown.display().to_string());
+        }
+        run.sets().iter().for_each(|set| add("--set", set));
+        if let Some(device) = &run.device {
+            add("--device", device);
         }
     }
-    let sets = run["set"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    sets.for_each(|set| add("--set", set));
-    if let Some(device) = run["device"].as_str() {
-        add("--device", device);
-    }
     let mut caveats = Vec::new();
-    if !run.is_object() {
-        caveats.push(
+    match run {
+        None => caveats.push(
             "The record of the run is gone: which pipeline file and which --set it had is not known."
                 .to_owned(),
-        );
-    } else if run.get("set").is_none() {
-        caveats.push(
+        ),
+        Some(run) if run.set.is_none() => caveats.push(
             "The run is one of an earlier version, which did not record --set; compare the settings above."
                 .to_owned(),
-        );
+        ),
+        Some(_) => {}
     }
     let computed = |action: &Action| action.document["numeric"].as_str().map(str::to_owned);
     let numeric: std::collections::BTreeSet<String> = lineage.stages().filter_map(computed).collect();
@@ -311,17 +305,16 @@ fn reproduce(run: &Value, lineage: &Lineage) -> Reproduce {
         let classes = numeric.into_iter().collect::<Vec<_>>().join("; ");
         caveats.push(format!("Bytes are the same where arithmetic is: {classes}."));
     }
-    if ["folder", "parquet"]
-        .iter()
-        .any(|kind| lineage.dataset["kind"] == *kind || lineage.base["kind"] == *kind)
-    {
+    let is_local = |origin: &&Origin| matches!(origin, Origin::Folder { .. } | Origin::Parquet { .. });
+    if [&lineage.dataset, &lineage.base].into_iter().flatten().any(|origin| is_local(&origin)) {
         caveats.push("Data or weights are local files: their hashes are below.".into());
     }
-    let checkout = &run["checkout"];
+    let checkout = run.and_then(|run| run.checkout.as_ref());
     Reproduce {
         command,
-        commit: checkout["commit"].as_str().map(str::to_owned),
-        dirty: checkout["changed"].as_bool().unwrap_or_default(),
+        commit: checkout.map(|checkout| checkout.commit.clone()),
+        // Without a commit there is nothing that could have changed.
+        dirty: checkout.is_some_and(|checkout| checkout.changed),
         caveats,
     }
 }

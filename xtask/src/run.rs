@@ -11,7 +11,7 @@ use crate::spread::Spread;
 use crate::{PipelineArgs, interrupt, ranking, workspace};
 use anyhow::{anyhow, ensure};
 use clap::Args;
-use resect_artifact::{Accepted, Outputs, Store};
+use resect_artifact::{Accepted, Key, Outputs, Store};
 use resect_embed_params::Shard;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ pub struct Outcome {
     pub shard: Option<Shard>,
     pub status: Status,
     pub reason: String,
-    pub key: Option<String>,
+    pub key: Option<Key>,
     pub artifacts: Outputs,
     /// Of the work itself: neither building its program nor waiting for another runner counts.
     pub seconds: f64,
@@ -224,25 +224,28 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let store = &plans[0].store;
     let mut recorded = Ok(());
     if latest != plans[0].latest {
-        recorded = store.set_latest(&plans[0].pipeline.path.to_string_lossy(), &latest);
+        recorded = store.set_latest(crate::pipeline::name(&plans[0].pipeline.path)?, &latest);
     }
     for record in &records {
         recorded = recorded.and(store.record_run(record.run, record));
     }
     if let Some(remote) = remote.as_ref().filter(|_| args.push || settings.push) {
         let steps = records.iter().flat_map(|record| record.sources.iter().chain(&record.stages));
-        let keys = steps.filter_map(|step| Some((step.name.to_owned(), step.key.clone()?.try_into().ok()?)));
-        let ancestry = remote::behind(store, Vec::new(), &keys.collect::<Vec<_>>());
+        let keys = steps.filter_map(|step| Some((step.name.to_owned(), step.key.clone()?)));
+        let push = || {
+            let ancestry = remote::behind(store, Vec::new(), &keys.collect::<Vec<_>>())?;
+            remote.push(store, ancestry, &[])
+        };
         // What could not be sent is here all the same, and the next push sends it.
-        match remote.push(store, ancestry, &[]) {
-            Ok(answer) => eprintln!("{}", remote::sent(remote.url(), &answer)),
-            Err(error) => eprintln!("the shared store {} took nothing: {error:#}", remote.url()),
+        match push() {
+            Ok(answer) => say!("{}", remote::sent(remote.url(), &answer)),
+            Err(error) => say!("the shared store {} took nothing: {error:#}", remote.url()),
         }
     }
     let trains =
         |stage: &Outcome| stage.name == "train" && matches!(stage.status, Status::Ran | Status::Failed);
     if !args.log.is_empty() && !records.iter().flat_map(|record| &record.stages).any(trains) {
-        eprintln!("nothing to log: train did not run (--force train trains again)");
+        say!("nothing to log: train did not run (--force train trains again)");
     }
     match records.as_slice() {
         [one] if one.group.is_none() => one.print(store, &screen, args)?,
@@ -251,11 +254,11 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = recorded {
         // What went wrong before it matters more.
         ensure!(!errors.is_empty(), error);
-        eprintln!("the run leaves no record: {error}");
+        say!("the run leaves no record: {error}");
     }
     let several = plans.len();
     if errors.iter().any(|(_, _, error)| error.downcast_ref::<Interrupted>().is_some()) {
-        eprintln!("interrupted; what was finished is kept, and the same command goes on from there");
+        say!("interrupted; what was finished is kept, and the same command goes on from there");
         return Ok(ExitCode::from(130));
     }
     match errors.len() {
@@ -264,7 +267,7 @@ pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         failed => {
             for (run, plan, error) in errors {
                 let label = plan.variant.as_ref().map(|variant| variant.label()).unwrap_or_default();
-                eprintln!("run {run} ({label}): {error:#}");
+                say!("run {run} ({label}): {error:#}");
             }
             Err(anyhow!("{failed} of {several} runs failed; what the others gave is kept"))
         }

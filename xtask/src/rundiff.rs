@@ -1,10 +1,10 @@
 //! What two runs differ in: settings, code, sources, from which stage on; and how far their figures and numbers are apart.
 
 use crate::figures::Figures;
-use crate::record::{RunRecord, StepRecord};
+use crate::record::{self, RunRecord, StepRecord};
 use crate::{plan, show};
 use anyhow::{Context, ensure};
-use resect_artifact::{Key, Store};
+use resect_artifact::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -238,8 +238,8 @@ fn code(a: &RunRecord, b: &RunRecord, store: &Store) -> Vec<Field> {
     let of = |run: &RunRecord| {
         let mut found = BTreeMap::new();
         for step in run.steps() {
-            let key = step.key.clone().and_then(|key| Key::try_from(key).ok());
-            let Some(action) = key.and_then(|key| store.action(&step.name, &key)) else { continue };
+            let action = step.key.as_ref().and_then(|key| record::action(store, &step.name, key));
+            let Some(action) = action else { continue };
             for field in ["code", "numeric"] {
                 found.insert(format!("{}'s {field}", step.name), action.document[field].clone());
             }

@@ -1,6 +1,6 @@
 //! `cargo xtask runs`: the runs that left a record, the latest first.
 
-use crate::record::{RunRecord, age};
+use crate::record::{RunRecord, age, readable};
 use crate::{StoreArgs, ranking, show, workspace};
 use clap::Args;
 use serde_json::json;
@@ -23,19 +23,16 @@ pub struct RunsArgs {
 
 pub fn main(args: &RunsArgs) -> anyhow::Result<ExitCode> {
     let store = args.store.open()?;
-    let names = store.runs();
+    let names = store.runs()?;
     let shown = if args.all { names.len() } else { args.limit.min(names.len()) };
-    let records: Vec<RunRecord> =
-        names[..shown].iter().filter_map(|run| RunRecord::read(&store, run)).collect();
-    for unreadable in names[..shown].iter().filter(|name| !records.iter().any(|record| record.run == **name))
-    {
-        eprintln!("the record of run {unreadable} cannot be read");
-    }
+    // A run whose record was removed meanwhile is none.
+    let records = names[..shown].iter().filter_map(|run| RunRecord::read(&store, run).transpose());
+    let records: Vec<RunRecord> = readable(records.collect());
     if args.json {
         let summary = |record: &RunRecord| {
             json!({
                 "run": record.run, "group": record.group, "variant": record.variant, "status": record.status(),
-                "pipeline": record.pipeline, "set": record.set, "started": record.started, "seconds": record.seconds,
+                "pipeline": record.pipeline, "set": record.sets(), "started": record.started, "seconds": record.seconds,
                 "ran": ran(record), "dice": record.dice(),
             })
         };

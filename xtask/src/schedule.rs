@@ -9,6 +9,7 @@
 
 use crate::plan::{self, Decision, Keyed, Known, Plan, Shards, Step, Task};
 use crate::program::{self, Interrupted};
+use crate::record::readable;
 use crate::remote::Remote;
 use crate::run::{Outcome, Status};
 use crate::show::Screen;
@@ -404,7 +405,7 @@ impl<'s> Schedule<'s> {
         let like = like(task.step, keyed.as_ref()?);
         let store = &self.runs[*run].plan.store;
         let peak = *self.needs.entry(like.clone()).or_insert_with(|| {
-            let mut actions = store.actions(task.step.name()).into_iter();
+            let mut actions = readable(store.actions(task.step.name())).into_iter();
             actions.find_map(|action| {
                 let keyed = Keyed { key: action.key.clone(), document: action.document.clone() };
                 (self::like(task.step, &keyed) == like).then_some(action.peak_memory)?
@@ -551,7 +552,7 @@ impl<'s> Schedule<'s> {
             self.discarded.insert(id.clone()),
             "{damage}, just after it was made again: is the disk sound?"
         );
-        eprintln!("{damage}: it is removed and made again");
+        say!("{damage}: it is removed and made again");
         store.discard_damaged(kind, &id)?;
         self.items[i].state = State::Waiting;
         for item in &mut self.items {
@@ -569,7 +570,7 @@ impl<'s> Schedule<'s> {
     fn failure(&mut self, i: usize, error: anyhow::Error) -> State {
         self.say(i, "failed");
         let mut outcome = Outcome::new(self.items[i].task, Status::Failed, format!("{error:#}"));
-        outcome.key = self.items[i].keyed.as_ref().map(|keyed| keyed.key.to_string());
+        outcome.key = self.items[i].keyed.as_ref().map(|keyed| keyed.key.clone());
         self.errors.entry(self.items[i].run).or_insert(error);
         State::Done(Box::new(outcome))
     }

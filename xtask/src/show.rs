@@ -1,11 +1,16 @@
 //! What a person sees of a run: one line a step on standard output, progress and logs on standard error.
 
+// The one module that may: everything it writes goes through `harmless` or the progress bars.
+#![allow(clippy::disallowed_methods)]
+
 use crate::plan::Step;
 use indicatif::{DecimalBytes, MultiProgress, ProgressBar, ProgressStyle};
 use resect_artifact::Outputs;
 use resect_stage::{Message, Plain, Progress};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where lines go, and whether progress can live in place.
@@ -83,7 +88,7 @@ impl Screen {
             bar
         });
         if bar.is_none() {
-            eprintln!("{name}: {label}{}", why.replace('\n', "; "));
+            say!("{name}: {label}{}", why.replace('\n', "; "));
         }
         Working { screen: self, name, label, notes, bar, last_line: Instant::now(), pace: None }
     }
@@ -137,7 +142,7 @@ impl Working<'_> {
         } else if *plain == Plain::Always && self.notes {
             let words = [Some(phase.clone()), left];
             let words = words.into_iter().flatten().collect::<Vec<_>>().join(", ");
-            eprintln!("{}: {}{words}", self.name, self.label);
+            say!("{}: {}{words}", self.name, self.label);
         } else if *plain == Plain::Sometimes {
             self.now_and_then(|| format!("{phase}, {done} of {total} {unit}"));
         }
@@ -165,13 +170,13 @@ impl Working<'_> {
     fn now_and_then(&mut self, line: impl FnOnce() -> String) {
         if self.bar.is_none() && self.last_line.elapsed() > PLAIN_INTERVAL {
             self.last_line = Instant::now();
-            eprintln!("{}: {}{}", self.name, self.label, line());
+            say!("{}: {}{}", self.name, self.label, line());
         }
     }
 
     /// A line on standard error that does not tear the progress line.
     pub fn log(&self, line: &str) {
-        self.screen.bars.suspend(|| eprintln!("{line}"));
+        self.screen.bars.suspend(|| say!("{line}"));
     }
 
     /// Ends with the step's line.
@@ -203,10 +208,22 @@ pub fn print(line: impl std::fmt::Display) {
     }
 }
 
-/// Prints a line on standard error: what [`eprintln!`] does in this program.
+/// Prints a line on standard error; the macro `say!` formats its arguments for it.
 pub fn say(line: impl std::fmt::Display) {
     // Where nobody listens there is nobody to tell that either.
     let _ = writeln!(std::io::stderr(), "{}", harmless(&line.to_string()));
+}
+
+/// Warns about a file that cannot be read while the command goes on without it: once for each message, as several steps may read it.
+pub fn warn(error: &(dyn std::error::Error + 'static)) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut message = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        message += &format!(": {cause}");
+    }
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(message.clone()) {
+        say(format_args!("warning: {message}"));
+    }
 }
 
 /// A text as a terminal may have it. Names, ids and messages come from data, and a terminal obeys what it finds in a text: it clears,

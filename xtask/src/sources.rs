@@ -160,13 +160,13 @@ fn parquet_files(path: &str) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         return Ok(files);
     }
     if given.is_file() {
-        let name = given.file_name().context("dataset.path names no file")?.to_string_lossy().into_owned();
+        let name = own_name(given)?;
         return Ok(BTreeMap::from([(name, given.to_path_buf())]));
     }
     let pattern = glob::glob(path).with_context(|| format!("dataset.path: {path} is no pattern"))?;
     for file in pattern {
         let file = file?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = own_name(&file)?;
         if let Some(other) = files.insert(name, file.clone()) {
             bail!(
                 "dataset.path: {} and {} have the same name; name the folder above them",
@@ -216,8 +216,17 @@ fn files_below(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The last part of a file's path, which becomes its name in the store.
+fn own_name(file: &Path) -> anyhow::Result<String> {
+    let name = file.file_name().with_context(|| format!("{} names no file", file.display()))?;
+    let name = name.to_str().with_context(|| format!("the name of {} is not valid UTF-8", file.display()))?;
+    Ok(name.to_owned())
+}
+
 fn name_below(dir: &Path, file: &Path) -> anyhow::Result<String> {
-    let name = file.strip_prefix(dir).unwrap_or(file).to_str();
+    let below = file.strip_prefix(dir);
+    let below = below.with_context(|| format!("{} lies outside {}", file.display(), dir.display()))?;
+    let name = below.to_str();
     Ok(name.with_context(|| format!("the name of {} is not valid UTF-8", file.display()))?.replace('\\', "/"))
 }
 

@@ -2,8 +2,10 @@
 //! the base checkpoint it belongs to.
 
 use crate::device::Place;
+use crate::lineage::input;
 use crate::pipeline;
 use crate::plan::{Step, numeric_class};
+use crate::record::{RunRecord, readable};
 use anyhow::{Context, bail};
 use resect_artifact::{Action, ArtifactId, Store};
 use resect_checkpoint::Checkpoint;
@@ -52,14 +54,15 @@ impl Subject {
             Checkpoint::check(path).with_context(|| format!("{name} is no checkpoint"))?;
             return Ok(Self { base: std::path::absolute(path)?, base_id: None, tuned: None });
         }
-        if let Some(run) = store.run(name) {
-            let Some(id) = checkpoint_of_run(&run) else { bail!("run {name} made no checkpoint") };
-            return Self::artifact("checkpoint", &id, store);
+        if let Some(run) = RunRecord::read(store, name)? {
+            let id = run.stages.iter().find_map(|stage| stage.artifacts.get("checkpoint"));
+            let id = id.with_context(|| format!("run {name} made no checkpoint"))?;
+            return Self::artifact("checkpoint", id, store);
         }
-        let found: Vec<_> = ["checkpoint", "base"]
-            .into_iter()
-            .flat_map(|kind| store.ids(kind, name).into_iter().map(move |id| (kind, id)))
-            .collect();
+        let mut found = Vec::new();
+        for kind in ["checkpoint", "base"] {
+            found.extend(store.ids(kind, name)?.into_iter().map(|id| (kind, id)));
+        }
         match found.as_slice() {
             [(kind, id)] => Self::artifact(kind, id, store),
             [] => bail!(
@@ -75,8 +78,8 @@ impl Subject {
     }
 
     fn latest(store: &Store, pipeline: &Path) -> anyhow::Result<Self> {
-        let key = store.latest(&pipeline.to_string_lossy()).remove("train");
-        let action = key.and_then(|key| store.action("train", &key));
+        let key = store.latest(pipeline::name(pipeline)?)?.remove("train");
+        let action = key.map(|key| store.action("train", &key)).transpose()?.flatten();
         let id = action.and_then(|action| action.outputs.get("checkpoint").cloned());
         let id = id.with_context(|| {
             let path = crate::workspace::display(pipeline);
@@ -94,14 +97,13 @@ impl Subject {
             return Ok(Self { base: store.path("base", id), base_id: Some(id.clone()), tuned: None });
         }
         sound("checkpoint", id)?;
-        let made =
-            store.actions("train").into_iter().filter(|action| action.outputs.get("checkpoint") == Some(id));
+        let actions = readable(store.actions("train")).into_iter();
+        let made = actions.filter(|action| action.outputs.get("checkpoint") == Some(id));
         // What was only accepted says less about how it was made.
         let action = made.min_by_key(|action| action.accepted.is_some());
         let action =
             action.with_context(|| format!("no record says how checkpoint {} was made", id.short()))?;
-        let base_id = action.document["inputs"]["base"].as_str().and_then(|id| id.to_owned().try_into().ok());
-        let base_id: ArtifactId = base_id.context("the record of the checkpoint names no base")?;
+        let base_id = input(&action, "base").context("the record of the checkpoint names no base")?;
         sound("base", &base_id)
             .context("the checkpoint holds the decoder alone, and its base is not in the store")?;
         let tuned = Tuned { id: id.clone(), dir: store.path("checkpoint", id), action };
@@ -138,13 +140,13 @@ impl Subject {
     pub fn embeddings(&self, store: &Store, code: &str, place: &Place) -> Vec<PathBuf> {
         let Some(base) = &self.base_id else { return Vec::new() };
         let numeric = numeric_class(Step::Embed, place);
-        let actions = store.actions("embed").into_iter().filter(|action| {
+        let actions = readable(store.actions("embed")).into_iter().filter(|action| {
             let says = |field: &str, value: &str| action.document[field].as_str() == Some(value);
             action.accepted.is_none()
                 && says("code", code)
                 && says("numeric", &numeric)
                 && action.document["params"]["precision"] == "f32"
-                && action.document["inputs"]["base"].as_str() == Some(base.as_str())
+                && input(action, "base").as_ref() == Some(base)
         });
         let ids = actions.filter_map(|action| action.outputs.get("embeddings").cloned());
         ids.filter(|id| store.check("embeddings", id).is_ok())
@@ -161,10 +163,4 @@ fn artifact_at(dir: &Path, store: &Store) -> Option<(&'static str, ArtifactId)> 
         let name = dir.strip_prefix(parent).ok()?.to_str()?;
         Some((kind, name.to_owned().try_into().ok()?))
     })
-}
-
-fn checkpoint_of_run(run: &serde_json::Value) -> Option<ArtifactId> {
-    let stages = run["stages"].as_array()?;
-    let id = stages.iter().find_map(|stage| stage["artifacts"]["checkpoint"].as_str())?;
-    id.to_owned().try_into().ok()
 }

@@ -2,7 +2,7 @@
 
 use crate::show::{self, Screen};
 use crate::{StoreArgs, find, interrupt};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use resect_artifact::{Hash, Named};
 use serde_json::json;
@@ -28,7 +28,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     interrupt::watch()?;
     let named = args.artifacts.iter().map(|name| find::artifact(name, &store));
     let mut artifacts: Vec<Named> = named.collect::<anyhow::Result<_>>()?;
-    let sizes = store.sizes();
+    let sizes = store.sizes()?;
     if artifacts.is_empty() {
         artifacts = sizes.keys().cloned().collect();
     }
@@ -54,7 +54,7 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         working.bytes(kind, done, all);
     }
     working.clear();
-    let records = if args.artifacts.is_empty() { unreadable(store.root()) } else { Vec::new() };
+    let records = if args.artifacts.is_empty() { unreadable(store.root())? } else { Vec::new() };
     for path in &records {
         screen.line(&format!(
             "{path} cannot be read; what it says is not known, and is made anew when it is needed"
@@ -82,19 +82,29 @@ pub fn main(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Records that are no JSON objects any more.
-fn unreadable(root: &Path) -> Vec<String> {
+fn unreadable(root: &Path) -> anyhow::Result<Vec<String>> {
     let private = root.join(".resect");
-    let below = ["actions", "runs", "latest", "pins"].map(|dir| walkdir::WalkDir::new(private.join(dir)));
-    let files = below.into_iter().flatten().flatten().filter(|entry| entry.file_type().is_file());
-    let json = files.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
-    let broken = json.filter(|entry| {
-        let text = std::fs::read(entry.path()).unwrap_or_default();
-        let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        // Of an action, the key is the hash of what it was made of.
-        let key = value.get("document").map(|document| Hash::key(document).to_string());
-        !value.is_object() || key.is_some_and(|key| value["key"] != key)
-    });
-    let mut paths: Vec<String> = broken.map(|entry| crate::workspace::display(entry.path())).collect();
+    let folders = ["actions", "runs", "latest", "pins"].map(|dir| private.join(dir));
+    // There are no pins before the first one.
+    let below = folders.iter().filter(|dir| dir.exists()).flat_map(walkdir::WalkDir::new);
+    let mut paths = Vec::new();
+    for entry in below {
+        let entry = entry.context("cannot list the records")?;
+        let path = entry.path();
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        if entry.file_type().is_file() && is_json && !is_sound(path) {
+            paths.push(crate::workspace::display(path));
+        }
+    }
     paths.sort();
-    paths
+    Ok(paths)
+}
+
+/// Whether a record is a JSON object and, if it is an action, belongs to its key.
+fn is_sound(path: &Path) -> bool {
+    let value = std::fs::read(path).map(|text| serde_json::from_slice::<serde_json::Value>(&text));
+    let Ok(Ok(value)) = value else { return false };
+    // Of an action, the key is the hash of what it was made of.
+    let key = value.get("document").map(|document| Hash::key(document).to_string());
+    value.is_object() && key.is_none_or(|key| value["key"] == key)
 }

@@ -7,7 +7,7 @@ use crate::program::{self, Interrupted};
 use crate::remote::Remote;
 use crate::run::{Outcome, Status};
 use crate::show::Screen;
-use crate::{figures, interrupt};
+use crate::{figures, interrupt, record, show};
 use anyhow::{Context, ensure};
 use resect_artifact::{Action, ArtifactId, Lock, Outputs};
 use resect_stage::{JOB_FORMAT, Job, Message};
@@ -87,13 +87,19 @@ impl Worker<'_> {
             None => None,
         };
         let evaluation = outcome.artifacts.get("evaluation");
-        let metrics = evaluation.and_then(|id| figures::read(&self.plan.store, id).ok());
-        Outcome { key: Some(keyed.key.to_string()), provenance, metrics, ..outcome }
+        let metrics = evaluation.and_then(|id| match figures::read(&self.plan.store, id) {
+            Ok(metrics) => Some(metrics),
+            Err(error) => {
+                show::warn(error.context("the run's record gets no figures").as_ref());
+                None
+            }
+        });
+        Outcome { key: Some(keyed.key.clone()), provenance, metrics, ..outcome }
     }
 
     /// The key's lock, once nobody else holds it.
     fn lock(&self, step: Step, keyed: &Keyed) -> anyhow::Result<Lock> {
-        let waiting = |holder: &str| eprintln!("{}: waiting for {holder}", step.name());
+        let waiting = |holder: &str| say!("{}: waiting for {holder}", step.name());
         let path = self.plan.store.lock_path(&keyed.key);
         let lock = Lock::acquire(&path, &self.holder(), waiting, interrupt::requested);
         lock.map_err(|error| match error {
@@ -206,7 +212,7 @@ impl Worker<'_> {
         let mut reason = reason.to_owned();
         let mut other_outputs = Vec::new();
         // What was only accepted for this key says nothing about what the key gives.
-        let before = self.plan.store.action(step.name(), &keyed.key);
+        let before = record::action(&self.plan.store, step.name(), &keyed.key);
         if let Some(before) = before.filter(|before| before.accepted.is_none()) {
             other_outputs = before.other_outputs;
             if before.outputs != outputs {
@@ -253,7 +259,10 @@ impl Worker<'_> {
         let job = Job {
             format: JOB_FORMAT.into(),
             stage: step.name().into(),
-            code: keyed.document["code"].as_str().unwrap_or_default().to_owned(),
+            code: keyed.document["code"]
+                .as_str()
+                .with_context(|| format!("internal error: the key of {} names no code", step.name()))?
+                .to_owned(),
             inputs: step.inputs().iter().map(path).collect::<anyhow::Result<_>>()?,
             hints,
             work: work.to_path_buf(),

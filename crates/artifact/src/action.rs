@@ -59,6 +59,15 @@ impl Action {
         is_plain(&self.stage) && kinds.into_iter().all(|kind| is_plain(kind))
     }
 
+    /// An input that its document does not name by an id.
+    pub(crate) fn invalid_input(&self) -> Option<&str> {
+        let mut inputs = self.document["inputs"].as_object().into_iter().flatten();
+        let is_id = |id: &serde_json::Value| {
+            id.as_str().is_some_and(|id| ArtifactId::try_from(id.to_owned()).is_ok())
+        };
+        inputs.find(|(_, id)| !is_id(id)).map(|(kind, _)| kind.as_str())
+    }
+
     /// Kind and id of each artifact it read, as far as its document names them.
     pub fn inputs(&self) -> Vec<(String, ArtifactId)> {
         let inputs = self.document["inputs"].as_object().into_iter().flatten();

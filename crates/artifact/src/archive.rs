@@ -148,7 +148,7 @@ impl Store {
         for ((kind, id), manifest) in manifests {
             let dir = self.path(kind, id);
             // First, so that who reads the archive knows what must follow.
-            add(&mut tar, &format!("{kind}/{id}/{MANIFEST}"), manifest.to_json().as_bytes())
+            add(&mut tar, &format!("{kind}/{id}/{MANIFEST}"), manifest.to_json()?.as_bytes())
                 .map_err(failed())?;
             for file in &manifest.files {
                 let from = dir.join(&file.path);
@@ -185,7 +185,7 @@ impl Store {
         let mut imported = Imported { wanted: contents.wanted, ..Imported::default() };
         for (kind, id, _) in &contents.artifacts {
             let found = Manifest::of_dir_but_manifest(&work.join(kind).join(id.as_str()))?;
-            if found.id() != *id {
+            if found.id()? != *id {
                 return Err(wrong(format!(
                     "the files of {kind} {} are not those of its manifest",
                     id.short()
@@ -204,9 +204,9 @@ impl Store {
             imported.new.push((kind, id));
         }
         for action in actions {
-            // A record of our own says more about this store, unless what it names is gone.
-            let sound = |known: Action| known.outputs.iter().all(|(kind, id)| self.check(kind, id).is_ok());
-            if !self.action(&action.stage, &action.key).is_some_and(sound) {
+            // A record of our own says more about this store, unless it is damaged or what it names is gone.
+            let sound = |known: &Action| known.outputs.iter().all(|(kind, id)| self.check(kind, id).is_ok());
+            if !matches!(self.action(&action.stage, &action.key), Ok(Some(known)) if sound(&known)) {
                 self.record(&action)?;
                 imported.records += 1;
             }

@@ -1,8 +1,8 @@
 //! What is kept, what is not, and how much room it takes.
 
 use crate::manifest::MANIFEST;
-use crate::store::create_dir;
-use crate::{ArtifactId, Manifest, Named, Records, Store, StoreError};
+use crate::store::{create_dir, file_names, read_record};
+use crate::{ArtifactId, Listed, Manifest, Named, Records, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -144,13 +144,18 @@ impl Store {
         self.private("pins").join(format!("{}.json", what.replace('/', "-")))
     }
 
-    /// All pins, by what is pinned.
-    pub fn pins(&self) -> Vec<Pin> {
-        let entries = fs::read_dir(self.private("pins")).into_iter().flatten().flatten();
-        let read = |path: PathBuf| serde_json::from_slice::<Pin>(&fs::read(path).ok()?).ok();
-        let mut pins: Vec<Pin> = entries.filter_map(|entry| read(entry.path())).collect();
-        pins.sort_by(|a, b| a.what.cmp(&b.what));
-        pins
+    /// All pins, by what is pinned, and an error for each that cannot be read.
+    pub fn pins(&self) -> Listed<Pin> {
+        let dir = self.private("pins");
+        let names = match file_names(&dir) {
+            Ok(names) => names,
+            Err(error) => return Listed { records: Vec::new(), unreadable: vec![error] },
+        };
+        // Other names are those of unfinished pins.
+        let paths = names.iter().filter(|name| name.ends_with(".json")).map(|name| dir.join(name));
+        let mut listed: Listed<Pin> = paths.filter_map(|path| read_pin(&path).transpose()).collect();
+        listed.records.sort_by(|a, b| a.what.cmp(&b.what));
+        listed
     }
 
     /// Pins something; a pin on the same is replaced.
@@ -173,43 +178,48 @@ impl Store {
         fs::remove_file(&path).map_err(StoreError::io("remove", &path)).map(|()| true)
     }
 
-    /// All artifacts with their bytes, as far as their manifests can be read; one without is of 0 bytes.
-    pub fn sizes(&self) -> BTreeMap<Named, u64> {
+    /// All artifacts with their bytes, as far as their manifests can be read; a damaged artifact counts 0 bytes.
+    ///
+    /// # Errors
+    /// When the folders of artifacts cannot be listed.
+    pub fn sizes(&self) -> Result<BTreeMap<Named, u64>, StoreError> {
         let mut sizes = BTreeMap::new();
-        for kind in self.kinds() {
-            for id in self.ids(&kind, "") {
-                let text = fs::read(self.path(&kind, &id).join(MANIFEST)).unwrap_or_default();
-                let manifest: Option<Manifest> = serde_json::from_slice(&text).ok();
-                let bytes = manifest.map(|manifest| manifest.bytes());
-                sizes.insert((kind.clone(), id), bytes.unwrap_or_default());
+        for kind in self.kinds()? {
+            for id in self.ids(&kind, "")? {
+                let manifest = read_record::<Manifest>(&self.path(&kind, &id).join(MANIFEST));
+                let bytes = manifest.ok().flatten().map_or(0, |manifest| manifest.bytes());
+                sizes.insert((kind.clone(), id), bytes);
             }
         }
-        sizes
+        Ok(sizes)
     }
 
-    /// What pipelines gave last: these artifacts stay, whatever their age. Of a matrix and of several seeds the first alone, which is what
-    /// commands take that are told no other; the rest stays with its runs, or a matrix would stay for ever.
-    fn latest_artifacts(&self) -> BTreeSet<Named> {
-        let dir = self.private("latest");
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let keys = entries.filter_map(|entry| {
-            let text = fs::read(entry.path()).ok()?;
-            serde_json::from_slice::<BTreeMap<String, crate::Key>>(&text).ok()
-        });
-        let mut found = BTreeSet::new();
-        for (stage, key) in keys.flatten().filter(|(name, _)| !name.contains(',')) {
-            found.extend(self.action(&stage, &key).into_iter().flat_map(|action| action.outputs));
+    /// What pipelines gave last: these artifacts stay, whatever their age. Of a matrix and of several seeds only the first counts, which
+    /// commands take when they are given no other; the rest stays with its runs, or a matrix would stay for ever.
+    fn latest_artifacts(&self) -> Result<BTreeSet<Named>, StoreError> {
+        let (dir, mut found) = (self.private("latest"), BTreeSet::new());
+        for name in file_names(&dir)?.iter().filter(|name| name.ends_with(".json")) {
+            let keys: Option<BTreeMap<String, crate::Key>> = read_record(&dir.join(name))?;
+            for (stage, key) in keys.into_iter().flatten().filter(|(name, _)| !name.contains(',')) {
+                found.extend(self.action(&stage, &key)?.into_iter().flat_map(|action| action.outputs));
+            }
         }
-        found
+        Ok(found)
     }
 
     /// Says what would go under a retention: what is reached neither by a pin, nor by a run that is kept, nor by what a pipeline gave
     /// last. An artifact that stays keeps all that it was made from. Nothing is removed.
-    pub fn sweep(&self, runs: &[Kept], retention: &Retention, now: SystemTime) -> Sweep {
-        let (records, sizes, pins) = (Records::read(self), self.sizes(), self.pins());
+    ///
+    /// # Errors
+    /// A record or a pin that cannot be read: what it keeps is not known, so nothing may go.
+    pub fn sweep(&self, runs: &[Kept], retention: &Retention, now: SystemTime) -> Result<Sweep, StoreError> {
+        let pins = self.pins().all()?;
+        let latest = self.latest_artifacts()?;
+        let records = Records::read(self)?.complete()?;
+        let sizes = self.sizes()?;
         let pinned_runs: BTreeSet<&str> = pins.iter().map(|pin| pin.what.as_str()).collect();
         let mut roots: BTreeSet<Named> = pins.iter().filter_map(Pin::artifact).collect();
-        roots.extend(self.latest_artifacts());
+        roots.extend(latest);
         let mut newest: Vec<&Kept> = runs.iter().collect();
         newest.sort_by(|a, b| (b.began, &b.run).cmp(&(a.began, &a.run)));
         let mut must: Vec<&Kept> = Vec::new();
@@ -240,7 +250,7 @@ impl Store {
         });
         let kept_bytes = bytes(&kept);
         let names: BTreeSet<&str> = must.iter().chain(&may).map(|run| run.run.as_str()).collect();
-        Sweep {
+        Ok(Sweep {
             artifacts: sizes
                 .iter()
                 .filter(|(named, _)| gone(named))
@@ -251,10 +261,10 @@ impl Store {
             kept_runs: names.len(),
             kept: (kept.iter().filter(|named| sizes.contains_key(*named)).count(), kept_bytes),
             over_budget: retention.most_bytes.is_some_and(|most| kept_bytes > most),
-        }
+        })
     }
 
-    /// What nobody needs beside artifacts and records.
+    /// What nobody needs beside artifacts and records. A folder that cannot be listed has none: what is not found stays.
     fn leftovers(&self, kept: &BTreeSet<&str>, retention: &Retention, now: SystemTime) -> Vec<PathBuf> {
         let list = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -263,8 +273,10 @@ impl Store {
             let inside = ["", "out", "state"]
                 .map(|part| fs::metadata(path.join(part)).and_then(|found| found.modified()));
             let last = inside.into_iter().flatten().max().unwrap_or(now);
-            let lock = File::open(path.join("stage.lock"));
-            let at_work = lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+            let at_work = match File::open(path.join("stage.lock")) {
+                Ok(lock) => lock.try_lock().is_err(),
+                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            };
             !at_work && now.duration_since(last).unwrap_or_default() > retention.age
         };
         let mut found: Vec<PathBuf> = Vec::new();
@@ -332,6 +344,19 @@ impl Store {
 
 /// How folders begin whose content is of no use any more.
 const ASIDE: [&str; 3] = ["removed-", "damaged-", "import-"];
+
+/// Reads a pin; `None` where it was removed meanwhile.
+fn read_pin(path: &Path) -> Result<Option<Pin>, StoreError> {
+    let Some(pin) = read_record::<Pin>(path)? else { return Ok(None) };
+    let wrong = |message| Err(StoreError::Record { path: path.into(), message });
+    if !pin.format.starts_with("resect-pin/1.") {
+        return wrong(format!("its format is {:?}, expected {}", pin.format, Pin::FORMAT));
+    }
+    if pin.what.contains('/') && pin.artifact().is_none() {
+        return wrong(format!("it pins {:?}, expected a run or kind/id", pin.what));
+    }
+    Ok(Some(pin))
+}
 
 fn remove(path: &Path) -> Result<(), StoreError> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

@@ -38,7 +38,7 @@ pub use care::{Hold, Kept, Pin, Retention, Sweep};
 pub use lock::Lock;
 pub use manifest::{FileEntry, MANIFEST, Manifest, hash_file};
 pub use records::{Ancestry, Named, Records};
-pub use store::Store;
+pub use store::{Listed, Store};
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -128,6 +128,22 @@ pub enum StoreError {
         path: PathBuf,
         /// Why not.
         message: &'static str,
+    },
+    /// A record is there and cannot be used.
+    #[error("the record {} cannot be read: {message}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A document cannot be written as JSON: a fault of the program.
+    #[error("internal error: cannot encode {what} as JSON")]
+    Encode {
+        /// The document.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
     },
     /// Waiting for another runner was interrupted.
     #[error("interrupted while waiting for another runner")]

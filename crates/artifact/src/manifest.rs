@@ -53,13 +53,12 @@ impl Manifest {
     fn of_files(dir: &Path, paths: Vec<PathBuf>) -> Result<Self, StoreError> {
         let mut files = Vec::new();
         for path in paths {
-            let relative = path.strip_prefix(dir).unwrap_or(&path);
-            let name = relative.to_str().ok_or(StoreError::Unpublishable {
-                path: path.clone(),
-                message: "its name is not valid UTF-8",
-            })?;
+            let unpublishable = |message| StoreError::Unpublishable { path: path.clone(), message };
+            let relative =
+                path.strip_prefix(dir).map_err(|_| unpublishable("it lies outside the artifact's folder"))?;
+            let name = relative.to_str().ok_or_else(|| unpublishable("its name is not valid UTF-8"))?;
             if name == MANIFEST {
-                return Err(StoreError::Unpublishable { path, message: "the name is the manifest's own" });
+                return Err(unpublishable("the name is the manifest's own"));
             }
             files.push(FileEntry {
                 path: name.replace('\\', "/"),
@@ -71,11 +70,14 @@ impl Manifest {
     }
 
     /// The exact bytes of `manifest.json`; their BLAKE3 is the id.
-    pub fn to_json(&self) -> String {
-        // A struct of strings and numbers always serialises.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+    ///
+    /// # Errors
+    /// When it cannot be encoded, which is a fault of the program: it holds strings and numbers alone.
+    pub fn to_json(&self) -> Result<String, StoreError> {
+        let text = serde_json::to_string_pretty(self);
+        let mut text = text.map_err(|source| StoreError::Encode { what: MANIFEST, source })?;
         text.push('\n');
-        text
+        Ok(text)
     }
 
     /// Bytes of all files together, the manifest's own aside.
@@ -84,8 +86,11 @@ impl Manifest {
     }
 
     /// The artifact's id.
-    pub fn id(&self) -> ArtifactId {
-        Hash::of(self.to_json().as_bytes())
+    ///
+    /// # Errors
+    /// As [`Manifest::to_json`].
+    pub fn id(&self) -> Result<ArtifactId, StoreError> {
+        Ok(Hash::of(self.to_json()?.as_bytes()))
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{Action, ArtifactId, Store};
+use crate::{Action, ArtifactId, Store, StoreError};
 use std::collections::{BTreeSet, HashMap};
 
 /// All action records of a store, read once, for what asks where artifacts come from.
@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 /// Reading them costs with their number, so nothing on the way of a run without work does.
 pub struct Records {
     actions: Vec<Action>,
+    unreadable: Vec<StoreError>,
     /// Which records name an artifact as what came out: those that made it before those that accepted it, the latest first.
     makers: HashMap<(String, ArtifactId), Vec<usize>>,
 }
@@ -23,9 +24,17 @@ pub struct Ancestry {
 }
 
 impl Records {
-    /// Reads all records that can be read.
-    pub fn read(store: &Store) -> Self {
-        let mut actions: Vec<Action> = store.stages().iter().flat_map(|stage| store.actions(stage)).collect();
+    /// Reads all records that can be read, and remembers which cannot.
+    ///
+    /// # Errors
+    /// When the folder of records cannot be listed.
+    pub fn read(store: &Store) -> Result<Self, StoreError> {
+        let (mut actions, mut unreadable) = (Vec::new(), Vec::new());
+        for stage in store.stages()? {
+            let listed = store.actions(&stage);
+            actions.extend(listed.records);
+            unreadable.extend(listed.unreadable);
+        }
         // Stable, so that the latest still comes first.
         actions.sort_by_key(|action| action.accepted.is_some());
         let mut makers: HashMap<Named, Vec<usize>> = HashMap::new();
@@ -36,7 +45,23 @@ impl Records {
                 }
             }
         }
-        Self { actions, makers }
+        Ok(Self { actions, unreadable, makers })
+    }
+
+    /// The records that cannot be read. What only they say is not known.
+    pub fn unreadable(&self) -> &[StoreError] {
+        &self.unreadable
+    }
+
+    /// The same, where every record counts.
+    ///
+    /// # Errors
+    /// The first record that cannot be read.
+    pub fn complete(mut self) -> Result<Self, StoreError> {
+        match self.unreadable.is_empty() {
+            true => Ok(self),
+            false => Err(self.unreadable.remove(0)),
+        }
     }
 
     /// The records: those that made something before those that accepted it, and of one stage the latest first.

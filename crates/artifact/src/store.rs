@@ -99,13 +99,13 @@ impl Store {
     /// When the files cannot be hashed, synced or moved.
     pub fn publish(&self, kind: &str, dir: &Path) -> Result<ArtifactId, StoreError> {
         let manifest = Manifest::of_dir(dir)?;
-        let id = manifest.id();
+        let id = manifest.id()?;
         let target = self.path(kind, &id);
         if self.verify(kind, &id).is_ok() {
             fs::remove_dir_all(dir).map_err(StoreError::io("remove", dir))?;
             return Ok(id);
         }
-        write_synced(&dir.join(MANIFEST), manifest.to_json().as_bytes())?;
+        write_synced(&dir.join(MANIFEST), manifest.to_json()?.as_bytes())?;
         for path in files_below(dir)? {
             let file = File::open(&path).map_err(StoreError::io("read", &path))?;
             file.sync_all().map_err(StoreError::io("sync", &path))?;
@@ -151,31 +151,46 @@ impl Store {
         self.private("locks").join(format!("{key}.lock"))
     }
 
-    /// The record of a stage and key, if there is a readable one.
-    pub fn action(&self, stage: &str, key: &Key) -> Option<Action> {
-        let action: Action = read_record(&self.action_path(stage, key))?;
-        (action.format.starts_with("resect-action/1.") && action.key == *key).then_some(action)
+    /// The record of a stage and key; `None` where there is none.
+    ///
+    /// # Errors
+    /// A record that cannot be read, or that belongs to another key. Callers treat it as a miss and say why.
+    pub fn action(&self, stage: &str, key: &Key) -> Result<Option<Action>, StoreError> {
+        let path = self.action_path(stage, key);
+        let Some(action) = read_record::<Action>(&path)? else { return Ok(None) };
+        let wrong = |message| Err(StoreError::Record { path: path.clone(), message });
+        if !action.format.starts_with("resect-action/1.") {
+            return wrong(format!("its format is {:?}, expected resect-action/1.x", action.format));
+        }
+        if action.key != *key {
+            return wrong(format!("it belongs to key {}", action.key.short()));
+        }
+        match action.invalid_input() {
+            Some(input) => wrong(format!("inputs.{input} is not the id of an artifact")),
+            None => Ok(Some(action)),
+        }
     }
 
     /// The stages of which there are records, sorted.
-    pub fn stages(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.private("actions")).into_iter().flatten().flatten();
-        let mut stages: Vec<String> =
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        stages.sort();
-        stages
+    ///
+    /// # Errors
+    /// When the folder of records cannot be listed.
+    pub fn stages(&self) -> Result<Vec<String>, StoreError> {
+        file_names(&self.private("actions"))
     }
 
-    /// All readable records of a stage, the latest first.
-    pub fn actions(&self, stage: &str) -> Vec<Action> {
-        let entries = fs::read_dir(self.private("actions").join(stage)).into_iter().flatten().flatten();
-        let keys = entries.filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            Key::try_from(name.strip_suffix(".json")?.to_owned()).ok()
-        });
-        let mut actions: Vec<Action> = keys.filter_map(|key| self.action(stage, &key)).collect();
-        actions.sort_by(|a, b| (&b.finished, &b.key).cmp(&(&a.finished, &a.key)));
-        actions
+    /// All records of a stage, the latest first, and an error for each that cannot be read.
+    pub fn actions(&self, stage: &str) -> Listed<Action> {
+        let names = match file_names(&self.private("actions").join(stage)) {
+            Ok(names) => names,
+            Err(error) => return Listed { records: Vec::new(), unreadable: vec![error] },
+        };
+        // Other names are those of unfinished records.
+        let keys = names.iter().filter_map(|name| Key::try_from(name.strip_suffix(".json")?.to_owned()).ok());
+        let mut listed: Listed<Action> =
+            keys.filter_map(|key| self.action(stage, &key).transpose()).collect();
+        listed.records.sort_by(|a, b| (&b.finished, &b.key).cmp(&(&a.finished, &a.key)));
+        listed
     }
 
     /// Writes the record of a stage and key.
@@ -190,9 +205,12 @@ impl Store {
         self.private("actions").join(stage).join(format!("{key}.json"))
     }
 
-    /// The keys a pipeline used last, by stage.
-    pub fn latest(&self, pipeline: &str) -> std::collections::BTreeMap<String, Key> {
-        read_record(&self.latest_path(pipeline)).unwrap_or_default()
+    /// The keys a pipeline used last, by stage; empty before its first run.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn latest(&self, pipeline: &str) -> Result<std::collections::BTreeMap<String, Key>, StoreError> {
+        Ok(read_record(&self.latest_path(pipeline))?.unwrap_or_default())
     }
 
     /// Remembers the keys a pipeline used.
@@ -216,7 +234,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn record_run(&self, run: &str, record: &impl Serialize) -> Result<(), StoreError> {
-        write_record(&self.private("runs").join(format!("{run}.json")), record)
+        write_record(&self.run_path(run), record)
     }
 
     /// The folder for what a run logs; not there before something is.
@@ -224,40 +242,51 @@ impl Store {
         self.root.join("runs").join(run)
     }
 
-    /// The record of a run, if there is a readable one of this name.
-    pub fn run(&self, run: &str) -> Option<serde_json::Value> {
+    /// The record of a run; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn run(&self, run: &str) -> Result<Option<serde_json::Value>, StoreError> {
         let plain = run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        plain.then(|| read_record(&self.private("runs").join(format!("{run}.json"))))?
+        if plain { read_record(&self.run_path(run)) } else { Ok(None) }
+    }
+
+    /// Where the record of a run lies, whether it exists or not.
+    pub fn run_path(&self, run: &str) -> PathBuf {
+        self.private("runs").join(format!("{run}.json"))
     }
 
     /// The names of all runs that left a record, the latest first.
-    pub fn runs(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.private("runs")).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    ///
+    /// # Errors
+    /// When the folder of records cannot be listed.
+    pub fn runs(&self) -> Result<Vec<String>, StoreError> {
+        let names = file_names(&self.private("runs"))?;
         let mut runs: Vec<String> =
-            names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
+            names.iter().filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
         runs.sort_by(|a, b| b.cmp(a));
-        runs
+        Ok(runs)
     }
 
     /// The kinds of which there are artifacts, sorted.
-    pub fn kinds(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let names =
-            entries.filter(|entry| entry.path().is_dir()).filter_map(|e| e.file_name().into_string().ok());
-        let mut kinds: Vec<String> = names.filter(|name| !name.starts_with('.') && name != "runs").collect();
-        kinds.sort();
-        kinds
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub fn kinds(&self) -> Result<Vec<String>, StoreError> {
+        let mut kinds = file_names(&self.root)?;
+        kinds.retain(|name| !name.starts_with('.') && name != "runs" && self.root.join(name).is_dir());
+        Ok(kinds)
     }
 
     /// The ids of all artifacts of a kind that begin with these digits, sorted.
-    pub fn ids(&self, kind: &str, digits: &str) -> Vec<ArtifactId> {
-        let entries = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let begins = names.filter(|name| name.starts_with(digits));
-        let mut ids: Vec<ArtifactId> = begins.filter_map(|name| Hash::try_from(name).ok()).collect();
-        ids.sort();
-        ids
+    ///
+    /// # Errors
+    /// When the folder of the kind cannot be listed.
+    pub fn ids(&self, kind: &str, digits: &str) -> Result<Vec<ArtifactId>, StoreError> {
+        let names = file_names(&self.root.join(kind))?;
+        let begins = names.into_iter().filter(|name| name.starts_with(digits));
+        // A folder of another name is no artifact.
+        Ok(begins.filter_map(|name| Hash::try_from(name).ok()).collect())
     }
 
     /// Where hashes of source files are remembered.
@@ -266,9 +295,67 @@ impl Store {
     }
 }
 
-/// Reads a JSON record; an absent or unreadable one is none.
-fn read_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+/// The records of a folder that can be read, and an error for each that cannot.
+#[derive(Debug)]
+pub struct Listed<T> {
+    /// The records.
+    pub records: Vec<T>,
+    /// Which files cannot be read, and why.
+    pub unreadable: Vec<StoreError>,
+}
+
+impl<T> Listed<T> {
+    /// The records, where nothing may be left out.
+    ///
+    /// # Errors
+    /// The first that cannot be read.
+    pub fn all(self) -> Result<Vec<T>, StoreError> {
+        match self.unreadable.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(self.records),
+        }
+    }
+}
+
+impl<T> FromIterator<Result<T, StoreError>> for Listed<T> {
+    fn from_iter<I: IntoIterator<Item = Result<T, StoreError>>>(results: I) -> Self {
+        let mut listed = Self { records: Vec::new(), unreadable: Vec::new() };
+        for result in results {
+            match result {
+                Ok(record) => listed.records.push(record),
+                Err(error) => listed.unreadable.push(error),
+            }
+        }
+        listed
+    }
+}
+
+/// Reads a JSON record; `None` where there is no file.
+pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    let wrong =
+        |error: serde_json::Error| StoreError::Record { path: path.into(), message: error.to_string() };
+    serde_json::from_slice(&text).map(Some).map_err(wrong)
+}
+
+/// The names in a folder that are valid UTF-8, as all names of the store are, sorted; none where there is no folder.
+pub(crate) fn file_names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let failed = || StoreError::io("list", dir);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed()(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed())?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Writes a JSON record aside, syncs it, renames it.

@@ -71,7 +71,7 @@ fn contents(artifacts: &[(&str, &ArtifactId)]) -> Entry {
 /// A manifest of one file of five bytes under some name.
 fn manifest(path: &str) -> (ArtifactId, Vec<u8>) {
     let manifest = Manifest::new(vec![FileEntry { path: path.into(), size: 5, blake3: Hash::of(b"first") }]);
-    (manifest.id(), manifest.to_json().into_bytes())
+    (manifest.id().unwrap(), manifest.to_json().unwrap().into_bytes())
 }
 
 #[test]
@@ -79,14 +79,14 @@ fn what_is_exported_comes_back_with_its_record() {
     let [from, to] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (store, named, action) = stored(from.path());
     let tar = from.path().join("images.tar");
-    let ancestry = Records::read(&store).ancestry([named.clone()]);
+    let ancestry = Records::read(&store).unwrap().ancestry([named.clone()]);
     let written = store.export(std::slice::from_ref(&named), &ancestry, &[], &tar).unwrap();
     assert_eq!(written.bytes(), 11);
     let other = Store::open(to.path()).unwrap();
     let imported = other.import(&tar).unwrap();
     assert_eq!((imported.new, imported.records), (vec![named.clone()], 1));
     other.verify(&named.0, &named.1).unwrap();
-    assert_eq!(other.action("ingest", &action.key).unwrap().outputs, action.outputs);
+    assert_eq!(other.action("ingest", &action.key).unwrap().unwrap().outputs, action.outputs);
     let again = other.import(&tar).unwrap();
     assert_eq!((again.known, again.records), (vec![named], 0));
 }

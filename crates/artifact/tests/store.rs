@@ -1,6 +1,6 @@
 //! The store's promises, each broken on purpose.
 
-use resect_artifact::{Action, Hash, Lock, MANIFEST, Outputs, Store};
+use resect_artifact::{Action, Hash, Lock, MANIFEST, Outputs, Pin, Retention, Store};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ fn links_and_the_manifests_own_name_are_refused() {
 }
 
 #[test]
-fn actions_come_back_and_unreadable_ones_are_none() {
+fn actions_come_back_and_unreadable_ones_say_why() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path()).unwrap();
     let document = json!({"stage": "ingest", "params": {"image_size": 256}});
@@ -103,13 +103,54 @@ fn actions_come_back_and_unreadable_ones_are_none() {
         other_outputs: vec![],
         accepted: None,
     };
-    assert!(store.action("ingest", &key).is_none());
+    assert!(store.action("ingest", &key).unwrap().is_none());
     store.record(&action).unwrap();
-    assert_eq!(store.action("ingest", &key).unwrap().outputs, action.outputs);
+    assert_eq!(store.action("ingest", &key).unwrap().unwrap().outputs, action.outputs);
     let path = root.path().join(format!(".resect/actions/ingest/{key}.json"));
     let whole = fs::read(&path).unwrap();
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    assert!(store.action("ingest", &key).is_none());
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let other_key = text.replace(key.as_str(), Hash::of(b"y").as_str());
+    let other_format = text.replace(Action::FORMAT, "resect-action/2.0");
+    let cases =
+        [(text[..text.len() / 2].to_owned(), "EOF"), (other_key, "belongs to key"), (other_format, "2.0")];
+    for (damaged, reason) in cases {
+        fs::write(&path, damaged).unwrap();
+        let error = store.action("ingest", &key).unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()) && error.contains(reason), "{error}");
+        let listed = store.actions("ingest");
+        assert!(listed.records.is_empty() && listed.unreadable.len() == 1, "{listed:?}");
+    }
+    let input = json!({"stage": "ingest", "inputs": {"dataset": "somewhere"}});
+    let action = Action { key: Hash::key(&input), document: input, ..action };
+    store.record(&action).unwrap();
+    let error = store.action("ingest", &action.key).unwrap_err().to_string();
+    assert!(error.contains("inputs.dataset is not the id of an artifact"), "{error}");
+}
+
+#[test]
+fn nothing_is_swept_while_a_record_or_pin_cannot_be_read() {
+    let sweep = |store: &Store| store.sweep(&[], &Retention::default(), std::time::SystemTime::now());
+    let key = Hash::of(b"k");
+    let pin = |what: &str| json!({"format": Pin::FORMAT, "what": what, "note": "", "since": ""}).to_string();
+    let cases = [
+        (format!("actions/ingest/{key}.json"), "{".to_owned()),
+        ("latest/pipeline.json".to_owned(), "[1]".to_owned()),
+        ("pins/run.json".to_owned(), "{".to_owned()),
+        ("pins/images-0.json".to_owned(), pin("images/0")),
+        ("pins/newer.json".to_owned(), pin("run").replace(Pin::FORMAT, "resect-pin/2.0")),
+    ];
+    for (file, content) in cases {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let id = store.publish("images", &make(&store, "1", &[("a.txt", "A")])).unwrap();
+        let swept = sweep(&store).unwrap();
+        assert_eq!(swept.artifacts.iter().map(|(_, id, _)| id).collect::<Vec<_>>(), [&id]);
+        let path = root.path().join(".resect").join(&file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        let error = sweep(&store).unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
 }
 
 #[test]

@@ -200,11 +200,15 @@ impl Checkpoint {
         let originals = original::original_names(&self.config);
         // A view cannot fail, so the first error is kept aside and the file is thrown away.
         let failed = RefCell::new(None);
-        let views = specs.iter().map(|spec| {
-            let name = match layout {
-                Layout::Transformers => &spec.name,
-                Layout::Original => originals.get(&spec.name).unwrap_or(&spec.name),
-            };
+        let named = |spec: &crate::TensorSpec| match layout {
+            Layout::Transformers => Ok(spec.name.clone()),
+            Layout::Original => originals.get(&spec.name).cloned().ok_or_else(|| Error::Unwritable {
+                name: spec.name.clone(),
+                message: "internal error: it has no name in the original layout".into(),
+            }),
+        };
+        let names: Vec<String> = specs.iter().map(named).collect::<Result<_, _>>()?;
+        let views = specs.iter().zip(names).map(|(spec, name)| {
             let tuned = tuned.filter(|tuned| tuned.shape(&spec.name).is_some());
             let failed = &failed;
             let read: ReadTensor<'_> = Box::new(move || {
@@ -217,7 +221,7 @@ impl Checkpoint {
                     vec![0.0; spec.elements()]
                 }))
             });
-            (name.clone(), Lazy { shape: &spec.shape, data: read })
+            (name, Lazy { shape: &spec.shape, data: read })
         });
         write(views.collect())?;
         failed.into_inner().map_or(Ok(()), Err)
@@ -242,8 +246,15 @@ fn weights_in(dir: &Path) -> Result<Option<PathBuf>, Error> {
         let extension = path.extension().and_then(|extension| extension.to_str());
         extension.is_some_and(|extension| WEIGHTS_EXTENSIONS.contains(&extension)) && path.is_file()
     };
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> = entries.filter(is_weights).collect();
+    let failed = |source| Error::Io { action: "list", path: dir.into(), source };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut found: Vec<PathBuf> = paths.collect::<Result<_, _>>().map_err(failed)?;
+    found.retain(is_weights);
     found.sort();
     // Of two forms of the same weights the one is taken that cannot be a program.
     if found.iter().any(|path| path.extension().is_some_and(|extension| extension == "safetensors")) {

@@ -257,15 +257,17 @@ impl SamConfig {
         let Value::Object(mut top) = value else {
             return Err("not a JSON object".into());
         };
-        if let Some(kind) = top.get("model_type").and_then(Value::as_str)
-            && kind != "sam"
-        {
+        if let Some(kind) = top.get("model_type").filter(|kind| *kind != "sam" && !kind.is_null()) {
+            let kind = kind.as_str().map_or_else(|| kind.to_string(), str::to_owned);
             return Err(format!("model_type: `{kind}` is another model, `sam` is expected"));
         }
         let mut vision = section(&mut top, "vision_config")?;
         if let (false, Some(hidden)) = (vision.contains_key("mlp_dim"), hidden_size(&vision)) {
             // Old files state a ratio instead of a size.
-            let ratio = vision.get("mlp_ratio").and_then(Value::as_f64).unwrap_or(4.0);
+            let ratio = match vision.get("mlp_ratio") {
+                None => 4.0,
+                Some(ratio) => ratio.as_f64().ok_or("vision_config.mlp_ratio: not a number")?,
+            };
             vision.insert("mlp_dim".into(), json!((hidden as f64 * ratio) as u64));
         }
         Ok(Self {

@@ -129,7 +129,10 @@ impl TensorFile {
     pub fn tensor(&self, name: &str) -> Result<NamedTensor, Error> {
         let entry = self.entries.get(name);
         let entry = entry.ok_or_else(|| Error::NoTensor { path: self.path.clone(), name: name.into() })?;
-        let bytes = self.bytes.get(entry.range.clone()).unwrap_or_default();
+        let bytes = self.bytes.get(entry.range.clone()).ok_or_else(|| Error::Malformed {
+            path: self.path.clone(),
+            message: format!("internal error: `{name}` lies beyond the end of the file"),
+        })?;
         let data = match entry.dtype {
             Dtype::F32 => numbers(bytes, f32::from_le_bytes),
             Dtype::F16 => numbers(bytes, |b| f16::from_le_bytes(b).to_f32()),

@@ -10,8 +10,8 @@
 //! and as the original code does: one file, safetensors or PyTorch's `.pth`, with names of its own ([`original_names`]) and no
 //! `config.json`, whose sizes are read off the shapes. Whatever was read, tensors go by the names of `transformers` from there on.
 //!
-//! The crate knows names, shapes and bytes. It does not know burn, devices or what a layer computes; `resect-sam` builds
-//! the model out of what is read here.
+//! The crate knows names, shapes and bytes. It does not know burn, devices or what a layer computes; `resect-encoder` and
+//! `resect-sam` build the model out of what is read here.
 //!
 //! Reading is strict. A checkpoint that lacks a tensor, holds one too many or one of another shape is refused with one
 //! error that names them all, because a model that is half loaded in silence looks exactly like one that trains badly.

@@ -84,10 +84,14 @@ fn original_name(name: &str, iou_head_depth: usize) -> String {
         let depth = if network == IOU_HEAD { iou_head_depth } else { HYPERNETWORK_DEPTH };
         let (layer, parameter) = rest.rsplit_once('.').unwrap_or((rest, ""));
         let number = match layer.trim_start_matches('.') {
-            "proj_in" => 0,
-            "proj_out" => depth - 1,
-            hidden => 1 + hidden.trim_start_matches("layers.").parse().unwrap_or(0),
+            "proj_in" => Some(0),
+            "proj_out" => depth.checked_sub(1),
+            hidden => {
+                hidden.strip_prefix("layers.").and_then(|number| number.parse().ok()).map(|n: usize| 1 + n)
+            }
         };
+        // Another name is no layer of such a network, and is the same in both.
+        let Some(number) = number else { continue };
         return format!("{start}.layers.{number}.{parameter}");
     }
     let renamed = RENAMED.iter().find_map(|(ours, original)| fit(ours, original, name));
@@ -241,6 +245,7 @@ impl Shapes<'_> {
             }
         }
         let heads = heads.ok_or("there are no encoder blocks")?;
+        // Where all blocks are global there are no windows, which a side of 0 says.
         Ok((heads, window.unwrap_or(0), global))
     }
 }

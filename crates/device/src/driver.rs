@@ -201,7 +201,10 @@ impl Driver {
             self.function::<Name>("cuDeviceGetName")?(name.as_mut_ptr().cast(), name.len() as c_int, handle)
         };
         self.check("cuDeviceGetName", status)?;
-        let name = CStr::from_bytes_until_nul(&name).map(|name| name.to_string_lossy().into_owned());
+        let name = CStr::from_bytes_until_nul(&name).map_err(|error| DeviceError::Driver {
+            what: "cuDeviceGetName",
+            reason: format!("the name of GPU {index}: {error}"),
+        })?;
         let mut capability = [0; 2];
         for (value, attribute) in capability.iter_mut().zip(CAPABILITY) {
             // SAFETY: `CUresult cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev)`.
@@ -220,7 +223,7 @@ impl Driver {
         self.check("cuDeviceTotalMem_v2", status)?;
         Ok(Gpu {
             index: index.unsigned_abs() as usize,
-            name: name.unwrap_or_default(),
+            name: name.to_string_lossy().into_owned(),
             capability: (capability[0].unsigned_abs(), capability[1].unsigned_abs()),
             memory: memory as u64,
             cuda: cuda.to_owned(),

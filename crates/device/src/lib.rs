@@ -2,7 +2,7 @@
 //!
 //! The crate knows the names of devices, what the driver says of its GPUs ([`Gpu`]), how far a device's numbers may lie from
 //! the CPU's ([`compare`]), and everything that can be wrong with a device ([`DeviceError`]). It links no CUDA and no backend:
-//! the runner asks it for the kind of GPU that enters a stage's key. The backends themselves are named in `resect-sam`.
+//! the runner asks it for the kind of GPU that enters a stage's key. The backends themselves are named in `resect-layers`.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -293,6 +293,31 @@ pub enum Embedding<'a> {
 }
 
 impl Embedding<'_> {
+    /// How many numbers it has.
+    pub fn len(self) -> usize {
+        match self {
+            Self::F16(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+
+    /// Whether it has no numbers.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies the numbers from `start` on, as f32, to `out`, as many as that has.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn copy_part(self, start: usize, out: &mut [f32]) {
+        let part = start..start + out.len();
+        match self {
+            Self::F16(values) => values[part].convert_to_f32_slice(out),
+            Self::F32(values) => out.copy_from_slice(&values[part]),
+        }
+    }
+
     /// Appends it, as f32, to `out`.
     pub fn append_to(self, out: &mut Vec<f32>) {
         match self {

@@ -107,6 +107,18 @@ impl View {
         ]
     }
 
+    /// Where a point of an image of `size` lies in this view, in units of [`View::pixel`]: whole numbers are pixels. Of a point
+    /// between pixels, the result may lie up to one pixel outside, as pixel indices are mirrored at the middle of the last pixel.
+    pub fn point(self, [x, y]: [f64; 2], size: Size) -> [f64; 2] {
+        let (steps, to) = (self.steps(), self.size(size));
+        let [x, y] = if steps.swap { [y, x] } else { [x, y] };
+        let mirrored = |at: f64, side: u32| f64::from(side) - 1.0 - at;
+        [
+            if steps.mirror_x { mirrored(x, to.width) } else { x },
+            if steps.mirror_y { mirrored(y, to.height) } else { y },
+        ]
+    }
+
     /// The box around the same pixels in this view of an image of `size`.
     pub fn pixel_box(self, of: PixelBox, size: Size) -> PixelBox {
         let ([ax, ay], [bx, by]) = (self.pixel([of.x0, of.y0], size), self.pixel([of.x1, of.y1], size));

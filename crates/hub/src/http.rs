@@ -3,12 +3,13 @@
 use crate::settings::{Settings, Token};
 use crate::{Error, Repo, Watch};
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Uri, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// So often is something tried that brings nothing new.
 const ATTEMPTS: u32 = 5;
@@ -81,11 +82,7 @@ impl Client {
         let mut tls = TlsConfig::builder();
         if let Some(path) = &settings.certificates {
             let pem = std::fs::read(path).map_err(Error::io("read", path))?;
-            let certificates = parse_pem(&pem).filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            });
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates.collect())));
+            tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates(path, &pem)?)));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -327,6 +324,25 @@ impl Answer {
     pub fn content_range(&self) -> Option<(u64, Option<u64>)> {
         content_range(self.head.headers.get(header::CONTENT_RANGE)?.to_str().ok()?)
     }
+}
+
+/// The certificates of a file in PEM; keys beside them are left alone.
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<Certificate<'static>>, Error> {
+    let wrong = |message: String| Error::Setting {
+        variable: "SSL_CERT_FILE",
+        message: format!("or REQUESTS_CA_BUNDLE names {}, which {message}", path.display()),
+    };
+    let mut certificates = Vec::new();
+    for item in parse_pem(pem) {
+        let item = item.map_err(|error| wrong(format!("cannot be read as PEM: {error}")))?;
+        if let PemItem::Certificate(certificate) = item {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(wrong("holds no certificate in PEM".into()));
+    }
+    Ok(certificates)
 }
 
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {

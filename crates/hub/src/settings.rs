@@ -1,7 +1,9 @@
 //! Endpoint, cache and token, from the environment variables that all Hugging Face tools read.
 
 use crate::Error;
+use std::env::VarError;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,35 +55,53 @@ impl Settings {
     /// # Errors
     /// A variable that holds nothing usable, or no folder for the cache.
     pub fn from_env() -> Result<Self, Error> {
-        Self::read(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::read(&|name| match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => {
+                Err(Error::Setting { variable: name, message: "is not valid UTF-8".into() })
+            }
+        })
     }
 
-    fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let home = || {
-            let cache = get("XDG_CACHE_HOME").map(PathBuf::from);
-            let cache = cache.or_else(|| Some(home_dir(get)?.join(".cache")));
-            get("HF_HOME").map(|dir| expand(&dir, get)).or_else(|| Some(cache?.join("huggingface")))
+    fn read(get: &Get<'_>) -> Result<Self, Error> {
+        let home = || -> Result<Option<PathBuf>, Error> {
+            if let Some(dir) = get("HF_HOME")? {
+                return expand(&dir, get).map(Some);
+            }
+            let cache = match get("XDG_CACHE_HOME")? {
+                Some(dir) => Some(PathBuf::from(dir)),
+                None => home_dir(get)?.map(|home| home.join(".cache")),
+            };
+            Ok(cache.map(|cache| cache.join("huggingface")))
         };
-        let cache = get("HF_HUB_CACHE").or_else(|| get("HUGGINGFACE_HUB_CACHE")).map(|dir| expand(&dir, get));
-        let cache = cache.or_else(|| Some(home()?.join("hub"))).ok_or(Error::Setting {
+        let cache = match first(["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"], get)? {
+            Some(dir) => Some(expand(&dir, get)?),
+            None => home()?.map(|home| home.join("hub")),
+        };
+        let cache = cache.ok_or(Error::Setting {
             variable: "HF_HOME",
             message: "is not set, and there is no home folder to put the cache in".into(),
         })?;
-        let token = if is_true(get("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
+        let token = if is_true(get("HF_HUB_DISABLE_IMPLICIT_TOKEN")?) {
             None
         } else {
-            let given = get("HF_TOKEN").or_else(|| get("HUGGING_FACE_HUB_TOKEN"));
-            let file =
-                get("HF_TOKEN_PATH").map(|path| expand(&path, get)).or_else(|| Some(home()?.join("token")));
-            given.or_else(|| std::fs::read_to_string(file?).ok())
+            match (first(["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"], get)?, get("HF_TOKEN_PATH")?) {
+                (Some(token), _) => Some(token),
+                (None, Some(path)) => token_in(&expand(&path, get)?)?,
+                (None, None) => match home()? {
+                    Some(home) => token_in(&home.join("token"))?,
+                    None => None,
+                },
+            }
         };
         Ok(Self {
-            endpoint: endpoint(get("HF_ENDPOINT"))?,
+            endpoint: endpoint(get("HF_ENDPOINT")?)?,
             cache: std::path::absolute(&cache).map_err(Error::io("find", &cache))?,
             token: token_of(token.as_deref())?,
-            offline: is_true(get("HF_HUB_OFFLINE")),
-            timeout: timeout(get("HF_HUB_DOWNLOAD_TIMEOUT"))?,
-            certificates: get("SSL_CERT_FILE").or_else(|| get("REQUESTS_CA_BUNDLE")).map(PathBuf::from),
+            offline: is_true(get("HF_HUB_OFFLINE")?),
+            timeout: timeout(get("HF_HUB_DOWNLOAD_TIMEOUT")?)?,
+            certificates: first(["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"], get)?.map(PathBuf::from),
         })
     }
 
@@ -91,15 +111,38 @@ impl Settings {
     }
 }
 
-fn home_dir(get: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    get("HOME").or_else(|| get("USERPROFILE")).map(PathBuf::from)
+/// Reads a variable; none where it is not set or empty.
+type Get<'a> = dyn Fn(&'static str) -> Result<Option<String>, Error> + 'a;
+
+/// The first of two variables that is set.
+fn first([name, other]: [&'static str; 2], get: &Get<'_>) -> Result<Option<String>, Error> {
+    match get(name)? {
+        Some(value) => Ok(Some(value)),
+        None => get(other),
+    }
+}
+
+fn home_dir(get: &Get<'_>) -> Result<Option<PathBuf>, Error> {
+    Ok(first(["HOME", "USERPROFILE"], get)?.map(PathBuf::from))
 }
 
 /// A path in which `~/` means the home folder: a variable may be set where no shell expands it.
-fn expand(path: &str, get: &dyn Fn(&str) -> Option<String>) -> PathBuf {
-    match (path.strip_prefix("~/"), home_dir(get)) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => Path::new(path).to_path_buf(),
+fn expand(path: &str, get: &Get<'_>) -> Result<PathBuf, Error> {
+    match path.strip_prefix("~/") {
+        None => Ok(path.into()),
+        Some(rest) => home_dir(get)?.map(|home| home.join(rest)).ok_or_else(|| Error::Setting {
+            variable: "HOME",
+            message: format!("is not set, so the path {path} has no meaning"),
+        }),
+    }
+}
+
+/// The text of the file of a token; none where there is no such file.
+fn token_in(path: &Path) -> Result<Option<String>, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
     }
 }
 

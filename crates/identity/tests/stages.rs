@@ -30,7 +30,7 @@ const CASES: [Case; 4] = [
             ("stages/ingest/src/mask/tests.rs", COMMENT),
             ("stages/ingest/tests/ingest/masks.rs", COMMENT),
             ("stages/train/src/loss.rs", COMMENT),
-            ("crates/sam/src/image_encoder.rs", COMMENT),
+            ("crates/encoder/src/image_encoder.rs", COMMENT),
             ("crates/embeddings/src/lib.rs", COMMENT),
             ("crates/checkpoint-records/src/lib.rs", COMMENT),
             ("crates/evaluation-records/src/lib.rs", COMMENT),
@@ -51,12 +51,16 @@ const CASES: [Case; 4] = [
         stage: "embed",
         alone: &[
             // Unit tests.
-            ("crates/sam/src/image_encoder/tests.rs", COMMENT),
+            ("crates/encoder/src/memory/tests.rs", COMMENT),
             ("crates/kernels/src/matmul/tests.rs", COMMENT),
             ("stages/embed/src/tests.rs", COMMENT),
             ("stages/embed/tests/embed.rs", COMMENT),
-            ("crates/sam/benches/encoder.rs", COMMENT),
+            ("crates/encoder/benches/encoder.rs", COMMENT),
             // Decoding masks, and training.
+            ("crates/sam/src/load/tests.rs", COMMENT),
+            ("crates/sam/src/mask_decoder.rs", COMMENT),
+            ("crates/sam/src/prompt_encoder.rs", COMMENT),
+            ("crates/segment/src/decode.rs", COMMENT),
             ("stages/evaluate/src/decode.rs", COMMENT),
             ("stages/train/src/loss.rs", COMMENT),
             // The settings and the files of other stages.
@@ -88,11 +92,12 @@ const CASES: [Case; 4] = [
                 "Cargo.lock",
                 Replaced("name = \"schemars\"\nversion = \"", "name = \"schemars\"\nversion = \"9"),
             ),
-            ("crates/sam/Cargo.toml", Replaced("description = \"", "description = \"Edited: ")),
+            ("crates/encoder/Cargo.toml", Replaced("description = \"", "description = \"Edited: ")),
             ("Cargo.toml", Replaced("missing_docs = \"warn\"", "missing_docs = \"allow\"")),
         ],
         changed: &[
-            ("crates/sam/src/image_encoder.rs", COMMENT),
+            ("crates/encoder/src/image_encoder.rs", COMMENT),
+            ("crates/layers/src/cpu.rs", COMMENT),
             ("crates/kernels/src/matmul.rs", COMMENT),
             ("stages/embed/src/lib.rs", COMMENT),
             ("crates/embed-params/src/lib.rs", COMMENT),
@@ -127,8 +132,10 @@ const CASES: [Case; 4] = [
         alone: &[
             ("stages/train/src/loss/tests.rs", COMMENT),
             ("stages/train/src/loss/tests/reference.rs", COMMENT),
+            ("crates/encoder/src/image_encoder.rs", COMMENT),
             ("stages/embed/src/lib.rs", COMMENT),
             ("stages/evaluate/src/decode.rs", COMMENT),
+            ("crates/segment/src/decode.rs", COMMENT),
             ("crates/pixels/src/resize.rs", COMMENT),
             ("crates/images/src/lib.rs", COMMENT),
             ("crates/evaluation-records/src/lib.rs", COMMENT),

@@ -1,60 +1,58 @@
-//! Work on blocks of rows, on several threads when there are several blocks; and work that needs memory of its own.
+//! Work on blocks of rows or on items, on several threads where there are several of them.
 //!
-//! Where a block begins depends on the number of rows alone, so the number of threads changes no bit.
+//! Where a block begins depends on sizes alone, so the number of threads changes no bit.
 
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows of a block: a few of them keep a core's cache busy, and what is smaller than one is not worth a second thread.
+/// Rows of a block: products with so many rows are fast, and smaller blocks are not worth a second thread.
 const BLOCK: usize = 512;
 
-/// Calls `work` with each block's rows and its part of every buffer. A buffer has a whole number of values a row, or none.
+/// Calls `work` with the rows of each block and the block's part of every buffer. A buffer has a whole number of values for each
+/// row, or none at all. No block has rows of two samples, each of which has `sample` rows.
+///
+/// So the result for a sample does not depend on the samples beside it, where `work` treats blocks independently.
 pub fn by_rows<const N: usize>(
     rows: usize,
+    sample: usize,
     buffers: [&mut [f32]; N],
     work: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
 ) {
-    split(0..rows, buffers, &work);
-}
-
-fn split<const N: usize>(
-    rows: Range<usize>,
-    buffers: [&mut [f32]; N],
-    work: &(impl Fn(Range<usize>, [&mut [f32]; N]) + Sync),
-) {
-    if rows.len() <= BLOCK {
-        return work(rows, buffers);
-    }
-    let middle = rows.len().div_ceil(BLOCK) / 2 * BLOCK;
-    let mut below: [&mut [f32]; N] = std::array::from_fn(|_| Default::default());
-    let mut below_parts = below.iter_mut();
-    let above = buffers.map(|buffer| {
-        let (a, b) = buffer.split_at_mut(buffer.len() / rows.len() * middle);
-        if let Some(part) = below_parts.next() {
-            *part = b;
+    if rows <= BLOCK.min(sample) {
+        if rows > 0 {
+            work(0..rows, buffers);
         }
-        a
-    });
-    let place = rows.start + middle;
-    rayon::join(|| split(rows.start..place, above, work), || split(place..rows.end, below, work));
+        return;
+    }
+    let mut rest = buffers.map(|buffer| (buffer.len() / rows, buffer));
+    let mut blocks = Vec::with_capacity(rows.div_ceil(BLOCK.min(sample)));
+    let mut start = 0;
+    while start < rows {
+        let end_of_sample = (start / sample + 1) * sample;
+        let end = (start + BLOCK).min(end_of_sample).min(rows);
+        let parts = rest.each_mut().map(|(width, buffer)| {
+            let (part, after) = std::mem::take(buffer).split_at_mut(*width * (end - start));
+            *buffer = after;
+            part
+        });
+        blocks.push((start..end, parts));
+        start = end;
+    }
+    each_item(blocks, |(range, parts)| work(range, parts));
 }
 
-/// Does some work on each item, at most `together` at a time, on any thread; what comes of it in the items' order. Each that is under
-/// way has a lane, whose memory serves later items and calls: of a chunk of so many items, the i-th has the i-th lane.
-pub fn on_lanes<L: Default + Send, T: Sync, R: Send>(
-    lanes: &mut Vec<L>,
-    together: usize,
-    items: &[T],
-    work: impl Fn(&mut L, &T) -> R + Sync,
-) -> Vec<R> {
-    let together = together.min(items.len()).max(1);
-    lanes.resize_with(together.max(lanes.len()), L::default);
-    let mut done = Vec::with_capacity(items.len());
-    for items in items.chunks(together) {
-        let under_way = lanes.par_iter_mut().zip(items).with_max_len(1);
-        done.par_extend(under_way.map(|(lane, item)| work(lane, item)));
+/// Calls `work` with each item, on any thread.
+pub fn each_item<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    if items.len() == 1 {
+        items.into_iter().for_each(work);
+    } else {
+        items.into_par_iter().with_max_len(1).for_each(work);
     }
-    done
+}
+
+/// [`each_item`] with memory that serves several items, one after the other.
+pub fn each_item_with<S: Default, T: Send>(items: Vec<T>, work: impl Fn(&mut S, T) + Sync + Send) {
+    items.into_par_iter().with_max_len(1).for_each_init(S::default, |memory, item| work(memory, item));
 }
 
 #[cfg(test)]

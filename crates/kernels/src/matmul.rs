@@ -65,20 +65,20 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Whether a product replaces what is there or is added to it.
+/// Whether a result is added to the numbers that are in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Into {
-    /// Whatever was there is lost.
-    Replace,
-    /// What was there is a summand.
-    Add,
+pub enum Accumulate {
+    /// The result replaces them.
+    No,
+    /// The result is added to them.
+    Yes,
 }
 
 /// `out = a b` or `out += a b`, on the thread that calls, `out` being rows one after the other.
 ///
 /// # Panics
 /// When the sizes do not fit one another.
-pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, into: Into) {
+pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: Accumulate) {
     assert_eq!(a.cols, b.rows, "inner sizes of a product");
     assert_eq!(out.len(), a.rows * b.cols, "size of a product");
     // SAFETY: a `Matrix` is made in this file alone: by `new`, whose strides reach each value of its slice and no other, and by
@@ -93,7 +93,7 @@ pub fn matmul(out: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, into: Into) {
             out.as_mut_ptr(),
             1,
             b.cols as isize,
-            into == Into::Add,
+            accumulate == Accumulate::Yes,
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::{BoxPrompt, PointPrompt, Prompt};
+use crate::{BoxPrompt, PointPrompt, Prompt, WrittenPrompt};
 
 /// Boxes, points and a mask that cannot be told apart into prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,25 +26,23 @@ pub fn arrange(
     points: Vec<PointPrompt>,
     mask: Option<PathBuf>,
     from: String,
-) -> Result<Vec<Prompt>, ArrangeError> {
+) -> Result<Vec<WrittenPrompt>, ArrangeError> {
+    let written = |bounds, points, mask, from| {
+        let prompt = Prompt { bounds, points, mask };
+        WrittenPrompt { prompt, from }
+    };
     match boxes.len() {
         0 if points.is_empty() && mask.is_none() => Err(ArrangeError::Nothing),
-        0 => Ok(vec![Prompt { bounds: None, points, mask, from }]),
+        0 => Ok(vec![written(None, points, mask, from)]),
         1 => Ok(boxes
             .into_iter()
-            .map(|(bounds, from)| Prompt {
-                bounds: Some(bounds),
-                points: points.clone(),
-                mask: mask.clone(),
-                from,
-            })
+            .map(|(bounds, from)| written(Some(bounds), points.clone(), mask.clone(), from))
             .collect()),
         several if !points.is_empty() => Err(ArrangeError::Points(several)),
         several if mask.is_some() => Err(ArrangeError::Mask(several)),
         _ => {
-            let prompt =
-                |(bounds, from)| Prompt { bounds: Some(bounds), points: Vec::new(), mask: None, from };
-            Ok(boxes.into_iter().map(prompt).collect())
+            let boxes = boxes.into_iter();
+            Ok(boxes.map(|(bounds, from)| written(Some(bounds), Vec::new(), None, from)).collect())
         }
     }
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{ArrangeError, BoxPrompt, PointPrompt, Prompt, PromptError, arrange};
+use crate::{ArrangeError, BoxPrompt, PointPrompt, Prompt, PromptError, WrittenPrompt, arrange};
 
 /// The prompts for one image, in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub struct ImagePrompts {
     /// The image as the file names it.
     pub image: String,
     /// Its prompts.
-    pub prompts: Vec<Prompt>,
+    pub prompts: Vec<WrittenPrompt>,
 }
 
 /// A prompts file that cannot be used. Messages leave their source to the one who prints the chain.
@@ -115,19 +115,15 @@ fn json_prompts(path: &Path, text: &[u8]) -> Result<Vec<ImagePrompts>, FileError
         wrong(path, if place == "." { "at its top".into() } else { place }, error.inner())
     })?;
     reader.end().map_err(|error| wrong(path, "at its end".into(), error))?;
-    let mut images: Ordered<Vec<Prompt>> = Ordered::default();
+    let mut images: Ordered<Vec<WrittenPrompt>> = Ordered::default();
     for (index, entry) in entries.into_iter().enumerate() {
         let mask = entry.mask.map(|mask| beside(path, &mask));
-        let prompt = Prompt {
-            bounds: entry.bounds,
-            points: entry.points,
-            mask,
-            from: format!("{}, [{index}]", name(path)),
-        };
-        if prompt.bounds.is_none() && prompt.points.is_empty() && prompt.mask.is_none() {
+        let prompt = Prompt { bounds: entry.bounds, points: entry.points, mask };
+        if prompt.is_empty() {
             return Err(wrong(path, format!("[{index}]"), "it has neither box nor points nor mask"));
         }
-        images.of(entry.image).push(prompt);
+        let from = format!("{}, [{index}]", name(path));
+        images.of(entry.image).push(WrittenPrompt { prompt, from });
     }
     Ok(images.list.into_iter().map(|(image, prompts)| ImagePrompts { image, prompts }).collect())
 }

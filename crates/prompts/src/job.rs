@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use resect_device::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::Prompt;
+use crate::WrittenPrompt;
 
 /// Format of a [`Job`].
 pub const FORMAT: &str = "resect-predict-job/2.1";
@@ -92,7 +92,7 @@ pub struct ImageJob {
     /// The file.
     pub path: PathBuf,
     /// Its prompts; at least one.
-    pub prompts: Vec<Prompt>,
+    pub prompts: Vec<WrittenPrompt>,
 }
 
 /// What the program says, one JSON object a line.
@@ -163,7 +163,7 @@ pub struct PromptReport {
     /// Its number, from 0, as in the names of its files.
     pub number: usize,
     /// The prompt itself.
-    pub prompt: Prompt,
+    pub prompt: WrittenPrompt,
     /// Predicted IoU of each mask: one, or three with `multimask`.
     pub iou_scores: Vec<f32>,
     /// Which of them is *the* mask: the one of highest predicted IoU.

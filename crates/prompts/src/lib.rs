@@ -1,6 +1,6 @@
 //! What a person points at in an image, and what `cargo xtask predict` and its program say to each other.
 //!
-//! - [`Prompt`]: a box, points and a mask, or any of these, in pixels of the original, upright image.
+//! - [`WrittenPrompt`]: a [`Prompt`] whose mask is a file, and where it was written.
 //! - [`file::read`]: many of them, from CSV or JSON.
 //! - [`job`]: the work that the runner hands to the program, and the lines that come back.
 //!
@@ -11,7 +11,8 @@
 mod arrange;
 pub mod file;
 pub mod job;
-mod prompt;
+mod written;
 
 pub use arrange::{ArrangeError, arrange};
-pub use prompt::{BoxPrompt, Label, PointPrompt, Prompt, PromptError};
+pub use resect_prompt::{BoxPrompt, Label, PointPrompt, Prompt, PromptError};
+pub use written::WrittenPrompt;

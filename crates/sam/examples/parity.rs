@@ -16,10 +16,11 @@ use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile, parameter_counts, write_safetensors};
+use resect_encoder::{ImageEncoder, normalise};
+use resect_layers::Cpu;
 use resect_numeric::Precision;
-use resect_sam::{
-    Cpu, CpuEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, normalise, repeat_per_prompt,
-};
+use resect_prompt::{Label, ModelPoint, ModelPrompt};
+use resect_sam::{MaskDecoder, PromptEncoder, repeat_per_prompt};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,17 +43,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let started = Instant::now();
     let device = Default::default();
-    let encoder = CpuEncoder::load(&checkpoint, precision)?;
+    let encoder = ImageEncoder::<Cpu>::load(&checkpoint, &device)?.with_precision(precision);
     let prompt_encoder = PromptEncoder::<Cpu>::load(&checkpoint, &device)?;
     let mask_decoder = MaskDecoder::<Cpu>::load(&checkpoint, &device)?;
     let loaded = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let pixels = reference.get("pixel_values").ok_or("the reference has no pixel_values")?;
-    let (config, images) = (checkpoint.config(), pixels.shape[0]);
-    let embeddings = encoder.forward(&pixels.data);
-    let embeddings =
-        TensorData::new(embeddings, [images, config.embedding_channels(), config.grid(), config.grid()]);
-    let embeddings = Tensor::<Cpu, 4>::from_data(embeddings, &device);
+    let pixels = TensorData::new(pixels.data.clone(), pixels.shape.clone());
+    let embeddings = encoder.forward(Tensor::from_data(pixels, &device));
     let mut found = vec![named("image_embeddings", embeddings.clone())];
     let encoded = started.elapsed().as_secs_f64();
     let started = Instant::now();
@@ -60,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for case in cases(&reference) {
         let prompts = prompts(&reference, &case)?;
         let repeated = repeat_per_prompt(embeddings.clone(), prompts.len() / embeddings.dims()[0]);
-        let prompts = prompt_encoder.forward(&prompts);
+        let prompts = prompt_encoder.forward(&prompts)?;
         for (kind, multimask) in [("single", false), ("multi", true)] {
             let output = mask_decoder.forward(repeated.clone(), position.clone(), &prompts, multimask);
             found.push(named(&format!("{case}.{kind}.logits"), output.low_res_logits));
@@ -108,30 +106,45 @@ fn cases(reference: &BTreeMap<String, NamedTensor>) -> BTreeSet<String> {
     inputs.map(|(case, _)| case.to_owned()).collect()
 }
 
-fn prompts(reference: &BTreeMap<String, NamedTensor>, case: &str) -> Result<Prompts<Cpu>, Box<dyn Error>> {
+fn prompts(
+    reference: &BTreeMap<String, NamedTensor>,
+    case: &str,
+) -> Result<Vec<ModelPrompt>, Box<dyn Error>> {
     let get = |what: &str| reference.get(&format!("{case}.input_{what}"));
     let (points, boxes) = (get("points"), get("boxes"));
     let first = points.or(boxes).ok_or_else(|| format!("case {case} has neither points nor boxes"))?;
-    let mut prompts = Prompts::none(first.shape[0] * first.shape[1], &Default::default());
+    let mut prompts = vec![ModelPrompt::default(); first.shape[0] * first.shape[1]];
     if let (Some(points), Some(labels)) = (points, get("labels")) {
         let pairs = points.data.chunks(2).zip(&labels.data);
-        let all = pairs.map(|(xy, &label)| Ok(Point { x: xy[0], y: xy[1], label: self::label(label)? }));
+        let all = pairs.map(|(xy, &label)| Ok(ModelPoint { x: xy[0], y: xy[1], label: self::label(label)? }));
         let all = all.collect::<Result<Vec<_>, String>>()?;
-        let lists: Vec<Vec<_>> = all.chunks(points.shape[2]).map(<[_]>::to_vec).collect();
-        prompts = prompts.with_points(&lists)?;
+        let lists = all.chunks(points.shape[2]);
+        if lists.len() != prompts.len() {
+            return Err(format!(
+                "case {case} has {} lists of points for {} prompts",
+                lists.len(),
+                prompts.len()
+            )
+            .into());
+        }
+        prompts.iter_mut().zip(lists).for_each(|(prompt, points)| prompt.points = points.to_vec());
     }
     if let Some(boxes) = boxes {
-        prompts = prompts.with_boxes(boxes.data.as_chunks().0)?;
+        let (boxes, _) = boxes.data.as_chunks();
+        if boxes.len() != prompts.len() {
+            return Err(format!("case {case} has {} boxes for {} prompts", boxes.len(), prompts.len()).into());
+        }
+        prompts.iter_mut().zip(boxes).for_each(|(prompt, bounds)| prompt.bounds = Some(*bounds));
     }
     Ok(prompts)
 }
 
-fn label(label: f32) -> Result<PointLabel, String> {
+fn label(label: f32) -> Result<Label, String> {
     match label as i32 {
-        1 => Ok(PointLabel::Foreground),
-        0 => Ok(PointLabel::Background),
-        -1 => Ok(PointLabel::NotAPoint),
-        -10 => Ok(PointLabel::Padding),
+        1 => Ok(Label::Foreground),
+        0 => Ok(Label::Background),
+        -1 => Ok(Label::NotAPoint),
+        -10 => Ok(Label::Padding),
         other => Err(format!("there is no point label {other}")),
     }
 }

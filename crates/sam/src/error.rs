@@ -1,48 +1,54 @@
 //! What can be wrong with a model's inputs.
 
+use resect_prompt::Form;
+
 /// A model could not be loaded, or was given what it cannot take.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The checkpoint could not be read.
+    /// A tensor of the checkpoint could not be read, or is of no use.
     #[error(transparent)]
-    Checkpoint(#[from] resect_checkpoint::Error),
+    Load(#[from] resect_layers::LoadError),
     /// The configuration describes no model that can be built.
     #[error(transparent)]
     Config(#[from] resect_checkpoint::ConfigError),
     /// Tensors handed over in memory do not fit the model.
     #[error(transparent)]
     Mismatch(#[from] resect_checkpoint::Mismatch),
-    /// The model has a parameter that its table of tensors lacks, or in another shape: an error in this program.
-    #[error("parameter `{name}`: {message}")]
-    Parameter {
-        /// The parameter's Hugging Face name.
-        name: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// Prompts of one batch differ in how many points they have.
+    /// There is nothing to embed.
+    #[error("there is no prompt to embed")]
+    NoPrompt,
+    /// Prompts that pass together differ in their parts.
     #[error(
-        "prompt {index} has {found} points, the first one has {expected}; pad the shorter with `PointLabel::Padding`"
+        "prompt {index} has {}, the first one has {}; pass prompts of one form together, the others apart",
+        described(*found), described(*expected)
     )]
-    PointCount {
+    Form {
         /// The prompt that differs.
         index: usize,
-        /// How many points it has.
-        found: usize,
-        /// How many the first one has.
-        expected: usize,
+        /// Its parts.
+        found: Form,
+        /// The parts of the first one.
+        expected: Form,
     },
-    /// Points, boxes and masks of one batch differ in number.
-    #[error("{found} {what} were given for {expected} prompts")]
-    PromptCount {
-        /// "point lists", "boxes" or "masks".
-        what: &'static str,
-        /// How many there are.
+    /// A mask prompt does not cover the low-res grid.
+    #[error("the mask of prompt {index} has {found} logits; the model takes {side} x {side}")]
+    MaskSize {
+        /// The prompt.
+        index: usize,
+        /// How many logits there are.
         found: usize,
-        /// How many prompts there are.
-        expected: usize,
+        /// Side of the low-res grid.
+        side: usize,
     },
-    /// A coordinate is not a number or infinite.
+    /// A logit of a mask prompt is NaN or infinite.
+    #[error("the mask of prompt {index} holds the logit {value}; logits must be finite")]
+    MaskLogit {
+        /// The prompt.
+        index: usize,
+        /// The logit.
+        value: f32,
+    },
+    /// A coordinate is NaN or infinite.
     #[error("prompt {index} has the coordinate {value}; coordinates are pixels of the model input")]
     Coordinate {
         /// The prompt.
@@ -50,24 +56,11 @@ pub enum Error {
         /// The coordinate.
         value: f32,
     },
-    /// Prompts cannot be divided evenly among the images.
-    #[error("{prompts} prompts cannot be divided evenly among {images} images")]
-    PromptsPerImage {
-        /// How many prompts there are.
-        prompts: usize,
-        /// How many images there are.
-        images: usize,
-    },
-    /// An image does not have the size it claims, or is too large for the model.
-    #[error("image of {height} x {width} pixels and {bytes} bytes: {message}")]
-    Image {
-        /// Its height in pixels.
-        height: usize,
-        /// Its width in pixels.
-        width: usize,
-        /// Its length in bytes.
-        bytes: usize,
-        /// What is wrong with it.
-        message: String,
-    },
+}
+
+/// A form in words: "a box, 2 points, no mask".
+fn described(form: Form) -> String {
+    let given = |given: bool| if given { "a" } else { "no" };
+    let points = if form.points == 1 { "point" } else { "points" };
+    format!("{} box, {} {points}, {} mask", given(form.bounds), form.points, given(form.mask))
 }

@@ -4,15 +4,12 @@
 
 use std::ops::Range;
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_nn::LayerNorm;
-use burn_nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
 use resect_checkpoint::SamConfig;
+use resect_layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, LayerNorm, Layers, Upscaling};
 use resect_numeric::{Activation, Precision};
 
-use crate::DecoderBackend;
-use crate::layers::{CHANNEL_NORM_EPS, Embedding, FeedForward, layer_norm, product};
 use crate::prompt_encoder::PromptEmbeddings;
 use crate::transformer::TwoWayTransformer;
 
@@ -34,9 +31,9 @@ pub struct MaskDecoder<B: Backend> {
     iou_token: Embedding<B>,
     mask_tokens: Embedding<B>,
     transformer: TwoWayTransformer<B>,
-    upscale_conv1: ConvTranspose2d<B>,
+    upscale_conv1: Upscaling<B>,
     upscale_layer_norm: LayerNorm<B>,
-    upscale_conv2: ConvTranspose2d<B>,
+    upscale_conv2: Upscaling<B>,
     output_hypernetworks_mlps: Vec<FeedForward<B>>,
     iou_prediction_head: FeedForward<B>,
     /// To what operands of products are rounded.
@@ -48,15 +45,13 @@ impl<B: Backend> MaskDecoder<B> {
     pub(crate) fn new(config: &SamConfig, device: &B::Device) -> Self {
         let d = &config.decoder;
         let (hidden, masks) = (d.hidden_size, d.num_multimask_outputs + 1);
-        let doubling =
-            |from, to| ConvTranspose2dConfig::new([from, to], [2, 2]).with_stride([2, 2]).init(device);
         Self {
             iou_token: Embedding::new(1, hidden, device),
             mask_tokens: Embedding::new(masks, hidden, device),
             transformer: TwoWayTransformer::new(d, device),
-            upscale_conv1: doubling(hidden, hidden / 4),
-            upscale_layer_norm: layer_norm(hidden / 4, CHANNEL_NORM_EPS, device),
-            upscale_conv2: doubling(hidden / 4, hidden / 8),
+            upscale_conv1: Upscaling::new([hidden, hidden / 4], device),
+            upscale_layer_norm: LayerNorm::new(hidden / 4, CHANNEL_NORM_EPS, device),
+            upscale_conv2: Upscaling::new([hidden / 4, hidden / 8], device),
             output_hypernetworks_mlps: (0..masks)
                 .map(|_| FeedForward::new(hidden, hidden, hidden / 8, HYPERNETWORK_DEPTH, device))
                 .collect(),
@@ -77,7 +72,7 @@ impl<B: Backend> MaskDecoder<B> {
     }
 }
 
-impl<B: DecoderBackend> MaskDecoder<B> {
+impl<B: Layers> MaskDecoder<B> {
     /// Predicts masks and their scores for `n` prompts.
     ///
     /// `image_embeddings` is `[n, C, g, g]`, one per prompt ([`crate::repeat_per_prompt`]); `image_position` is `[1, C, g, g]`
@@ -133,12 +128,9 @@ impl<B: DecoderBackend> MaskDecoder<B> {
             Some(sparse) => Tensor::cat(vec![own, sparse.clone()], 1),
             None => own,
         };
-        let flat = |x: Tensor<B, 4>| {
-            let [n, c, h, w] = x.dims();
-            x.reshape([n, c, h * w]).swap_dims(1, 2)
-        };
-        let image = flat(image_embeddings + prompts.dense.clone());
-        let (tokens, image) = self.transformer.forward(tokens, image, flat(image_position), self.precision);
+        let image = B::to_rows(image_embeddings, Some(prompts.dense.clone()));
+        let position = B::to_rows(image_position, None);
+        let (tokens, image) = self.transformer.forward(tokens, image, position, self.precision);
         (tokens, image, [h, w])
     }
 
@@ -151,25 +143,18 @@ impl<B: DecoderBackend> MaskDecoder<B> {
         masks: Range<usize>,
     ) -> Tensor<B, 4> {
         let [n, _, channels] = tokens.dims();
-        let count = masks.len();
         let weights = masks.map(|mask| {
             let token = tokens.clone().slice_dim(1, 1 + mask..2 + mask).reshape([n, channels]);
             self.output_hypernetworks_mlps[mask].forward(token, self.precision)
         });
         let weights = Tensor::stack::<3>(weights.collect(), 1);
 
-        // Both upscalings have their stride as kernel, so they are matrix products over channels. The two places within a
-        // quad that each adds stay behind the grid's until the logits, which are few, are put in order.
-        let x = image.reshape([n * h * w, channels]);
-        let x = upscaled(&self.upscale_conv1, x, None, self.precision);
-        let x = B::norm_layer(&self.upscale_layer_norm, CHANNEL_NORM_EPS, x, Some(Activation::Gelu));
-        let x = upscaled(&self.upscale_conv2, x, Some(Activation::Gelu), self.precision);
-        let [_, channels] = x.dims();
-        let x = x.reshape([n, h * w * 16, channels]);
-        product(weights, x.swap_dims(1, 2), self.precision)
-            .reshape([n * count, h, w, 2, 2, 2, 2])
-            .permute([0, 1, 3, 5, 2, 4, 6])
-            .reshape([n, count, 4 * h, 4 * w])
+        // The two places within a quad that each upscaling adds stay behind the grid's until the logits, which are few, are put in
+        // order.
+        let x = self.upscale_conv1.forward(image, None, self.precision);
+        let x = self.upscale_layer_norm.forward_activated(x, Activation::Gelu);
+        let x = self.upscale_conv2.forward(x, Some(Activation::Gelu), self.precision);
+        B::masks(weights, x, [h, w], self.precision)
     }
 }
 
@@ -189,20 +174,4 @@ pub fn is_operand(name: &str) -> bool {
     name.is_some_and(|layer| {
         !layer.contains("layer_norm") && !layer.ends_with("_token") && !layer.ends_with("_tokens")
     })
-}
-
-/// A transposed convolution of kernel and stride 2, over rows of channels: `[rows, c]` to `[rows * 4, c']`, where a row's four
-/// are those of its quad, line by line.
-fn upscaled<B: DecoderBackend>(
-    conv: &ConvTranspose2d<B>,
-    x: Tensor<B, 2>,
-    activation: Option<Activation>,
-    precision: Precision,
-) -> Tensor<B, 2> {
-    let weight = conv.weight.val();
-    let [from, to, _, _] = weight.dims();
-    let rows = x.dims()[0];
-    let weight = weight.permute([0, 2, 3, 1]).reshape([from, 4 * to]);
-    let bias = conv.bias.as_ref().map_or_else(|| Tensor::zeros([to], &x.device()), Param::val);
-    B::linear_layer(x, weight, bias, activation, precision).reshape([rows * 4, to])
 }

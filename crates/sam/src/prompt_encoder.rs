@@ -2,162 +2,17 @@
 //!
 //! Reference: `transformers`, `models/sam/modeling_sam.py`, `SamPromptEncoder`; `segment_anything/modeling/prompt_encoder.py`.
 
+use std::borrow::Borrow;
 use std::f64::consts::PI;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use burn_nn::LayerNorm;
-use burn_nn::conv::{Conv2d, Conv2dConfig};
 use resect_checkpoint::SamConfig;
-use resect_numeric::Activation;
+use resect_layers::{Convolution, Embedding, LayerNorm, Layers, unloaded};
+use resect_numeric::{Activation, Precision};
+use resect_prompt::{Label, ModelPrompt};
 
 use crate::error::Error;
-use crate::layers::{Embedding, activate, layer_norm, unloaded};
-
-/// What a point says about the object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PointLabel {
-    /// The object is here (1).
-    Foreground,
-    /// The object is not here (0).
-    Background,
-    /// No point at all, which the model has learned to ignore (-1). The encoder adds one to points without a box.
-    NotAPoint,
-    /// Fills a prompt up to the number of points of its batch (-10): an embedding of zeros, which attention still sees.
-    Padding,
-}
-
-/// A point prompt.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// Distance from the left edge in pixels of the model input, that is after resizing; may be fractional.
-    pub x: f32,
-    /// Distance from the top edge in pixels of the model input.
-    pub y: f32,
-    /// What the point says.
-    pub label: PointLabel,
-}
-
-/// A batch of `n` prompts. A prompt is some points, a box and a mask, or any of these; all prompts of a batch have the same
-/// parts and the same number of points.
-///
-/// Coordinates are pixels of the model input: those of the original image, scaled as the image was.
-///
-/// ```
-/// use resect_sam::{Cpu, Point, PointLabel, Prompts};
-///
-/// let device = Default::default();
-/// let point = Point { x: 40.0, y: 32.0, label: PointLabel::Foreground };
-/// let prompts = Prompts::<Cpu>::boxes(&[[10.0, 20.0, 80.0, 60.0]], &device)?.with_points(&[vec![point]])?;
-/// assert_eq!(prompts.len(), 1);
-/// # Ok::<_, resect_sam::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Prompts<B: Backend> {
-    count: usize,
-    /// Coordinates `[n, k, 2]`, and `n * k` labels.
-    points: Option<(Tensor<B, 3>, Vec<PointLabel>)>,
-    /// Corners `[n, 2, 2]`.
-    boxes: Option<Tensor<B, 3>>,
-    /// Logits `[n, 1, 4g, 4g]`.
-    masks: Option<Tensor<B, 4>>,
-    device: B::Device,
-}
-
-impl<B: Backend> Prompts<B> {
-    /// `count` prompts that say nothing; the model answers with what it finds most likely.
-    pub fn none(count: usize, device: &B::Device) -> Self {
-        Self { count, points: None, boxes: None, masks: None, device: device.clone() }
-    }
-
-    /// One prompt per box, `[x_min, y_min, x_max, y_max]`; the maxima are those of the last pixel inside.
-    ///
-    /// # Errors
-    /// A coordinate that is not finite.
-    pub fn boxes(boxes: &[[f32; 4]], device: &B::Device) -> Result<Self, Error> {
-        Self::none(boxes.len(), device).with_boxes(boxes)
-    }
-
-    /// One prompt per list of points.
-    ///
-    /// # Errors
-    /// Lists of differing length, or a coordinate that is not finite.
-    pub fn points(points: &[Vec<Point>], device: &B::Device) -> Result<Self, Error> {
-        Self::none(points.len(), device).with_points(points)
-    }
-
-    /// Gives every prompt a box; see [`Prompts::boxes`].
-    ///
-    /// # Errors
-    /// Another number of boxes than prompts, or a coordinate that is not finite.
-    pub fn with_boxes(mut self, boxes: &[[f32; 4]]) -> Result<Self, Error> {
-        self.expect("boxes", boxes.len())?;
-        finite(boxes.iter().enumerate().flat_map(|(i, b)| b.map(|c| (i, c))))?;
-        let corners = TensorData::new(boxes.as_flattened().to_vec(), [boxes.len(), 2, 2]);
-        self.boxes = (self.count > 0).then(|| Tensor::from_data(corners, &self.device));
-        Ok(self)
-    }
-
-    /// Gives every prompt its points. Empty lists are as good as no points.
-    ///
-    /// # Errors
-    /// Another number of lists than prompts, lists of differing length, or a coordinate that is not finite.
-    pub fn with_points(mut self, points: &[Vec<Point>]) -> Result<Self, Error> {
-        self.expect("point lists", points.len())?;
-        let expected = points.first().map_or(0, Vec::len);
-        if let Some((index, list)) = points.iter().enumerate().find(|(_, list)| list.len() != expected) {
-            return Err(Error::PointCount { index, found: list.len(), expected });
-        }
-        finite(
-            points
-                .iter()
-                .enumerate()
-                .flat_map(|(i, list)| list.iter().flat_map(move |p| [(i, p.x), (i, p.y)])),
-        )?;
-        let coords: Vec<f32> = points.iter().flatten().flat_map(|p| [p.x, p.y]).collect();
-        let labels: Vec<PointLabel> = points.iter().flatten().map(|p| p.label).collect();
-        self.points = (!labels.is_empty()).then(|| {
-            let coords = TensorData::new(coords, [self.count, expected, 2]);
-            (Tensor::from_data(coords, &self.device), labels)
-        });
-        Ok(self)
-    }
-
-    /// Gives every prompt a mask of logits, `[n, 1, 4g, 4g]`, on the grid of the mask decoder's output.
-    ///
-    /// # Errors
-    /// Another number of masks than prompts.
-    pub fn with_masks(mut self, masks: Tensor<B, 4>) -> Result<Self, Error> {
-        self.expect("masks", masks.dims()[0])?;
-        self.masks = Some(masks);
-        Ok(self)
-    }
-
-    /// How many prompts there are.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether there are no prompts.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    fn expect(&self, what: &'static str, found: usize) -> Result<(), Error> {
-        if found == self.count {
-            Ok(())
-        } else {
-            Err(Error::PromptCount { what, found, expected: self.count })
-        }
-    }
-}
-
-fn finite(coordinates: impl IntoIterator<Item = (usize, f32)>) -> Result<(), Error> {
-    match coordinates.into_iter().find(|(_, c)| !c.is_finite()) {
-        Some((index, value)) => Err(Error::Coordinate { index, value }),
-        None => Ok(()),
-    }
-}
 
 /// Prompts as the mask decoder takes them.
 #[derive(Debug, Clone)]
@@ -207,30 +62,88 @@ impl<B: Backend> PromptEncoder<B> {
             grid: config.grid(),
         }
     }
+}
 
-    /// Embeds a batch of prompts.
+impl<B: Layers> PromptEncoder<B> {
+    /// Embeds `n` prompts of one form: all have a box or none has, all have as many points, all have a mask or none has.
     ///
-    /// Tokens are in the order of `transformers`: points, the point that says "no box" where there is none, box corners.
+    /// Coordinates are pixels of the model input, masks are logits on the grid of the mask decoder's output. Tokens are in the
+    /// order of `transformers`: points, the point that says "no box" where there is none, box corners.
     ///
-    /// # Panics
-    /// Where burn does: mask prompts of another size than `[n, 1, 4g, 4g]`, or no prompt at all.
-    pub fn forward(&self, prompts: &Prompts<B>) -> PromptEmbeddings<B> {
-        let points = prompts.points.as_ref().map(|(coords, labels)| {
-            let tokens = self.embed_points(coords.clone(), labels);
-            if prompts.boxes.is_some() { tokens } else { self.with_not_a_point(tokens) }
+    /// ```
+    /// use resect_checkpoint::SamConfig;
+    /// use resect_prompt::{Label, ModelPoint, ModelPrompt};
+    /// use resect_layers::Cpu;
+    /// use resect_sam::PromptEncoder;
+    ///
+    /// let config = SamConfig::named("tiny").expect("a size that is offered");
+    /// let encoder = PromptEncoder::<Cpu>::random(&config, 1, &Default::default())?;
+    /// let point = ModelPoint { x: 40.0, y: 32.0, label: Label::Foreground };
+    /// let prompt = ModelPrompt { points: vec![point], ..ModelPrompt::of_box([10.0, 20.0, 80.0, 60.0]) };
+    /// let tokens = encoder.forward(&[prompt])?.sparse.expect("a token for the point and one for each corner");
+    /// assert_eq!(tokens.dims(), [1, 3, config.embedding_channels()]);
+    /// # Ok::<_, resect_sam::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No prompt, prompts of several forms, a coordinate or a mask logit that is NaN or infinite, a mask of another size than the
+    /// grid.
+    pub fn forward<P: Borrow<ModelPrompt>>(&self, prompts: &[P]) -> Result<PromptEmbeddings<B>, Error> {
+        let prompts: Vec<&ModelPrompt> = prompts.iter().map(Borrow::borrow).collect();
+        self.check(&prompts)?;
+        let device = self.no_mask_embed.weight.val().device();
+        let count = prompts.len();
+        let corners: Vec<f32> = prompts.iter().flat_map(|prompt| prompt.bounds).flatten().collect();
+        let boxes = (!corners.is_empty()).then(|| {
+            let corners = TensorData::new(corners, [count, 2, 2]);
+            self.embed_boxes(Tensor::from_data(corners, &device))
         });
-        let boxes = prompts.boxes.as_ref().map(|corners| self.embed_boxes(corners.clone()));
+        let points: Vec<_> = prompts.iter().flat_map(|prompt| &prompt.points).collect();
+        let points = (!points.is_empty()).then(|| {
+            let coords = points.iter().flat_map(|point| [point.x, point.y]).collect::<Vec<f32>>();
+            let coords = TensorData::new(coords, [count, points.len() / count, 2]);
+            let labels: Vec<Label> = points.iter().map(|point| point.label).collect();
+            let tokens = self.embed_points(Tensor::from_data(coords, &device), &labels);
+            if boxes.is_some() { tokens } else { self.with_not_a_point(tokens) }
+        });
         let tokens: Vec<_> = points.into_iter().chain(boxes).collect();
         let sparse = (!tokens.is_empty()).then(|| Tensor::cat(tokens, 1));
-        let dense = match &prompts.masks {
-            Some(masks) => self.mask_embed.forward(masks.clone()),
-            None => {
-                let none = self.no_mask_embed.weight.val();
-                let channels = none.dims()[1];
-                none.reshape([1, channels, 1, 1]).expand([prompts.count, channels, self.grid, self.grid])
-            }
+        let masks: Vec<f32> = prompts.iter().flat_map(|prompt| &prompt.mask).flatten().copied().collect();
+        let dense = if masks.is_empty() {
+            let none = self.no_mask_embed.weight.val();
+            let channels = none.dims()[1];
+            none.reshape([1, channels, 1, 1]).expand([count, channels, self.grid, self.grid])
+        } else {
+            let side = 4 * self.grid;
+            self.mask_embed
+                .forward(Tensor::from_data(TensorData::new(masks, [count, 1, side, side]), &device))
         };
-        PromptEmbeddings { sparse, dense }
+        Ok(PromptEmbeddings { sparse, dense })
+    }
+
+    /// Whether the prompts can pass together.
+    fn check(&self, prompts: &[&ModelPrompt]) -> Result<(), Error> {
+        let expected = prompts.first().ok_or(Error::NoPrompt)?.form();
+        for (index, prompt) in prompts.iter().enumerate() {
+            let found = prompt.form();
+            if found != expected {
+                return Err(Error::Form { index, found, expected });
+            }
+            let points = prompt.points.iter().flat_map(|point| [point.x, point.y]);
+            let mut coordinates = prompt.bounds.into_iter().flatten().chain(points);
+            if let Some(value) = coordinates.find(|coordinate| !coordinate.is_finite()) {
+                return Err(Error::Coordinate { index, value });
+            }
+            let Some(mask) = &prompt.mask else { continue };
+            let side = 4 * self.grid;
+            if mask.len() != side * side {
+                return Err(Error::MaskSize { index, found: mask.len(), side });
+            }
+            if let Some(&value) = mask.iter().find(|logit| !logit.is_finite()) {
+                return Err(Error::MaskLogit { index, value });
+            }
+        }
+        Ok(())
     }
 
     /// The encoding of every place of the image embedding, `[1, C, g, g]`. It depends on the weights alone: compute it once.
@@ -247,21 +160,21 @@ impl<B: Backend> PromptEncoder<B> {
     }
 
     /// Points `[n, k, 2]` with `n * k` labels to tokens `[n, k, C]`. (`_embed_points`)
-    fn embed_points(&self, coords: Tensor<B, 3>, labels: &[PointLabel]) -> Tensor<B, 3> {
+    fn embed_points(&self, coords: Tensor<B, 3>, labels: &[Label]) -> Tensor<B, 3> {
         let [n, k, _] = coords.dims();
         let device = coords.device();
         // One where the label is among these, else zero, [n, k, 1]: multiplying by it is exact.
-        let among = |wanted: &[PointLabel]| {
+        let among = |wanted: &[Label]| {
             let hot: Vec<f32> =
                 labels.iter().map(|label| f32::from(u8::from(wanted.contains(label)))).collect();
             Tensor::<B, 3>::from_data(TensorData::new(hot, [n, k, 1]), &device)
         };
         let embedding = |e: &Embedding<B>| e.weight.val().unsqueeze::<3>();
         let [background, foreground] = [&self.point_embed[0], &self.point_embed[1]];
-        self.encode(coords) * among(&[PointLabel::Foreground, PointLabel::Background])
-            + embedding(background) * among(&[PointLabel::Background])
-            + embedding(foreground) * among(&[PointLabel::Foreground])
-            + embedding(&self.not_a_point_embed) * among(&[PointLabel::NotAPoint])
+        self.encode(coords) * among(&[Label::Foreground, Label::Background])
+            + embedding(background) * among(&[Label::Background])
+            + embedding(foreground) * among(&[Label::Foreground])
+            + embedding(&self.not_a_point_embed) * among(&[Label::NotAPoint])
     }
 
     /// Appends to tokens `[n, k, C]` the one that stands for a box that is not there.
@@ -306,11 +219,11 @@ impl<B: Backend> PositionalEmbedding<B> {
 /// Reduces a mask prompt to the image embedding's grid. (`SamMaskEmbedding`)
 #[derive(Module, Debug)]
 struct MaskEmbedding<B: Backend> {
-    conv1: Conv2d<B>,
+    conv1: Convolution<B>,
     layer_norm1: LayerNorm<B>,
-    conv2: Conv2d<B>,
+    conv2: Convolution<B>,
     layer_norm2: LayerNorm<B>,
-    conv3: Conv2d<B>,
+    conv3: Convolution<B>,
     activation: Activation,
 }
 
@@ -318,27 +231,26 @@ impl<B: Backend> MaskEmbedding<B> {
     fn new(config: &SamConfig, device: &B::Device) -> Self {
         let p = &config.prompt;
         let channels = p.mask_input_channels;
-        let halving =
-            |input, output| Conv2dConfig::new([input, output], [2, 2]).with_stride([2, 2]).init(device);
         Self {
-            conv1: halving(1, channels / 4),
-            layer_norm1: layer_norm(channels / 4, p.layer_norm_eps, device),
-            conv2: halving(channels / 4, channels),
-            layer_norm2: layer_norm(channels, p.layer_norm_eps, device),
-            conv3: Conv2dConfig::new([channels, p.hidden_size], [1, 1]).init(device),
+            conv1: Convolution::new([1, channels / 4], 2, device),
+            layer_norm1: LayerNorm::new(channels / 4, p.layer_norm_eps, device),
+            conv2: Convolution::new([channels / 4, channels], 2, device),
+            layer_norm2: LayerNorm::new(channels, p.layer_norm_eps, device),
+            conv3: Convolution::new([channels, p.hidden_size], 1, device),
             activation: p.hidden_act,
         }
     }
-
-    /// Logits `[n, 1, 4g, 4g]` to embeddings `[n, C, g, g]`.
-    fn forward(&self, masks: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = activate(self.activation, channel_norm(&self.layer_norm1, self.conv1.forward(masks)));
-        let x = activate(self.activation, channel_norm(&self.layer_norm2, self.conv2.forward(x)));
-        self.conv3.forward(x)
-    }
 }
 
-/// A layer norm over the channels of `[b, c, h, w]`. (`SamLayerNorm`, channels first)
-fn channel_norm<B: Backend>(norm: &LayerNorm<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    norm.forward(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2])
+impl<B: Layers> MaskEmbedding<B> {
+    /// Logits `[n, 1, 4g, 4g]` to embeddings `[n, C, g, g]`.
+    fn forward(&self, masks: Tensor<B, 4>) -> Tensor<B, 4> {
+        let side = masks.dims()[3];
+        let halved = |x: Tensor<B, 4>, conv: &Convolution<B>, norm: &LayerNorm<B>| {
+            norm.forward_activated(conv.forward_patches(x, Precision::F32), self.activation)
+        };
+        let x = B::to_planes(halved(masks, &self.conv1, &self.layer_norm1), side / 2);
+        let x = halved(x, &self.conv2, &self.layer_norm2);
+        B::to_planes(self.conv3.forward_rows(x, Precision::F32), side / 4)
+    }
 }

@@ -4,19 +4,16 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_nn::{LayerNorm, Linear, LinearConfig};
 use resect_checkpoint::DecoderConfig;
+use resect_layers::{LayerNorm, Layers, Linear, Mlp, Rounding};
 use resect_numeric::Precision;
-
-use crate::DecoderBackend;
-use crate::layers::{Mlp, layer_norm, linear, norm};
 
 /// By how much the attentions inside a block reduce their channels. `transformers` takes only the final attention's rate from
 /// the configuration.
 const BLOCK_DOWNSAMPLE_RATE: usize = 2;
 
 /// Epsilon of the last norm, which `transformers` leaves at PyTorch's default.
-pub(crate) const FINAL_NORM_EPS: f64 = 1e-5;
+const FINAL_NORM_EPS: f64 = 1e-5;
 
 /// (`SamTwoWayTransformer`)
 #[derive(Module, Debug)]
@@ -33,10 +30,12 @@ impl<B: Backend> TwoWayTransformer<B> {
                 .map(|layer| TwoWayBlock::new(config, layer == 0, device))
                 .collect(),
             final_attn_token_to_image: Attention::new(config, config.attention_downsample_rate, device),
-            layer_norm_final_attn: layer_norm(config.hidden_size, FINAL_NORM_EPS, device),
+            layer_norm_final_attn: LayerNorm::new(config.hidden_size, FINAL_NORM_EPS, device),
         }
     }
+}
 
+impl<B: Layers> TwoWayTransformer<B> {
     /// Tokens `[n, t, C]`, image `[n, g * g, C]` and its positions `[1, g * g, C]` to tokens and image of the same shapes.
     ///
     /// The tokens serve as their own positional encoding, throughout.
@@ -46,10 +45,7 @@ impl<B: Backend> TwoWayTransformer<B> {
         image: Tensor<B, 3>,
         image_position: Tensor<B, 3>,
         precision: Precision,
-    ) -> (Tensor<B, 3>, Tensor<B, 3>)
-    where
-        B: DecoderBackend,
-    {
+    ) -> (Tensor<B, 3>, Tensor<B, 3>) {
         let token_position = tokens.clone();
         let (mut queries, mut keys) = (tokens, image);
         for layer in &self.layers {
@@ -57,12 +53,12 @@ impl<B: Backend> TwoWayTransformer<B> {
                 layer.forward(queries, keys, token_position.clone(), image_position.clone(), precision);
         }
         let attended = self.final_attn_token_to_image.forward(
-            queries.clone() + token_position,
-            keys.clone() + image_position,
+            B::add(queries.clone(), token_position),
+            B::add(keys.clone(), image_position),
             keys.clone(),
             precision,
         );
-        (norm(&self.layer_norm_final_attn, FINAL_NORM_EPS, queries + attended), keys)
+        (self.layer_norm_final_attn.forward_sum(queries, attended), keys)
     }
 }
 
@@ -78,15 +74,13 @@ struct TwoWayBlock<B: Backend> {
     layer_norm3: LayerNorm<B>,
     layer_norm4: LayerNorm<B>,
     cross_attn_image_to_token: Attention<B>,
-    /// Of its norms.
-    epsilon: f64,
     /// The first block's tokens are still their own positions: its self-attention adds none, and replaces its input.
     first: bool,
 }
 
 impl<B: Backend> TwoWayBlock<B> {
     fn new(config: &DecoderConfig, first: bool, device: &B::Device) -> Self {
-        let norm = || layer_norm(config.hidden_size, config.layer_norm_eps, device);
+        let norm = || LayerNorm::new(config.hidden_size, config.layer_norm_eps, device);
         Self {
             self_attn: Attention::new(config, 1, device),
             layer_norm1: norm(),
@@ -96,11 +90,12 @@ impl<B: Backend> TwoWayBlock<B> {
             layer_norm3: norm(),
             layer_norm4: norm(),
             cross_attn_image_to_token: Attention::new(config, BLOCK_DOWNSAMPLE_RATE, device),
-            epsilon: config.layer_norm_eps,
             first,
         }
     }
+}
 
+impl<B: Layers> TwoWayBlock<B> {
     fn forward(
         &self,
         queries: Tensor<B, 3>,
@@ -108,38 +103,36 @@ impl<B: Backend> TwoWayBlock<B> {
         query_position: Tensor<B, 3>,
         key_position: Tensor<B, 3>,
         precision: Precision,
-    ) -> (Tensor<B, 3>, Tensor<B, 3>)
-    where
-        B: DecoderBackend,
-    {
+    ) -> (Tensor<B, 3>, Tensor<B, 3>) {
         let queries = if self.first {
-            self.self_attn.forward(queries.clone(), queries.clone(), queries, precision)
+            let attended = self.self_attn.forward(queries.clone(), queries.clone(), queries, precision);
+            self.layer_norm1.forward(attended, Precision::F32)
         } else {
-            let placed = queries.clone() + query_position.clone();
-            queries.clone() + self.self_attn.forward(placed.clone(), placed, queries, precision)
+            let placed = B::add(queries.clone(), query_position.clone());
+            let attended = self.self_attn.forward(placed.clone(), placed, queries.clone(), precision);
+            self.layer_norm1.forward_sum(queries, attended)
         };
-        let queries = norm(&self.layer_norm1, self.epsilon, queries);
 
         // Positions tell where to look, so they are added to queries and keys and never to values.
-        let placed_keys = keys.clone() + key_position;
+        let placed_keys = B::add(keys.clone(), key_position);
         let attended = self.cross_attn_token_to_image.forward(
-            queries.clone() + query_position.clone(),
+            B::add(queries.clone(), query_position.clone()),
             placed_keys.clone(),
             keys.clone(),
             precision,
         );
-        let queries = norm(&self.layer_norm2, self.epsilon, queries + attended);
+        let queries = self.layer_norm2.forward_sum(queries, attended);
 
-        let queries =
-            norm(&self.layer_norm3, self.epsilon, queries.clone() + self.mlp.forward(queries, precision));
+        let hidden = self.mlp.forward(queries.clone(), precision);
+        let queries = self.layer_norm3.forward_sum(queries, hidden);
 
         let attended = self.cross_attn_image_to_token.forward(
             placed_keys,
-            queries.clone() + query_position,
+            B::add(queries.clone(), query_position),
             queries.clone(),
             precision,
         );
-        (queries, norm(&self.layer_norm4, self.epsilon, keys + attended))
+        (queries, self.layer_norm4.forward_sum(keys, attended))
     }
 }
 
@@ -156,7 +149,7 @@ struct Attention<B: Backend> {
 impl<B: Backend> Attention<B> {
     fn new(config: &DecoderConfig, downsample_rate: usize, device: &B::Device) -> Self {
         let (outer, inner) = (config.hidden_size, config.hidden_size / downsample_rate);
-        let projection = |from, to| LinearConfig::new(from, to).init(device);
+        let projection = |from, to| Linear::new(from, to, device);
         Self {
             q_proj: projection(outer, inner),
             k_proj: projection(outer, inner),
@@ -165,7 +158,9 @@ impl<B: Backend> Attention<B> {
             heads: config.num_attention_heads,
         }
     }
+}
 
+impl<B: Layers> Attention<B> {
     /// Queries `[n, q, C]`, keys and values `[n, k, C]` to `[n, q, C]`.
     fn forward(
         &self,
@@ -173,13 +168,10 @@ impl<B: Backend> Attention<B> {
         keys: Tensor<B, 3>,
         values: Tensor<B, 3>,
         precision: Precision,
-    ) -> Tensor<B, 3>
-    where
-        B: DecoderBackend,
-    {
-        let project = |layer, x| linear(layer, x, None, precision);
-        let (q, k) = (project(&self.q_proj, queries), project(&self.k_proj, keys));
-        let attended = B::attention_layer(q, k, project(&self.v_proj, values), self.heads, precision);
-        project(&self.out_proj, attended)
+    ) -> Tensor<B, 3> {
+        let rounding = Rounding::operands(precision);
+        let [q, k, v] = [(&self.q_proj, queries), (&self.k_proj, keys), (&self.v_proj, values)]
+            .map(|(layer, x)| layer.forward(x, None, rounding));
+        self.out_proj.forward(B::cross_attention(q, k, v, self.heads, precision), None, rounding)
     }
 }

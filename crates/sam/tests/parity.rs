@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
-use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile};
+use resect_encoder::{ImageEncoder, normalise};
+use resect_layers::{Cpu, Layers, Reference};
 use resect_numeric::Precision;
-use resect_sam::{
-    Cpu, CpuEncoder, ImageEncoder, MaskDecoder, Point, PointLabel, PromptEncoder, Prompts, Sam, normalise,
-    repeat_per_prompt,
-};
+use resect_prompt::{Label, ModelPoint, ModelPrompt};
+use resect_sam::{MaskDecoder, PromptEncoder, repeat_per_prompt};
 
 /// Largest error allowed, relative to the largest value of the tensor.
 const TOLERANCE: f32 = 1e-4;
@@ -56,39 +55,43 @@ impl Fixture {
     }
 
     /// The prompts of a case, image by image.
-    fn prompts<B: Backend>(&self, case: &str) -> Prompts<B> {
-        let device = Default::default();
+    fn prompts(&self, case: &str) -> Vec<ModelPrompt> {
         let points = self.find(&format!("{case}.input_points"));
         let labels = self.find(&format!("{case}.input_labels"));
         let boxes = self.find(&format!("{case}.input_boxes"));
         let count = |t: &NamedTensor| t.shape[0] * t.shape[1];
         let images = self.get("pixel_values").shape[0];
-        let mut prompts = Prompts::none(points.as_ref().or(boxes.as_ref()).map_or(images, count), &device);
+        let number = points.as_ref().or(boxes.as_ref()).map_or(images, count);
+        let mut prompts = vec![ModelPrompt::default(); number];
         if let (Some(points), Some(labels)) = (points, labels) {
             let all: Vec<_> =
                 points.data.chunks(2).zip(&labels.data).map(|(p, l)| point(p[0], p[1], *l)).collect();
-            let lists: Vec<Vec<_>> = all.chunks(points.shape[2]).map(<[_]>::to_vec).collect();
-            prompts = prompts.with_points(&lists).unwrap();
+            let lists = all.chunks(points.shape[2]);
+            assert_eq!(lists.len(), number, "{case}: a list of points for each prompt");
+            prompts.iter_mut().zip(lists).for_each(|(prompt, points)| prompt.points = points.to_vec());
         }
         if let Some(boxes) = boxes {
-            prompts = prompts.with_boxes(boxes.data.as_chunks().0).unwrap();
+            let (boxes, _) = boxes.data.as_chunks();
+            assert_eq!(boxes.len(), number, "{case}: a box for each prompt");
+            prompts.iter_mut().zip(boxes).for_each(|(prompt, bounds)| prompt.bounds = Some(*bounds));
         }
         if let Some(masks) = self.find(&format!("{case}.input_masks")) {
-            prompts = prompts.with_masks(tensor(masks)).unwrap();
+            let masks = masks.data.chunks(masks.data.len() / number);
+            prompts.iter_mut().zip(masks).for_each(|(prompt, mask)| prompt.mask = Some(mask.to_vec()));
         }
         prompts
     }
 }
 
-fn point(x: f32, y: f32, label: f32) -> Point {
+fn point(x: f32, y: f32, label: f32) -> ModelPoint {
     let label = match label as i32 {
-        1 => PointLabel::Foreground,
-        0 => PointLabel::Background,
-        -1 => PointLabel::NotAPoint,
-        -10 => PointLabel::Padding,
+        1 => Label::Foreground,
+        0 => Label::Background,
+        -1 => Label::NotAPoint,
+        -10 => Label::Padding,
         other => panic!("label {other}"),
     };
-    Point { x, y, label }
+    ModelPoint { x, y, label }
 }
 
 fn tensor<B: Backend, const D: usize>(t: NamedTensor) -> Tensor<B, D> {
@@ -141,16 +144,21 @@ fn image_embeddings_and_positions_agree() {
     let fixture = Fixture::open();
     let device = Default::default();
     let encoder = ImageEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
-    let cpu_encoder = CpuEncoder::load(&fixture.checkpoint, Precision::F32).unwrap();
     let prompts = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
     let mut compared = Comparison::default();
     let embeddings = values(encoder.forward(tensor(fixture.get("pixel_values"))));
     compared.add("embeddings".into(), &embeddings, &fixture.get("image_embeddings").data);
-    let embeddings = cpu_encoder.forward(&fixture.get("pixel_values").data);
-    compared.add("embeddings, on slices".into(), &embeddings, &fixture.get("image_embeddings").data);
+    let encoder = ImageEncoder::<Reference>::load(&fixture.checkpoint, &device).unwrap();
+    let embeddings = values(encoder.forward(tensor(fixture.get("pixel_values"))));
+    compared.add("embeddings, in tensors".into(), &embeddings, &fixture.get("image_embeddings").data);
     let position = values(prompts.image_positional_encoding());
     compared.add("position".into(), &position, &fixture.get("image_position").data);
     compared.assert_close();
+}
+
+fn embeddings<B: Layers>(fixture: &Fixture, precision: Precision) -> Vec<f32> {
+    let encoder = ImageEncoder::<B>::load(&fixture.checkpoint, &Default::default()).unwrap();
+    values(encoder.with_precision(precision).forward(tensor(fixture.get("pixel_values"))))
 }
 
 #[test]
@@ -165,13 +173,11 @@ fn image_embeddings_in_narrower_precisions_are_as_far_from_single_precision_as_a
     };
     let single = fixture.get("image_embeddings").data;
     for precision in [Precision::Bf16, Precision::F16] {
-        let encoder = ImageEncoder::<Cpu>::load(&fixture.checkpoint, &Default::default()).unwrap();
-        let pixels = fixture.get("pixel_values");
-        let on_tensors = values(encoder.with_precision(precision).forward(tensor(pixels.clone())));
-        let on_slices = CpuEncoder::load(&fixture.checkpoint, precision).unwrap().forward(&pixels.data);
+        let by_kernels = embeddings::<Cpu>(&fixture, precision);
+        let in_tensors = embeddings::<Reference>(&fixture, precision);
         let autocast = half.tensor(&format!("{precision}.image_embeddings")).unwrap().data;
         let theirs = distance(&autocast, &single);
-        for (how, found) in [("tensors", on_tensors), ("slices", on_slices)] {
+        for (how, found) in [("in tensors", in_tensors), ("by kernels", by_kernels)] {
             let ours = distance(&found, &single);
             println!(
                 "{precision}, {how}: ours {ours:.1e}, autocast {theirs:.1e}, apart {:.1e}",
@@ -197,7 +203,7 @@ fn masks_and_scores_agree_for_every_kind_of_prompt() {
     for case in CASES {
         let prompts = fixture.prompts(case);
         let embeddings = repeat_per_prompt(embeddings.clone(), prompts.len() / embeddings.dims()[0]);
-        let prompts = prompt_encoder.forward(&prompts);
+        let prompts = prompt_encoder.forward(&prompts).unwrap();
         for (kind, multimask) in [("single", false), ("multi", true)] {
             let output = decoder.forward(embeddings.clone(), position.clone(), &prompts, multimask);
             let logits = values(output.low_res_logits);
@@ -216,34 +222,42 @@ fn masks_and_scores_agree_for_every_kind_of_prompt() {
 #[test]
 fn the_whole_model_goes_from_pixels_to_masks() {
     let fixture = Fixture::open();
-    let sam = Sam::<Cpu>::load(&fixture.checkpoint, &Default::default()).unwrap();
-    let pixels: Tensor<Cpu, 4> = tensor(fixture.get("pixel_values"));
+    let device = Default::default();
+    let encoder = ImageEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let prompt_encoder = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let decoder = MaskDecoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
+    let embeddings = encoder.forward(tensor(fixture.get("pixel_values")));
+    let position = prompt_encoder.image_positional_encoding();
     let mut compared = Comparison::default();
     for case in ["two_boxes", "padded_points", "nothing"] {
-        let output = sam.forward(pixels.clone(), &fixture.prompts(case), true).unwrap();
+        let prompts = fixture.prompts(case);
+        let embeddings = repeat_per_prompt(embeddings.clone(), prompts.len() / embeddings.dims()[0]);
+        let prompts = prompt_encoder.forward(&prompts).unwrap();
+        let output = decoder.forward(embeddings, position.clone(), &prompts, true);
         let expected = fixture.get(&format!("{case}.multi.logits"));
         compared.add(format!("{case}, logits"), &values(output.low_res_logits), &expected.data);
     }
     compared.assert_close();
-
-    let odd = Prompts::boxes(&[[0.0, 0.0, 9.0, 9.0]; 3], &Default::default()).unwrap();
-    let message = sam.forward(pixels, &odd, true).unwrap_err().to_string();
-    assert_eq!(message, "3 prompts cannot be divided evenly among 2 images");
 }
 
 #[test]
 fn gradients_of_the_decoder_agree() {
-    type B = Autodiff<Cpu>;
+    check_gradients::<Reference>();
+    check_gradients::<<Reference as AutodiffBackend>::InnerBackend>();
+}
+
+fn check_gradients<B: AutodiffBackend + Layers>() {
     let fixture = Fixture::open();
     let device = Default::default();
     let prompt_encoder = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &device).unwrap();
-    let frozen = prompt_encoder.forward(&fixture.prompts("box"));
+    let frozen = prompt_encoder.forward(&fixture.prompts("box")).unwrap();
     let prompts = resect_sam::PromptEmbeddings::<B> {
-        sparse: frozen.sparse.map(Tensor::from_inner),
-        dense: Tensor::from_inner(frozen.dense),
+        sparse: frozen.sparse.map(|sparse| Tensor::from_data(sparse.into_data(), &Default::default())),
+        dense: Tensor::from_data(frozen.dense.into_data(), &Default::default()),
     };
-    let decoder = MaskDecoder::<B>::load(&fixture.checkpoint, &device).unwrap();
-    let position = Tensor::from_inner(prompt_encoder.image_positional_encoding());
+    let decoder = MaskDecoder::<B>::load(&fixture.checkpoint, &Default::default()).unwrap();
+    let position = prompt_encoder.image_positional_encoding().into_data();
+    let position = Tensor::from_data(position, &Default::default());
     let logits = decoder.forward_single_mask(tensor(fixture.get("image_embeddings")), position, &prompts);
     let weights: Tensor<B, 5> = tensor(fixture.get("gradient.weights"));
     let weights = weights.reshape(logits.dims());
@@ -299,20 +313,28 @@ fn transposed(shape: &[usize], data: &[f32]) -> Vec<f32> {
 
 #[test]
 fn prompts_that_do_not_fit_together_are_refused() {
-    let device = Default::default();
+    let fixture = Fixture::open();
+    let encoder = PromptEncoder::<Cpu>::load(&fixture.checkpoint, &Default::default()).unwrap();
+    let side = fixture.checkpoint.config().low_res();
     let here = point(1.0, 2.0, 1.0);
-    let boxes = Prompts::<Cpu>::boxes(&[[0.0, 0.0, 9.0, 9.0]; 2], &device).unwrap();
+    let bounds = ModelPrompt::of_box([0.0, 0.0, 9.0, 9.0]);
+    let pointed = |count| ModelPrompt { points: vec![here; count], ..bounds.clone() };
+    let masked = |logits: Vec<f32>| ModelPrompt { mask: Some(logits), ..ModelPrompt::default() };
+    let spoilt = [vec![0.0; side * side - 1], vec![f32::NAN]].concat();
     for (refused, want) in [
-        (boxes.clone().with_points(&[vec![here]]), "1 point lists were given for 2 prompts"),
-        (boxes.clone().with_masks(Tensor::zeros([3, 1, 4, 4], &device)), "3 masks were given for 2 prompts"),
-        (boxes.with_points(&[vec![here], vec![here; 2]]), "prompt 1 has 2 points, the first one has 1"),
-        (Prompts::boxes(&[[0.0, f32::NAN, 9.0, 9.0]], &device), "prompt 0 has the coordinate NaN"),
+        (vec![], "there is no prompt"),
         (
-            Prompts::points(&[vec![point(f32::INFINITY, 0.0, 1.0)]], &device),
-            "prompt 0 has the coordinate inf",
+            vec![bounds.clone(), pointed(1)],
+            "prompt 1 has a box, 1 point, no mask, the first one has a box, 0 points, no mask",
         ),
+        (vec![pointed(2), pointed(2), pointed(1)], "prompt 2 has a box, 1 point, no mask"),
+        (vec![bounds.clone(), ModelPrompt::default()], "prompt 1 has no box, 0 points, no mask"),
+        (vec![ModelPrompt::of_box([0.0, f32::NAN, 9.0, 9.0])], "prompt 0 has the coordinate NaN"),
+        (vec![ModelPrompt::of_points([point(f32::INFINITY, 0.0, 1.0)])], "prompt 0 has the coordinate inf"),
+        (vec![masked(vec![0.0; 16])], "the mask of prompt 0 has 16 logits; the model takes "),
+        (vec![masked(vec![0.0; side * side]), masked(spoilt)], "the mask of prompt 1 holds the logit NaN"),
     ] {
-        let message = refused.unwrap_err().to_string();
+        let message = encoder.forward(&refused).unwrap_err().to_string();
         assert!(message.starts_with(want), "{message}");
     }
 }

@@ -3,6 +3,7 @@ use crate::{JOB_FORMAT, Job, Message, Reporter};
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use serde::de::DeserializeOwned;
+use std::env::VarError;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -40,8 +41,13 @@ where
         println!("{identity}");
         return ExitCode::SUCCESS;
     }
-    let wanted = std::env::var("RESECT_LOG").ok().and_then(|levels| levels.parse::<Targets>().ok());
-    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let filter = match levels(std::env::var("RESECT_LOG")) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("error: RESECT_LOG {error}; expected levels such as debug or resect_train=debug,warn");
+            return ExitCode::from(2);
+        }
+    };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     tracing_subscriber::registry().with(lines).with(filter).init();
     if cli.watch_stdin {
@@ -105,6 +111,15 @@ pub fn lock_work(work: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// What is logged, by `RESECT_LOG`; without it warnings and errors.
+fn levels(given: Result<String, VarError>) -> Result<Targets, String> {
+    match given {
+        Ok(levels) => levels.parse().map_err(|error| format!("is {levels:?}: {error}")),
+        Err(VarError::NotPresent) => Ok(Targets::new().with_default(LevelFilter::WARN)),
+        Err(VarError::NotUnicode(_)) => Err("is not valid UTF-8".into()),
+    }
+}
+
 fn end_with_the_runner() {
     std::thread::spawn(|| {
         let mut byte = [0];
@@ -118,3 +133,6 @@ fn peak_memory() -> Option<u64> {
     let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(kib.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
+
+#[cfg(test)]
+mod tests;

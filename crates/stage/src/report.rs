@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a stage program says while it works, one JSON object a line.
@@ -95,7 +95,7 @@ impl Reporter {
     pub fn advance(&self, progress: Progress) {
         let now = Instant::now();
         {
-            let Ok(mut sink) = self.sink.lock() else { return };
+            let mut sink = self.sink();
             let soon = sink.last_progress.is_some_and(|last| now - last < PROGRESS_INTERVAL);
             if soon && progress.done < progress.total && progress.plain != Plain::Always {
                 return;
@@ -117,17 +117,31 @@ impl Reporter {
 
     /// Where the time of this start went.
     pub fn timing(&self, timing: &impl Serialize) {
-        if let Ok(timing) = serde_json::to_value(timing) {
-            self.send(&Message::Timing(timing));
+        match serde_json::to_value(timing) {
+            Ok(timing) => self.send(&Message::Timing(timing)),
+            Err(error) => tracing::error!("internal error: the timing cannot be encoded: {error}"),
         }
     }
 
     pub(crate) fn send(&self, message: &Message) {
-        let Ok(mut sink) = self.sink.lock() else { return };
-        if let Ok(mut line) = serde_json::to_vec(message) {
-            line.push(b'\n');
-            // A runner that went away is noticed on standard input; here there is nobody left to tell.
-            let _ = sink.out.write_all(&line).and_then(|()| sink.out.flush());
-        }
+        let mut line = match serde_json::to_vec(message) {
+            Ok(line) => line,
+            Err(error) => {
+                tracing::error!("internal error: a message cannot be encoded: {error}");
+                return;
+            }
+        };
+        line.push(b'\n');
+        let mut sink = self.sink();
+        // A runner that went away is noticed on standard input; here there is nobody left to tell.
+        let _ = sink.out.write_all(&line).and_then(|()| sink.out.flush());
+    }
+
+    /// A thread that panicked while it wrote leaves a line cut off at worst; the others go on.
+    fn sink(&self) -> MutexGuard<'_, Sink> {
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

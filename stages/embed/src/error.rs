@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The images could not be embedded.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
-    /// The device cannot be used, or computes something else.
+    /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] resect_device::DeviceError),
     /// An artifact cannot be read or written.
@@ -16,9 +16,9 @@ pub enum EmbedError {
     /// The base checkpoint cannot be read.
     #[error("the base checkpoint cannot be used")]
     Checkpoint(#[source] Box<resect_checkpoint::Error>),
-    /// The encoder cannot be built.
-    #[error("the image encoder cannot be built")]
-    Model(#[source] Box<resect_sam::Error>),
+    /// The encoder cannot be built, or computes something else than on the CPU.
+    #[error(transparent)]
+    Encode(#[from] resect_encoder::EncoderError),
     /// There is nothing to embed.
     #[error("the images artifact holds no image")]
     NoImages,
@@ -49,7 +49,7 @@ pub enum EmbedError {
         /// Name of the sample.
         id: String,
         /// What is wrong with it.
-        source: Box<resect_sam::Error>,
+        source: Box<resect_encoder::EncoderError>,
     },
     /// The encoder gave NaN or infinity.
     #[error("the embedding of image {id}, computed in {precision}, is not finite\nhint: {}", remedy(*precision))]
@@ -69,6 +69,14 @@ pub enum EmbedError {
         id: String,
         /// The number farthest from zero.
         value: f32,
+    },
+    /// A shard got more or fewer embeddings than it has rows to encode: a fault of the program.
+    #[error(
+        "internal error: the encoder gave another number of embeddings than a shard of {rows} rows needs"
+    )]
+    Misaligned {
+        /// Rows of the shard.
+        rows: usize,
     },
     /// What a killed start left cannot be removed.
     #[error("cannot clear {} of what an earlier start left", path.display())]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use resect_embeddings::Embeddings;
 use resect_numeric::Dtype;
 
+use crate::EmbedError;
 use crate::rows::Row;
 
 /// Earlier embeddings of the same encoder.
@@ -40,17 +41,32 @@ impl Hints {
         self.earlier.iter().any(|earlier| earlier.contains(pixel_hash, view))
     }
 
-    /// The embeddings of `rows`: earlier ones where there are any, else the next one of `encoded`.
+    /// The embeddings of `rows`: earlier ones where there are any, else the next one of `encoded`, which holds exactly those.
     ///
     /// Halves become singles and halves again on the way, which is exact for all that are finite, and no other is stored.
-    pub(crate) fn complete(&self, rows: &[Row<'_>], encoded: &[f32], length: usize) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// More or fewer encoded embeddings than rows without an earlier one.
+    pub(crate) fn complete(
+        &self,
+        rows: &[Row<'_>],
+        encoded: &[f32],
+        length: usize,
+    ) -> Result<Vec<f32>, EmbedError> {
         let mut encoded = encoded.chunks(length);
         let mut all = Vec::with_capacity(rows.len() * length);
         for (pixel_hash, view) in rows.iter().map(Row::key) {
             if !self.earlier.iter().any(|earlier| earlier.append_to(pixel_hash, view, &mut all)) {
-                all.extend_from_slice(encoded.next().unwrap_or_default());
+                let next = encoded.next().filter(|next| next.len() == length);
+                all.extend_from_slice(next.ok_or(EmbedError::Misaligned { rows: rows.len() })?);
             }
         }
-        all
+        match encoded.next() {
+            None => Ok(all),
+            Some(_) => Err(EmbedError::Misaligned { rows: rows.len() }),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,6 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod check;
 mod encode;
 mod error;
 mod flow;
@@ -28,13 +27,14 @@ use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_device::Device;
 use resect_embed_params::EmbedParams;
 use resect_embeddings::{SHARD_ROWS, Writer};
+use resect_encoder::{Encoder, compare_with_cpu};
 use resect_geometry::View;
 use resect_images::{ImageRef, Images};
+use resect_layers::{Cpu, Layers};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_stage::Reporter;
 
-pub use encode::{Load, Model, Pending, on_cpu, on_tensors};
 pub use error::EmbedError;
 
 use flow::Shard;
@@ -68,30 +68,28 @@ pub fn run(
     report: &Reporter,
 ) -> Result<(), EmbedError> {
     match device {
-        Device::Cpu => run_with(&on_cpu, false, inputs, params, runtime, out, report),
+        Device::Cpu => run_with::<Cpu>(&Default::default(), false, inputs, params, runtime, out, report),
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
-            let (device, gpu) = resect_sam::open_cuda(index)?;
+            let (device, gpu) = resect_layers::open_cuda(index)?;
             let checkpoint = open(inputs.base)?;
-            let needed = |images| resect_sam::memory::encoding(checkpoint.config(), params.precision, images);
+            let needed =
+                |images| resect_encoder::memory::encoding(checkpoint.config(), params.precision, images);
             resect_device::check_memory(index, needed, runtime.embed_batch.max(1), "runtime.embed_batch")?;
             report.note(format!("computes on {gpu}"));
-            let load = |checkpoint: &Checkpoint, precision| {
-                on_tensors::<resect_sam::Cuda>(&device, checkpoint, precision)
-            };
-            run_with(&load, true, inputs, params, runtime, out, report)
+            run_with::<resect_layers::Cuda>(&device, true, inputs, params, runtime, out, report)
         }
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(resect_device::DeviceError::NotBuilt { device }.into()),
     }
 }
 
-/// [`run`] with an encoder of any device; `compared` with the CPU's or not.
+/// [`run`] on the device of a backend; `compared` with the CPU or not.
 ///
 /// # Errors
 /// As there.
-pub fn run_with(
-    load: Load<'_>,
+pub fn run_with<B: Layers>(
+    device: &B::Device,
     compared: bool,
     inputs: &Inputs<'_>,
     params: &EmbedParams,
@@ -146,18 +144,21 @@ pub fn run_with(
             let encoder = match &mut encoder {
                 Some(encoder) => encoder,
                 none => {
-                    let encoder = encode::Encoder::load(load, &checkpoint, dtype, params.precision)?;
+                    let encoder = Encoder::<B>::load(&checkpoint, params.precision, device)?;
                     if compared {
-                        let difference = check::agrees(&encoder, &checkpoint, batch[0])?;
+                        let first = encode::pixels(&batch[..1], encoder.side())?;
+                        let what = format!("the embedding of image {}", batch[0].image.id);
+                        let agreement = compare_with_cpu(&encoder, &checkpoint, &what, first)?;
+                        let difference = agreement.difference;
                         report.note(format!("agrees with the CPU on the first image to {difference:.1e}"));
                     }
                     none.insert(encoder)
                 }
             };
-            Ok(encoder.begin(pixels))
+            Ok(encoder.forward(pixels)?)
         },
-        |batch, pending| {
-            let embeddings = encode::finished(batch, pending, dtype, params.precision)?;
+        |batch, embeddings| {
+            let embeddings = encode::finished(batch, embeddings, dtype, params.precision)?;
             encoded_rows += batch.len();
             report.progress(
                 "encoding",
@@ -168,7 +169,7 @@ pub fn run_with(
             Ok(embeddings)
         },
         |shard, encoded| {
-            writer.write_shard(shard.index, &hints.complete(shard.rows, &encoded, length))?;
+            writer.write_shard(shard.index, &hints.complete(shard.rows, &encoded, length)?)?;
             images.release();
             Ok(())
         },

@@ -7,7 +7,7 @@ use resect_evaluation_records::Method;
 /// The tuned decoder could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
-    /// The device cannot be used, or computes something else.
+    /// The device cannot be used, or computes something else than the CPU.
     #[error(transparent)]
     Device(#[from] resect_device::DeviceError),
     /// An artifact cannot be read or written.
@@ -16,29 +16,9 @@ pub enum EvaluateError {
     /// The base checkpoint cannot be read.
     #[error("the base checkpoint cannot be used")]
     Base(#[source] Box<resect_checkpoint::Error>),
-    /// The base checkpoint's prompt encoder or decoder cannot be built.
-    #[error("the base checkpoint's model cannot be built")]
-    BaseModel(#[source] Box<resect_sam::Error>),
-    /// The checkpoint artifact has no weights.
-    #[error(
-        "the checkpoint has no {}\nhint: `train` did not finish, or its artifact was damaged; run `train` again",
-        path.display()
-    )]
-    NoDecoder {
-        /// Where the weights should be.
-        path: PathBuf,
-    },
-    /// The tuned weights cannot be read.
-    #[error("the tuned decoder cannot be read")]
-    Tuned(#[source] Box<resect_checkpoint::Error>),
-    /// The tuned weights are not those of the base checkpoint's decoder.
-    #[error("{} does not fit the base checkpoint; run `train` again with this one", path.display())]
-    TunedModel {
-        /// The tuned weights.
-        path: PathBuf,
-        /// What does not fit.
-        source: Box<resect_sam::Error>,
-    },
+    /// The decoders cannot be loaded, or cannot decode.
+    #[error(transparent)]
+    Segment(#[from] resect_segment::SegmentError),
     /// The targets have no test part.
     #[error("none of the {targets} targets is in the test split\nhint: set split.test, or split.test_share")]
     NoTest {
@@ -75,9 +55,19 @@ pub enum EvaluateError {
         /// The image's.
         found: resect_geometry::Size,
     },
-    /// A prompt the model does not take.
-    #[error("the prompts cannot be given to the model")]
-    Prompt(#[source] Box<resect_sam::Error>),
+    /// A prompt that does not fit the target's image.
+    #[error(
+        "the prompt of target {id} does not fit its image\nhint: the targets are damaged; run `ingest` again"
+    )]
+    Prompt {
+        /// The target.
+        id: String,
+        /// What does not fit.
+        source: resect_prompt::PromptError,
+    },
+    /// Something that cannot happen: an error in this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
     /// A decoder gave NaN or infinity.
     #[error(
         "the {method} decoder's output for target {id} is not finite\nhint: its weights are too large for single precision, or \

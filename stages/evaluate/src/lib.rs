@@ -35,13 +35,13 @@ use resect_evaluate_params::EvaluateParams;
 use resect_evaluation_records::{MaskRow, Method};
 use resect_geometry::{Mask, Size};
 use resect_images::Images;
+use resect_layers::{Cpu, Layers, Resident};
 use resect_params::Runtime;
-use resect_sam::{DecoderBackend, Resident};
+use resect_segment::Prediction;
 use resect_stage::Reporter;
 use resect_targets::Targets;
 
-use decode::{Answer, Asked, Decode, MaskLogits, Masks, OnTapes, OnTensors};
-use prompt::Prompt;
+use decode::{Answer, Pair, Prompted};
 use samples::Sample;
 use score::{Predicted, figures};
 use sweep::Sweep;
@@ -81,18 +81,18 @@ pub fn run(
     match device {
         Device::Cpu => {
             let opened = Opened::open(inputs)?;
-            let mut decoders = OnTapes::load(&opened.base, inputs.checkpoint, &opened.embeddings)?;
-            opened.evaluate(&opened.samples()?, &mut decoders, params, runtime, out, report)
+            let decoders = on_cpu(&opened.base, inputs, runtime)?;
+            opened.evaluate(&opened.samples()?, &decoders, params, runtime, out, report)
         }
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
-            let (device, gpu) = resect_sam::open_cuda(index)?;
+            let (device, gpu) = resect_layers::open_cuda(index)?;
             let base = open(inputs.base)?;
             let needed = |prompts| resect_sam::memory::decoding(base.config(), prompts);
             resect_device::check_memory(index, needed, runtime.decode_batch.max(1), "runtime.decode_batch")?;
             report.note(format!("computes on {gpu}"));
-            let room = resect_sam::room(gpu.free_memory()?, needed(runtime.decode_batch.max(1)));
-            let embeddings = Resident::<resect_sam::Cuda>::new(device, room);
+            let room = resect_layers::room(gpu.free_memory()?, needed(runtime.decode_batch.max(1)));
+            let embeddings = Resident::<resect_layers::Cuda>::new(device, room);
             run_with(embeddings.clone(), inputs, params, runtime, out, report)?;
             report.note(format!("{} embeddings stayed in the GPU's memory", embeddings.len()));
             Ok(())
@@ -106,7 +106,7 @@ pub fn run(
 ///
 /// # Errors
 /// As there.
-pub fn run_with<B: DecoderBackend>(
+pub fn run_with<B: Layers>(
     resident: Resident<B>,
     inputs: &Inputs<'_>,
     params: &EvaluateParams,
@@ -116,14 +116,19 @@ pub fn run_with<B: DecoderBackend>(
 ) -> Result<(), EvaluateError> {
     let opened = Opened::open(inputs)?;
     let Opened { base, embeddings, .. } = &opened;
-    let mut decoders = OnTensors::load(base, inputs.checkpoint, resident)?;
-    let mut reference = OnTapes::load(base, inputs.checkpoint, embeddings)?;
+    let decoders = Pair::load(base, inputs.checkpoint, runtime.decode_batch, resident)?;
+    let reference = on_cpu(base, inputs, runtime)?;
     let samples = opened.samples()?;
     let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
-    let first: Vec<Asked<'_>> = first.iter().map(tightly).collect();
-    let difference = check::agree(&mut decoders, &mut reference, embeddings, &first)?;
+    let first: Vec<Prompted<'_>> = first.iter().map(tightly).collect();
+    let difference = check::agree(&decoders, &reference, embeddings, &first)?;
     report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
-    opened.evaluate(&samples, &mut decoders, params, runtime, out, report)
+    opened.evaluate(&samples, &decoders, params, runtime, out, report)
+}
+
+/// The decoders on the CPU, where no embedding stays: each is read from its file when it is needed.
+fn on_cpu(base: &Checkpoint, inputs: &Inputs<'_>, runtime: &Runtime) -> Result<Pair<Cpu>, EvaluateError> {
+    Pair::load(base, inputs.checkpoint, runtime.decode_batch, Resident::new(Default::default(), 0))
 }
 
 /// The artifacts that are read.
@@ -148,27 +153,26 @@ impl Opened {
 
     fn samples(&self) -> Result<Vec<Sample<'_>>, EvaluateError> {
         samples::check_model(self.base.config(), &self.images, &self.embeddings, &self.targets)?;
-        samples::collect(&self.images, &self.embeddings, &self.targets)
+        samples::collect(self.base.config(), &self.images, &self.embeddings, &self.targets)
     }
 
-    fn evaluate(
+    fn evaluate<B: Layers>(
         &self,
         samples: &[Sample<'_>],
-        decoders: &mut impl Decode,
+        decoders: &Pair<B>,
         params: &EvaluateParams,
         runtime: &Runtime,
         out: &Path,
         report: &Reporter,
     ) -> Result<(), EvaluateError> {
-        let grids = Grids { low_res: self.targets.low_res_size(), input: self.images.longest_side() };
         let batch = runtime.decode_batch.max(1);
         let (mut scores, mut masks) = (Vec::with_capacity(samples.len()), Vec::new());
-        let asked: Vec<Asked<'_>> = samples.iter().map(tightly).collect();
-        decode::each_batch(&asked, batch, Masks::Single, decoders, &self.embeddings, |batch, answers| {
+        let prompted: Vec<Prompted<'_>> = samples.iter().map(tightly).collect();
+        decoders.each_batch(&prompted, batch, false, &self.embeddings, |batch, answers| {
             let scored = batch.par_iter().zip(&answers);
             let scored =
-                scored.map(|(asked, answer)| score(&asked.sample, answer, grids, params.surface_tolerance));
-            for (of_target, predicted) in scored.collect::<Vec<_>>() {
+                scored.map(|(prompted, answer)| score(&prompted.sample, answer, params.surface_tolerance));
+            for (of_target, predicted) in scored.collect::<Result<Vec<_>, EvaluateError>>()? {
                 scores.push(of_target);
                 masks.extend(predicted);
             }
@@ -180,12 +184,15 @@ impl Opened {
 
         let totaller = Totaller::new(samples, params);
         let embeddings = &self.embeddings;
-        let sweep = Sweep { samples, scores: &scores, embeddings, grids, batch, params, report };
+        let sweep = Sweep { samples, scores: &scores, embeddings, batch, params, report };
         let swept = if params.sweep { Some(sweep.rows(decoders)?) } else { None };
-        let points = swept.as_ref().map(|rows| sweep.points(rows, &totaller)).unwrap_or_default();
-        if let Some(rows) = &swept {
-            resect_tables::table::write(&out.join("sweep.parquet"), rows)?;
-        }
+        let points = match &swept {
+            Some(rows) => {
+                resect_tables::table::write(&out.join("sweep.parquet"), rows)?;
+                sweep.points(rows, &totaller)?
+            }
+            None => Vec::new(),
+        };
         let rows = totals::sample_rows(samples, &scores, params.size_bounds);
         let metrics = totals::metrics(samples, &scores, &rows, &self.summary, params, &totaller, points);
         resect_data::write_json(&out.join("metrics.json"), &metrics)?;
@@ -202,24 +209,22 @@ fn open(base: &Path) -> Result<Checkpoint, EvaluateError> {
     Checkpoint::open(base).map_err(|e| EvaluateError::Base(e.into()))
 }
 
-/// Sides of the two square frames of the model.
-#[derive(Clone, Copy)]
-struct Grids {
-    low_res: u32,
-    input: u32,
-}
-
 /// A target and its tight box.
-fn tightly<'a>(sample: &Sample<'a>) -> Asked<'a> {
-    Asked { sample: *sample, prompt: Prompt::tight(sample.target) }
+fn tightly<'a>(sample: &Sample<'a>) -> Prompted<'a> {
+    Prompted { sample: *sample, prompt: prompt::tight(sample.target) }
 }
 
 /// The scores of every method on one target, and both decoders' masks.
-fn score(sample: &Sample<'_>, answer: &Answer, grids: Grids, tolerance: f64) -> (Scores, [MaskRow; 2]) {
+fn score(
+    sample: &Sample<'_>,
+    answer: &Answer,
+    tolerance: f64,
+) -> Result<(Scores, [MaskRow; 2]), EvaluateError> {
+    let frame = &sample.frame;
     let (truth, low_res_truth) = (sample.truth(), sample.low_res_truth());
     let (prompt, size) = (sample.target.bounding_box(), sample.target.original());
-    let low_res = Size::square(grids.low_res);
-    let image = score::image_cells(sample.target.resized(), grids.low_res, grids.input);
+    let low_res = Size::square(frame.low_res());
+    let image = score::image_cells(frame.resized(), frame.low_res(), frame.input());
     let score = |on_image: &Predicted, on_grid: &Predicted, predicted_iou: Option<f64>| Score {
         original: figures(on_image, &truth, tolerance, size),
         low_res: figures(on_grid, &low_res_truth, tolerance, image),
@@ -227,14 +232,16 @@ fn score(sample: &Sample<'_>, answer: &Answer, grids: Grids, tolerance: f64) -> 
         predicted_iou,
     };
     let baseline = |mask: Mask| {
-        let on_grid = Predicted { mask: mask.to_low_res(grids.low_res), probabilities: None };
+        let on_grid = Predicted { mask: mask.to_low_res(frame.low_res()), probabilities: None };
         score(&Predicted { mask, probabilities: None }, &on_grid, None)
     };
-    let decoded = |masks: &[MaskLogits], method: Method| {
-        // A single one was asked for.
-        let MaskLogits { logits, predicted_iou } = &masks[0];
-        let on_image = Predicted::of_logits(size, &decode::original(logits, grids, sample));
-        let on_grid = Predicted::of_logits(low_res, logits);
+    let decoded = |prediction: &Prediction, method: Method| {
+        let [predicted] = prediction.masks() else {
+            let count = prediction.masks().len();
+            return Err(EvaluateError::Internal(format!("the {method} decoder gave {count} masks, not one")));
+        };
+        let on_image = Predicted::of_logits(size, &predicted.upscaled(frame)?);
+        let on_grid = Predicted::of_logits(low_res, &predicted.logits);
         let row = MaskRow {
             id: sample.target.id.clone(),
             method,
@@ -242,10 +249,10 @@ fn score(sample: &Sample<'_>, answer: &Answer, grids: Grids, tolerance: f64) -> 
             width: size.width,
             counts: on_image.mask.to_rle(),
         };
-        (score(&on_image, &on_grid, Some(f64::from(*predicted_iou))), row)
+        Ok((score(&on_image, &on_grid, Some(f64::from(predicted.predicted_iou))), row))
     };
-    let (untuned, untuned_mask) = decoded(&answer.untuned, Method::Untuned);
-    let (tuned, tuned_mask) = decoded(&answer.tuned, Method::Tuned);
+    let (untuned, untuned_mask) = decoded(&answer.untuned, Method::Untuned)?;
+    let (tuned, tuned_mask) = decoded(&answer.tuned, Method::Tuned)?;
     let scores = Method::ALL.map(|method| match method {
         Method::Box => baseline(baselines::filled_box(prompt, size)),
         Method::Ellipse => baseline(baselines::ellipse(prompt, size)),
@@ -253,5 +260,5 @@ fn score(sample: &Sample<'_>, answer: &Answer, grids: Grids, tolerance: f64) -> 
         Method::Untuned => untuned,
         Method::Tuned => tuned,
     });
-    (scores, [untuned_mask, tuned_mask])
+    Ok((scores, [untuned_mask, tuned_mask]))
 }

@@ -67,7 +67,8 @@ const SWEEP_NAMES: usize = 23;
 /// Dice of both decoders over the noise of boxes.
 fn by_noise(metrics: &Metrics, prompt: PromptKind, unit: &str) -> Vec<String> {
     let points: Vec<&SweepPoint> = metrics.sweep.iter().filter(|point| point.prompt == prompt).collect();
-    let amounts = points.iter().map(|point| point.amount.unwrap_or_default().to_string());
+    let amounts =
+        points.iter().map(|point| point.amount.map_or_else(|| "-".into(), |amount| amount.to_string()));
     table(&format!("Dice by box noise, {unit}"), &points, amounts)
 }
 

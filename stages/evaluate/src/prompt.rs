@@ -3,19 +3,14 @@
 use resect_evaluate_params::EvaluateParams;
 use resect_evaluation_records::PromptKind;
 use resect_geometry::{Mask, PixelBox, Size};
+use resect_prompt::{BoxPrompt, PointPrompt, Prompt};
 use resect_target_records::Target;
 
-/// A prompt in pixels of the original image: a box, a point of the object, or both.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Prompt {
-    pub bounds: Option<PixelBox>,
-    pub point: Option<[u32; 2]>,
-}
+use crate::EvaluateError;
 
-impl Prompt {
-    pub fn tight(target: &Target) -> Self {
-        Self { bounds: Some(target.bounding_box()), point: None }
-    }
+/// The tight box of a target.
+pub(crate) fn tight(target: &Target) -> Prompt {
+    Prompt::of_box(target.bounding_box())
 }
 
 /// A form of prompt, and how much of it.
@@ -47,22 +42,35 @@ impl Form {
     }
 
     /// What it makes of a target, whose truth is read where it is needed; `None` where the truth has no pixel to point at.
-    pub fn prompt(self, target: &Target, truth: impl Fn() -> Mask, seed: u64) -> Option<Prompt> {
+    ///
+    /// # Errors
+    /// Noise of no amount.
+    pub fn prompt(
+        self,
+        target: &Target,
+        truth: impl Fn() -> Mask,
+        seed: u64,
+    ) -> Result<Option<Prompt>, EvaluateError> {
         let (tight, image) = (target.bounding_box(), target.original());
         let bounds = match self.kind {
             PromptKind::BoxNoisePixels | PromptKind::BoxNoisePercent => {
-                let amount = self.amount.unwrap_or_default();
+                let amount = self.amount.ok_or_else(|| {
+                    EvaluateError::Internal(format!("the noise {} has no amount", self.kind.name()))
+                })?;
                 Some(noisy(tight, image, reach(self.kind, amount, tight), draws(&target.id, seed)))
             }
             PromptKind::BoxAndPoint | PromptKind::Multimask | PromptKind::MultimaskOracle => Some(tight),
             PromptKind::WrongBox => Some(wrong(tight, &truth())),
             PromptKind::Point => None,
         };
-        let point = match self.kind {
-            PromptKind::Point | PromptKind::BoxAndPoint => Some(truth().most_interior()?),
-            _ => None,
+        let points = match self.kind {
+            PromptKind::Point | PromptKind::BoxAndPoint => match truth().most_interior() {
+                Some(pixel) => vec![PointPrompt::foreground(pixel.map(f64::from))],
+                None => return Ok(None),
+            },
+            _ => Vec::new(),
         };
-        Some(Prompt { bounds, point })
+        Ok(Some(Prompt { bounds: bounds.map(BoxPrompt::from), points, mask: None }))
     }
 }
 
@@ -98,14 +106,21 @@ fn noisy(tight: PixelBox, image: Size, reach: [f64; 4], draws: [f64; 4]) -> Pixe
 /// A box of the same size in the corner of the image where it covers the fewest pixels of the truth, the first of equal ones.
 fn wrong(tight: PixelBox, truth: &Mask) -> PixelBox {
     let (image, width, height) = (truth.size(), tight.width(), tight.height());
-    let corners =
-        [0, image.height - height].into_iter().flat_map(|y| [0, image.width - width].map(|x| (x, y)));
-    let boxes = corners.map(|(x, y)| PixelBox { x0: x, y0: y, x1: x + width - 1, y1: y + height - 1 });
-    let covered = |bounds: &PixelBox| {
+    let corner = |x: u32, y: u32| PixelBox { x0: x, y0: y, x1: x + width - 1, y1: y + height - 1 };
+    let (right, bottom) = (image.width - width, image.height - height);
+    let covered = |bounds: PixelBox| {
         let rows = bounds.y0..=bounds.y1;
         rows.map(|y| (bounds.x0..=bounds.x1).filter(|&x| truth.get(x, y)).count()).sum::<usize>()
     };
-    boxes.min_by_key(covered).unwrap_or(tight)
+    let first = corner(0, 0);
+    let mut best = (covered(first), first);
+    for bounds in [corner(right, 0), corner(0, bottom), corner(right, bottom)] {
+        let covered = covered(bounds);
+        if covered < best.0 {
+            best = (covered, bounds);
+        }
+    }
+    best.1
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use resect_checkpoint::SamConfig;
 use resect_embeddings::Embeddings;
 use resect_geometry::{Mask, Size, View};
 use resect_images::{ImageRef, Images};
+use resect_segment::Frame;
 use resect_target_records::{Split, Target};
 use resect_targets::Targets;
 
@@ -19,6 +20,8 @@ pub(crate) struct Sample<'a> {
     pub targets: &'a Targets,
     /// Row of the target.
     pub index: usize,
+    /// How the image lies in the model.
+    pub frame: Frame,
 }
 
 impl Sample<'_> {
@@ -36,6 +39,7 @@ impl Sample<'_> {
 
 /// The targets of the test split in order; every one of them has an image and an embedding.
 pub(crate) fn collect<'a>(
+    config: &SamConfig,
     images: &'a Images,
     embeddings: &Embeddings,
     targets: &'a Targets,
@@ -58,7 +62,8 @@ pub(crate) fn collect<'a>(
             let (id, stated, found) = (target.id.clone(), target.resized(), image.resized);
             return Err(EvaluateError::ImageSize { id, stated, found });
         }
-        samples.push(Sample { target, image, targets, index });
+        let frame = Frame::of_resized(config, target.original(), image.resized)?;
+        samples.push(Sample { target, image, targets, index, frame });
     }
     for (what, targets) in [("image", no_image), ("embedding", no_embedding)] {
         if !targets.is_empty() {

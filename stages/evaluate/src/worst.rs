@@ -28,13 +28,12 @@ pub(crate) fn select<'a>(
     count: usize,
 ) -> Vec<Worst<'a>> {
     let targets = samples.iter().zip(scores).zip(masks.chunks(Method::DECODERS.len()));
-    let mut ranked: Vec<_> =
-        targets.map(|((sample, scores), masks)| Worst { sample: *sample, scores: *scores, masks }).collect();
-    ranked.retain(|worst| worst.dice(Method::Tuned).is_some());
-    let tuned = |worst: &Worst<'_>| worst.dice(Method::Tuned).unwrap_or_default();
-    ranked.sort_by(|a, b| tuned(a).total_cmp(&tuned(b)));
+    let targets = targets.map(|((sample, scores), masks)| Worst { sample: *sample, scores: *scores, masks });
+    // A target without a figure has no rank.
+    let mut ranked: Vec<_> = targets.filter_map(|worst| Some((worst.dice(Method::Tuned)?, worst))).collect();
+    ranked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     ranked.truncate(count);
-    ranked
+    ranked.into_iter().map(|(_, worst)| worst).collect()
 }
 
 /// Draws them into `dir`.

@@ -20,9 +20,9 @@ use resect_evaluation_records::{
 };
 use resect_geometry::{Mask, Size};
 use resect_images::{self as images, Image, pixel_hash};
+use resect_layers::Resident;
 use resect_numeric::Dtype;
 use resect_params::Runtime;
-use resect_sam::Resident;
 use resect_stage::Reporter;
 use resect_tables::table;
 use resect_target_records::{Split, Target};
@@ -523,7 +523,7 @@ fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
     let said = Said::default();
     // Room for no embedding, which then is brought each time.
     let (resident, report) = (Resident::new(Default::default(), 0), Reporter::new(said.clone()));
-    run_with::<resect_sam::Cpu>(resident, &inputs, &params, &runtime, out, &report).unwrap();
+    run_with::<resect_layers::Cpu>(resident, &inputs, &params, &runtime, out, &report).unwrap();
     let said = said.text();
     let (_, difference) = said.split_once("agrees with the CPU on the first batch to ").unwrap();
     let difference: f64 = difference.split('"').next().unwrap().parse().unwrap();

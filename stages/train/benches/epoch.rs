@@ -12,20 +12,25 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{SamConfig, write_random};
 use resect_embeddings::{self as embeddings, SHARD_ROWS};
 use resect_geometry::{Mask, Size, View};
+use resect_layers::Cpu;
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_stage::{Message, Reporter};
 use resect_target_records::Split;
 use resect_targets as targets;
-use resect_train::{Inputs, TapeTrainer, run_with};
+use resect_train::{DecoderTrainer, Inputs, OnDevice, run_with};
 use resect_train_params::TrainParams;
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+/// The trainer of the CPU.
+type Kernels = DecoderTrainer<Autodiff<Cpu>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut epochs, mut params, mut cases) = (3, TrainParams::default(), Vec::new());
@@ -77,7 +82,7 @@ fn epoch(
     let said = Said::default();
     let (runtime, report) = (Runtime::default(), Reporter::new(said.clone()));
     let before = processor_seconds();
-    run_with::<TapeTrainer>(&(), &inputs, params, &runtime, &out, &state, &report)?;
+    run_with::<Kernels>(&OnDevice::default(), &inputs, params, &runtime, &out, &state, &report)?;
     let processor = processor_seconds() - before;
 
     let timing = said.timing()?;

@@ -5,23 +5,30 @@
 //! RAYON_NUM_THREADS=1 cargo bench ...                                             # on one thread
 //! ```
 //!
-//! `--tensors` measures burn's graph of tensors, which other devices train with, and `--cuda` the same on the first GPU, for a
-//! program built with `--features resect-train/cuda`; `benches/dry_cuda.sh` counts what it asks of the driver. `benches/decoder_step.py` is the same in
+//! `--tensors` measures the layers in tensors, `--cuda` those of the first GPU, for a program built with
+//! `--features resect-train/cuda`; `benches/dry_cuda.sh` counts what it asks of the driver. `benches/decoder_step.py` is the same in
 //! PyTorch; `benches/compare.py` runs both in turn.
 
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
+use resect_layers::{Cpu, Reference};
 use resect_numeric::Precision;
-use resect_sam::{Cpu, Prompts, Sam};
-use resect_train::{Outcome, Sample, TapeTrainer, TensorTrainer, Trainer};
+use resect_prompt::ModelPrompt;
+use resect_sam::PromptEncoder;
+use resect_train::{DecoderTrainer, Outcome, Sample, Trainer};
 use resect_train_params::TrainParams;
 use std::error::Error;
 use std::time::Instant;
 
+/// The trainer of the CPU.
+type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+/// The layers, the loss and AdamW in tensors.
+type Tensors = DecoderTrainer<Reference>;
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut on, mut precision, mut steps, mut cases) = (Backend::Tapes, Precision::F32, 20, Vec::new());
+    let (mut on, mut precision, mut steps, mut cases) = (Backend::Kernels, Precision::F32, 20, Vec::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -43,12 +50,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (name, batch) = case.split_once(':').ok_or("a case is written model:batch")?;
         let batch = batch.parse()?;
         let times = match on {
-            Backend::Tapes => times::<TapeTrainer>(name, batch, precision, steps)?,
-            Backend::Tensors => times::<TensorTrainer<Autodiff<Cpu>>>(name, batch, precision, steps)?,
+            Backend::Kernels => times::<Kernels>(name, batch, precision, steps)?,
+            Backend::Tensors => times::<Tensors>(name, batch, precision, steps)?,
             #[cfg(feature = "cuda")]
             Backend::Cuda => {
-                resect_sam::open_cuda(0)?;
-                times::<TensorTrainer<Autodiff<resect_sam::Cuda>>>(name, batch, precision, steps)?
+                resect_layers::open_cuda(0)?;
+                times::<DecoderTrainer<Autodiff<resect_layers::Cuda>>>(name, batch, precision, steps)?
             }
         };
         let median = times[times.len() / 2];
@@ -63,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// What trains.
 enum Backend {
-    Tapes,
+    Kernels,
     Tensors,
     #[cfg(feature = "cuda")]
     Cuda,
@@ -79,13 +86,13 @@ fn times<T: Trainer>(
     let config = SamConfig::named(name).ok_or("no model of this name")?;
     let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
     let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
-    let prompts = Sam::random(&config, 0, &Default::default())?.prompt_encoder;
+    let prompts = PromptEncoder::random(&config, 0, &Default::default())?;
     let params = TrainParams { batch_size: batch as u32, accumulation: 1, precision, ..Default::default() };
     let mut trainer = T::new(&config, tensors, &prompts, &params, &Default::default())?;
 
     let side = config.image_size() as f32;
-    let corners = [[0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side]];
-    let tokens = prompts.forward(&Prompts::boxes(&corners, &Default::default())?).tokens();
+    let bounds = [0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side];
+    let tokens = prompts.forward(&[ModelPrompt::of_box(bounds)])?.tokens();
     let places = config.embedding_channels() * config.grid() * config.grid();
     let embedding: Vec<f32> = (0..places).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
     let low_res = config.low_res();
@@ -98,8 +105,8 @@ fn times<T: Trainer>(
     let mut times = Vec::new();
     for step in 0..steps + 2 {
         let start = Instant::now();
-        trainer.step(&samples, 1e-4);
-        let outcomes = trainer.outcomes();
+        trainer.step(&samples, 1e-4)?;
+        let outcomes = trainer.outcomes()?;
         // The first steps find their memory.
         if step >= 2 {
             times.push(start.elapsed().as_secs_f64() * 1e3);

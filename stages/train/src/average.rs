@@ -1,46 +1,66 @@
-//! The exponential moving average of the weights.
+//! The exponential moving average of the weights, as a vector of all parameters.
 
-use rayon::prelude::*;
-use resect_checkpoint::NamedTensor;
+use crate::TrainingBackend;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor};
 
-/// `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`: the first update copies the weights, each later one
-/// moves the average towards them. A weight that never changes keeps its bits.
-#[derive(Debug)]
-pub struct Average {
+/// `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`: the first update copies the weights, each later one moves
+/// the average towards them. A weight that never changes keeps its bits.
+pub struct Average<B: Backend> {
     decay: f64,
-    tensors: Vec<NamedTensor>,
+    /// `[length]`; any numbers before the first step that is taken.
+    average: Tensor<B, 1>,
+    /// Whether a step was taken, `[1]`.
+    began: Tensor<B, 1, Bool>,
 }
 
-impl Average {
-    /// The average after its first update, or one that was saved.
-    pub fn new(decay: f64, tensors: Vec<NamedTensor>) -> Self {
-        Self { decay, tensors: by_name(tensors) }
+impl<B: TrainingBackend> Average<B> {
+    /// An average of nothing; its first update copies the weights.
+    pub fn new(decay: f64, zeros: Tensor<B, 1>) -> Self {
+        let began = Tensor::from_data([false], &zeros.device());
+        Self { decay, average: zeros, began }
     }
 
-    /// Takes the weights after a further step.
-    pub fn update(&mut self, weights: Vec<NamedTensor>) {
-        let weight = (1.0 - self.decay) as f32;
-        self.tensors.par_iter_mut().zip(by_name(weights)).with_max_len(1).for_each(|(average, now)| {
-            for (a, w) in average.data.iter_mut().zip(&now.data) {
-                *a = lerp(*a, *w, weight);
-            }
-        });
+    /// Goes on from an average.
+    pub fn restore(&mut self, average: Tensor<B, 1>) {
+        self.began = Tensor::from_data([true], &average.device());
+        self.average = average;
     }
 
-    /// The averaged weights.
-    pub fn tensors(&self) -> &[NamedTensor] {
-        &self.tensors
+    /// Takes the weights after a step, `[1]`, where it was taken.
+    pub fn update(&mut self, weights: &Tensor<B, 1>, taken: &Tensor<B, 1, Bool>) {
+        let average = std::mem::replace(&mut self.average, Tensor::empty([0], &weights.device()));
+        self.average = B::average(self.decay, average, weights, [&self.began, taken]);
+        self.began = self.began.clone().bool_or(taken.clone());
+    }
+
+    /// The averaged weights, once a step was taken.
+    pub fn average(&self) -> &Tensor<B, 1> {
+        &self.average
     }
 }
 
-/// In one order, whatever that of a trainer or of a file is.
-fn by_name(mut tensors: Vec<NamedTensor>) -> Vec<NamedTensor> {
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    tensors
+/// [`TrainingBackend::average`] in tensors.
+pub(crate) fn averaged<B: Backend>(
+    decay: f64,
+    average: Tensor<B, 1>,
+    weights: &Tensor<B, 1>,
+    [began, taken]: [&Tensor<B, 1, Bool>; 2],
+) -> Tensor<B, 1> {
+    let (from, to, weight) = (average, weights.clone(), 1.0 - decay);
+    let apart = to.clone() - from.clone();
+    // From whichever end is nearer. (`torch.lerp`)
+    let moved = match weight < 0.5 {
+        true => from.clone() + apart.mul_scalar(weight),
+        false => to.clone() - apart.mul_scalar(1.0 - weight),
+    };
+    let length = weights.dims();
+    let updated = to.mask_where(began.clone().expand(length), moved);
+    from.mask_where(taken.clone().expand(length), updated)
 }
 
 /// `torch.lerp`: from whichever end is nearer, so that both ends are met to the bit.
-fn lerp(from: f32, to: f32, weight: f32) -> f32 {
+pub(crate) fn lerp(from: f32, to: f32, weight: f32) -> f32 {
     if weight < 0.5 { from + weight * (to - from) } else { to - (to - from) * (1.0 - weight) }
 }
 

@@ -2,12 +2,14 @@
 
 use crate::TrainError;
 use crate::augment::Seen;
-use crate::prompt::Prompt;
+use crate::prompt::to_model;
 use rayon::prelude::*;
 use resect_checkpoint::SamConfig;
 use resect_embeddings::{Embedding, Embeddings};
 use resect_geometry::{Size, View};
-use resect_sam::{Cpu, PromptEncoder};
+use resect_layers::Cpu;
+use resect_prompt::Prompt;
+use resect_sam::PromptEncoder;
 use resect_targets::Targets;
 use resect_train_params::{MaskFit, TrainParams};
 use std::borrow::Cow;
@@ -81,8 +83,9 @@ impl<'a> Samples<'a> {
         encoder: &PromptEncoder<Cpu>,
     ) -> Result<Vec<Vec<f32>>, TrainError> {
         let one = |(seen, prompt): (&Seen, &Prompt)| {
-            let prompt = prompt.to_model(&self.targets.rows()[seen.target], seen.view)?;
-            Ok(encoder.forward(&prompt).tokens())
+            let target = &self.targets.rows()[seen.target];
+            let prompt = to_model(prompt, target, seen.view, self.targets.low_res_size())?;
+            Ok(encoder.forward(&[prompt])?.tokens())
         };
         chosen.iter().zip(prompts).map(one).collect()
     }
@@ -93,23 +96,26 @@ impl<'a> Samples<'a> {
     }
 
     /// The chosen targets with their tokens and masks.
+    ///
+    /// # Errors
+    /// A target without an embedding under its view.
     pub fn with<'s>(
         &'s self,
         chosen: &[Seen],
         tokens: &'s [Vec<f32>],
         masks: &'s [Cow<'_, [u8]>],
-    ) -> Vec<Sample<'s>> {
-        let samples = chosen.iter().zip(tokens).zip(masks).filter_map(|((seen, tokens), mask)| {
+    ) -> Result<Vec<Sample<'s>>, TrainError> {
+        let samples = chosen.iter().zip(tokens).zip(masks).map(|((seen, tokens), mask)| {
             let target = &self.targets.rows()[seen.target];
-            // That each has an embedding was checked in `new`.
-            let embedding = self.embeddings.get(&target.pixel_hash, seen.view)?;
-            let row = self.embeddings.row(&target.pixel_hash, seen.view)?;
+            let missing = || TrainError::NoEmbedding { target: target.id.clone(), view: seen.view };
+            let embedding = self.embeddings.get(&target.pixel_hash, seen.view).ok_or_else(missing)?;
+            let row = self.embeddings.row(&target.pixel_hash, seen.view).ok_or_else(missing)?;
             let side = self.targets.low_res_size();
             let image = match self.fit {
                 MaskFit::Padded => seen.view.size(target.original()).with_longest_side(side),
                 MaskFit::Squashed => Size::square(side),
             };
-            Some(Sample { name: &target.id, embedding, row, tokens, mask, image })
+            Ok(Sample { name: &target.id, embedding, row, tokens, mask, image })
         });
         samples.collect()
     }

@@ -1,21 +1,22 @@
-//! The loss on a GPU, and its gradient, by the kernels of [`kernels`].
+//! Training on a GPU: the loss and its gradient by the kernels of [`kernels`], and the vector of all gradients by that of [`joined`].
 
+mod joined;
 mod kernels;
 
+use crate::TrainingBackend;
 use crate::loss::Objective;
-use crate::loss_backend::LossBackend;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use kernels::Loss;
 use resect_geometry::Size;
-use resect_sam::cube::{contiguous, differentiable, tensor};
+use resect_layers::cube::{contiguous, differentiable, tensor};
 
-impl<R, F, I, BT> LossBackend for CubeBackend<R, F, I, BT>
+impl<R, F, I, BT> TrainingBackend for CubeBackend<R, F, I, BT>
 where
     R: CubeRuntime,
     F: FloatElement,
@@ -35,9 +36,16 @@ where
         let (_, loss, terms) = Loss::forward(objective, share, logits, masks, counted);
         (tensor(loss), tensor(terms))
     }
+
+    fn join(pieces: Vec<(usize, Tensor<Self, 1>)>, length: usize, device: &Self::Device) -> Tensor<Self, 1> {
+        let zeros = contiguous(Tensor::<Self, 1>::zeros([length], device));
+        let pieces =
+            pieces.into_iter().map(|(start, piece)| (start, contiguous(piece.cast(FloatDType::F32))));
+        tensor(joined::placed(pieces.collect(), zeros))
+    }
 }
 
-impl<R, F, I, BT, C> LossBackend for Autodiff<CubeBackend<R, F, I, BT>, C>
+impl<R, F, I, BT, C> TrainingBackend for Autodiff<CubeBackend<R, F, I, BT>, C>
 where
     R: CubeRuntime,
     F: FloatElement,

@@ -1,9 +1,10 @@
 //! The parameters of a decoder as one vector: what takes some kernels for each of a hundred tensors takes as many for all.
 
+use crate::TrainingBackend;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{FloatDType, Tensor};
-use resect_sam::{DecoderBackend, MaskDecoder, is_idle, is_operand};
+use resect_sam::{MaskDecoder, is_idle, is_operand};
 use std::ops::Range;
 
 /// Parameters begin at multiples of so many numbers, which are 512 bytes in half precision: as memory must be aligned for a slice of
@@ -76,14 +77,14 @@ impl Layout {
     }
 
     /// The parameters of a decoder, `[length]`.
-    pub fn gathered<B: DecoderBackend>(&self, decoder: &MaskDecoder<B>, device: &B::Device) -> Tensor<B, 1> {
+    pub fn gathered<B: TrainingBackend>(&self, decoder: &MaskDecoder<B>, device: &B::Device) -> Tensor<B, 1> {
         let mut parameters = Parameters(Vec::new());
         decoder.visit(&mut parameters);
         self.joined(parameters.0, device)
     }
 
     /// The gradients of a decoder's parameters, `[length]`, in single precision; zero where there is none.
-    pub fn gradients<B: AutodiffBackend<InnerBackend: DecoderBackend>>(
+    pub fn gradients<B: AutodiffBackend<InnerBackend: TrainingBackend>>(
         &self,
         decoder: &MaskDecoder<B>,
         gradients: B::Gradients,
@@ -94,28 +95,38 @@ impl Layout {
         self.joined(gradients.found, device)
     }
 
-    /// A decoder like `decoder` with the parameters of a vector. With a narrow format those that enter products are rounded to it, so
-    /// that products need not do so each time. Each is a leaf of the graph, where a backend keeps one.
-    pub fn spread<B: Backend>(
+    /// A decoder like `decoder` with the parameters of a vector.
+    pub fn spread<B: Backend>(&self, vector: Tensor<B, 1>, decoder: MaskDecoder<B>) -> MaskDecoder<B> {
+        decoder.map(&mut Spread { places: self.places.iter(), vector })
+    }
+
+    /// A decoder like `decoder` with the parameters of a vector, each a leaf of the graph. With a narrow format those that enter
+    /// products are stored in it, so that products need not round them each time.
+    pub fn spread_to_learn<B: AutodiffBackend>(
         &self,
-        vector: Tensor<B, 1>,
+        vector: Tensor<B::InnerBackend, 1>,
         narrow: Option<FloatDType>,
         decoder: MaskDecoder<B>,
     ) -> MaskDecoder<B> {
         let operands = narrow.map(|format| vector.clone().slice_dim(0, 0..self.operands).cast(format));
         let operands = operands.unwrap_or_else(|| vector.clone());
-        decoder.map(&mut Spread { places: self.places.iter(), rest: self.operands, operands, vector })
+        decoder.map(&mut SpreadToLearn::<B> {
+            places: self.places.iter(),
+            rest: self.operands,
+            operands,
+            vector,
+        })
     }
 
     /// One vector of what each parameter has, with zeros where it has nothing and in gaps.
-    fn joined<B: DecoderBackend>(
+    fn joined<B: TrainingBackend>(
         &self,
         values: Vec<Option<Tensor<B, 1>>>,
         device: &B::Device,
     ) -> Tensor<B, 1> {
         let pieces = self.places.iter().zip(values);
         let pieces = pieces.filter_map(|(place, values)| Some((place.as_ref()?.start, values?)));
-        B::joined(pieces.collect(), self.length, device)
+        B::join(pieces.collect(), self.length, device)
     }
 }
 
@@ -150,18 +161,32 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<B> {
 
 struct Spread<'a, B: Backend> {
     places: std::slice::Iter<'a, Option<Range<usize>>>,
-    /// Where the rest begins.
-    rest: usize,
-    operands: Tensor<B, 1>,
     vector: Tensor<B, 1>,
 }
 
 impl<B: Backend> ModuleMapper<B> for Spread<'_, B> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let Some(numbers) = self.places.next().cloned().flatten() else { return param };
+        let tensor = self.vector.clone().slice([numbers]).reshape(param.lazy_shape());
+        Param::initialized(param.id, tensor)
+    }
+}
+
+struct SpreadToLearn<'a, B: AutodiffBackend> {
+    places: std::slice::Iter<'a, Option<Range<usize>>>,
+    /// Where the rest begins.
+    rest: usize,
+    operands: Tensor<B::InnerBackend, 1>,
+    vector: Tensor<B::InnerBackend, 1>,
+}
+
+impl<B: AutodiffBackend> ModuleMapper<B> for SpreadToLearn<'_, B> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let Some(numbers) = self.places.next().cloned().flatten() else { return param };
         let from = if numbers.start < self.rest { &self.operands } else { &self.vector };
+        // Cut without a graph: a slice of a graph would be a node to go back through.
         let tensor = from.clone().slice([numbers]).reshape(param.lazy_shape());
-        Param::initialized(param.id, tensor.require_grad())
+        Param::initialized(param.id, Tensor::from_inner(tensor).require_grad())
     }
 }
 

@@ -12,19 +12,20 @@
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
 //!
-//! The loop is `tuning.rs`, what learns behind [`Trainer`]: [`TapeTrainer`] on the CPU, [`TensorTrainer`] wherever burn runs.
+//! The loop is `tuning.rs`; a [`Trainer`] learns: [`DecoderTrainer`], on any backend.
 
 mod adamw;
 mod augment;
 mod average;
+mod backend;
 mod batch;
 mod check;
 mod clock;
 #[cfg(feature = "cube")]
 mod cube;
+mod decoder_trainer;
 mod layout;
 mod loss;
-mod loss_backend;
 mod loss_scale;
 mod parameters;
 mod prompt;
@@ -32,33 +33,31 @@ mod resident;
 mod resume;
 mod sample_loss;
 mod schedule;
-mod tape_trainer;
-mod tensor_adamw;
-mod tensor_trainer;
 mod trainer;
 mod tuning;
 mod validate;
 
-pub use adamw::AdamW;
+pub use adamw::AdamWStep;
 use augment::Seen;
+pub use backend::TrainingBackend;
 pub use batch::Sample;
 use batch::Samples;
+pub use decoder_trainer::DecoderTrainer;
 pub use loss::{Objective, Terms, Values};
-pub use loss_backend::LossBackend;
 pub use resident::OnDevice;
 pub use sample_loss::SampleLoss;
-pub use tape_trainer::TapeTrainer;
-pub use tensor_trainer::TensorTrainer;
-pub use trainer::{Outcome, Stepped, Trainer};
+pub use trainer::{Outcome, Place, Stepped, Trainer};
 
-use prompt::Prompt;
+use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, Part, write_safetensors};
 use resect_checkpoint_records::{DECODER_FILE, FORMAT, SelectedBy, Summary};
 use resect_data::{DataError, write_json};
 use resect_device::{Device, DeviceError};
 use resect_embeddings::Embeddings;
 use resect_geometry::View;
+use resect_layers::Cpu;
 use resect_params::Runtime;
+use resect_prompt::Prompt;
 use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
 use resect_tables::table;
@@ -99,6 +98,9 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Model(#[from] resect_sam::Error),
+    /// A prompt that does not lie in its image.
+    #[error("a target's prompt cannot be used")]
+    Prompt(#[from] resect_prompt::PromptError),
     /// No target to train on.
     #[error("there is no target in the training part; check [split]")]
     NothingToTrain,
@@ -154,6 +156,11 @@ pub enum TrainError {
         /// From 1, over all epochs.
         step: u32,
     },
+    /// Numbers of a step are missing.
+    #[error(
+        "internal error: the device did not send all numbers of the steps that it was given; please report this"
+    )]
+    Incomplete,
     /// What a restart would resume from cannot be written or read.
     #[error("cannot {action} {}: {message}", path.display())]
     State {
@@ -200,7 +207,8 @@ fn saved(state: Option<&Path>) -> String {
 
 /// Tunes the decoder and writes the `checkpoint` artifact to `out`. `state` holds what a restart resumes from.
 ///
-/// On a GPU, each start takes a step on a first batch there and on the CPU, and both must agree ([`resect_device::compare`]).
+/// On a GPU, each start takes two steps there and on the CPU, one on a fixed problem and one on the first batch, and each time both must
+/// agree ([`resect_device::compare`]).
 ///
 /// # Errors
 /// See [`TrainError`].
@@ -214,11 +222,16 @@ pub fn run(
     report: &Reporter,
 ) -> Result<(), TrainError> {
     match device {
-        Device::Cpu => run_with::<TapeTrainer>(&(), inputs, params, runtime, out, state, report),
+        Device::Cpu => {
+            let place = OnDevice::default();
+            let trained = run_with::<OnCpu>(&place, inputs, params, runtime, out, state, report);
+            resect_layers::cpu::release_memory();
+            trained
+        }
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
             use resect_device::{Gpu, check_memory};
-            let (device, gpu) = resect_sam::open_cuda(index)?;
+            let (device, gpu) = resect_layers::open_cuda(index)?;
             let base = Checkpoint::open(inputs.base)?;
             let training = |samples| resect_sam::memory::training(base.config(), samples);
             check_memory(index, training, params.batch_size as usize, "train.batch_size")?;
@@ -229,7 +242,7 @@ pub fn run(
             let group = (params.batch_size * params.accumulation) as usize;
             let share = Share::of(free, group, training);
             let place = OnDevice::new(device, share.together, share.room);
-            type OnGpu = TensorTrainer<burn_autodiff::Autodiff<resect_sam::Cuda>>;
+            type OnGpu = DecoderTrainer<Autodiff<resect_layers::Cuda>>;
             let kept = place.clone();
             run_with::<OnGpu>(&place, inputs, params, runtime, out, state, report)?;
             report.note(format!("{} embeddings stayed in the GPU's memory", kept.resident()));
@@ -239,6 +252,9 @@ pub fn run(
         Device::Cuda(_) => Err(DeviceError::NotBuilt { device }.into()),
     }
 }
+
+/// The trainer of the CPU.
+type OnCpu = DecoderTrainer<Autodiff<Cpu>>;
 
 /// [`run`] on the device of a trainer of choice.
 ///
@@ -273,13 +289,15 @@ pub fn run_with<T: Trainer>(
     let rate = LearningRate::new(params, steps)?;
     parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
     if !T::IS_REFERENCE {
+        let difference = check::solves_fixed_problem::<T>(device, params)?;
+        report.note(format!("agrees with the CPU on a fixed problem in f32 to {difference:.1e}"));
         let first: Vec<Seen> =
             train.iter().map(|&i| Seen::upright(i)).take(params.batch_size as usize).collect();
-        let boxes = first.iter().map(|seen| Prompt::Box(targets.rows()[seen.target].bounding_box()));
+        let boxes = first.iter().map(|seen| Prompt::of_box(targets.rows()[seen.target].bounding_box()));
         let tokens = samples.tokens(&first, &boxes.collect::<Vec<_>>(), &prompts)?;
         let make = check::Make { config: base.config(), prompts: &prompts, params };
         let masks = samples.masks(&first);
-        let batch = samples.with(&first, &tokens, &masks);
+        let batch = samples.with(&first, &tokens, &masks)?;
         let difference = check::agrees::<T>(&make, device, &base.part(Part::MaskDecoder)?, &batch)?;
         report.note(format!("agrees with the CPU on a first step to {difference:.1e}"));
     }

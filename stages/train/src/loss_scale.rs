@@ -24,76 +24,43 @@ const LARGEST: f64 = (1u128 << 127) as f64;
 /// A smaller scale helps nothing any more: gradients that are still not finite have another cause.
 const LEAST: f64 = 1.0 / 16384.0;
 
-/// The scale of the loss. It is a power of two, so that scaling rounds nothing.
+/// A scale as it is saved.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LossScale {
+pub(crate) struct SavedScale {
+    /// A power of two.
     scale: f64,
     /// Good steps since the scale last changed.
     good_steps: u32,
 }
 
-impl LossScale {
-    /// The scale before the first step; none in a precision that needs none.
-    pub(crate) fn new(precision: Precision) -> Option<Self> {
-        (precision == Precision::F16).then_some(Self { scale: START, good_steps: 0 })
-    }
-
-    /// What the loss is multiplied by, and gradients are divided by.
-    pub(crate) fn scale(&self) -> f64 {
-        self.scale
-    }
-
-    /// Notes a step that was taken.
-    pub(crate) fn good(&mut self) {
-        self.good_steps += 1;
-        if self.good_steps == GROWTH_INTERVAL {
-            self.scale = (2.0 * self.scale).min(LARGEST);
-            self.good_steps = 0;
-        }
-    }
-
-    /// Notes a step whose gradient was not finite, and tells the next one's scale.
-    pub(crate) fn bad(&mut self) -> f64 {
-        (self.scale, self.good_steps) = (0.5 * self.scale, 0);
-        self.scale
-    }
-
-    /// Writes a scale, where there is one, into a folder.
-    pub(crate) fn save(scale: Option<&Self>, dir: &Path) -> Result<(), TrainError> {
-        scale.map_or(Ok(()), |scale| Ok(write_json(&dir.join(FILE), scale)?))
-    }
-
-    /// Reads what [`LossScale::save`] wrote, where there is a scale.
-    pub(crate) fn restore(scale: Option<&mut Self>, dir: &Path) -> Result<(), TrainError> {
-        if let Some(scale) = scale {
-            *scale = read_json(&dir.join(FILE))?;
-        }
-        Ok(())
-    }
-}
-
-/// A [`LossScale`] that is kept on a device, so that no step waits for what came of another.
+/// The scale of the loss, on a device, so that no step waits for the result of another. It is a power of two: scaling rounds
+/// nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct TensorLossScale<B: Backend> {
-    /// `[1]`, exact: a power of two.
+pub(crate) struct LossScale<B: Backend> {
+    /// `[1]`
     scale: Tensor<B, 1>,
     /// `[1]`, a whole number.
     good_steps: Tensor<B, 1>,
 }
 
-impl<B: Backend> TensorLossScale<B> {
-    /// Takes a scale to a device.
-    pub(crate) fn new(scale: LossScale, device: &B::Device) -> Self {
+impl<B: Backend> LossScale<B> {
+    /// The scale before the first step; none in a precision that needs none.
+    pub(crate) fn new(precision: Precision, device: &B::Device) -> Option<Self> {
+        let first = SavedScale { scale: START, good_steps: 0 };
+        (precision == Precision::F16).then(|| Self::of(first, device))
+    }
+
+    fn of(saved: SavedScale, device: &B::Device) -> Self {
         Self {
-            scale: Tensor::full([1], scale.scale, device),
-            good_steps: Tensor::full([1], scale.good_steps, device),
+            scale: Tensor::full([1], saved.scale, device),
+            good_steps: Tensor::full([1], saved.good_steps, device),
         }
     }
 
     /// Waits for the scale.
-    pub(crate) fn fetched(&self) -> LossScale {
+    fn fetched(&self) -> SavedScale {
         let number = |tensor: &Tensor<B, 1>| tensor.clone().into_scalar().elem::<f64>();
-        LossScale { scale: number(&self.scale), good_steps: number(&self.good_steps) as u32 }
+        SavedScale { scale: number(&self.scale), good_steps: number(&self.good_steps) as u32 }
     }
 
     /// What the loss is multiplied by, and gradients are divided by, `[1]`.
@@ -101,7 +68,7 @@ impl<B: Backend> TensorLossScale<B> {
         self.scale.clone()
     }
 
-    /// [`LossScale::good`] where a step, `[1]`, was taken, else [`LossScale::bad`].
+    /// Notes a step, `[1]`: where it was taken, many of which double the scale, and where its gradient was not finite, which halves it.
     pub(crate) fn update(&mut self, taken: &Tensor<B, 1, Bool>) {
         let good_steps = self.good_steps.clone() + 1;
         let grows = good_steps.clone().equal_elem(GROWTH_INTERVAL);
@@ -110,6 +77,19 @@ impl<B: Backend> TensorLossScale<B> {
         self.scale = self.scale.clone().mul_scalar(0.5).mask_where(taken.clone(), good);
         let kept = taken.clone().bool_and(grows.bool_not());
         self.good_steps = good_steps.zeros_like().mask_where(kept, good_steps);
+    }
+
+    /// Writes a scale, where there is one, into a folder.
+    pub(crate) fn save(scale: Option<&Self>, dir: &Path) -> Result<(), TrainError> {
+        scale.map_or(Ok(()), |scale| Ok(write_json(&dir.join(FILE), &scale.fetched())?))
+    }
+
+    /// Reads what [`LossScale::save`] wrote, where there is a scale.
+    pub(crate) fn restore(scale: Option<&mut Self>, dir: &Path) -> Result<(), TrainError> {
+        if let Some(scale) = scale {
+            *scale = Self::of(read_json(&dir.join(FILE))?, &scale.scale.device());
+        }
+        Ok(())
     }
 }
 

@@ -2,42 +2,36 @@
 
 use crate::TrainError;
 use rayon::prelude::*;
-use resect_geometry::{PixelBox, Size, View, point_to_model};
-use resect_sam::{Cpu, Point, PointLabel, Prompts};
+use resect_geometry::{PixelBox, Size, View};
+use resect_prompt::{ModelPrompt, PointPrompt, Prompt, PromptError};
 use resect_seed::ChaCha8Rng;
 use resect_target_records::Target;
 use resect_targets::Targets;
 use resect_train_params::{JitterUnit, Prompts as Kind, TrainParams};
 
-/// A prompt in pixels of the original image.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Prompt {
-    /// A box.
-    Box(PixelBox),
-    /// Pixels `[x, y]` of the object, at least one.
-    Points(Vec<[u32; 2]>),
+/// A box or points in the model's frame, for the target's image under a view. `low_res` is the side of the low-res grid.
+///
+/// # Errors
+/// A prompt that does not lie in the target's image.
+pub fn to_model(
+    prompt: &Prompt,
+    target: &Target,
+    view: View,
+    low_res: u32,
+) -> Result<ModelPrompt, PromptError> {
+    let upright = target.original();
+    let seen = Prompt {
+        bounds: prompt.bounds.map(|bounds| bounds.seen(view, upright)),
+        points: prompt.points.iter().map(|point| point.seen(view, upright)).collect(),
+        mask: None,
+    };
+    seen.to_model(view.size(upright), view.size(target.resized()), low_res)
 }
 
-impl Prompt {
-    /// The prompt in the model input's pixels, as `SamProcessor` scales it for the target's image under a view.
-    pub fn to_model(&self, target: &Target, view: View) -> Result<Prompts<Cpu>, resect_sam::Error> {
-        let upright = target.original();
-        let (original, resized) = (view.size(upright), view.size(target.resized()));
-        match self {
-            Self::Box(bounds) => {
-                let turned = view.pixel_box(*bounds, upright);
-                Prompts::boxes(&[turned.to_model(original, resized)], &Default::default())
-            }
-            Self::Points(points) => {
-                let point = |point: &[u32; 2]| {
-                    let turned = view.pixel(*point, upright);
-                    let [x, y] = point_to_model(turned.map(f64::from), original, resized);
-                    Point { x, y, label: PointLabel::Foreground }
-                };
-                Prompts::points(&[points.iter().map(point).collect()], &Default::default())
-            }
-        }
-    }
+/// Pixels of the object as a prompt.
+fn of_pixels(pixels: &[[u32; 2]]) -> Prompt {
+    let points = pixels.iter().map(|pixel| PointPrompt::foreground(pixel.map(f64::from)));
+    Prompt::of_points(points.collect::<Vec<_>>())
 }
 
 /// The prompts of an epoch. Each target's are drawn from the seed, the epoch and its name alone.
@@ -62,11 +56,11 @@ pub fn drawn(
         };
         if boxed {
             let (tight, image) = (target.bounding_box(), target.original());
-            Ok(Prompt::Box(jittered(tight, image, params, &mut stream("jitter"))))
+            Ok(Prompt::of_box(jittered(tight, image, params, &mut stream("jitter"))))
         } else {
             let count = params.points as usize;
             let points = some_of(foreground(targets, i)?, count, &mut stream("points"));
-            Ok(Prompt::Points(points))
+            Ok(of_pixels(&points))
         }
     };
     chosen.par_iter().map(one).collect()
@@ -81,10 +75,10 @@ pub fn fixed(
     chosen: &[usize],
     params: &TrainParams,
 ) -> Result<Vec<(usize, Prompt)>, TrainError> {
-    let boxes = chosen.iter().map(|&i| Ok((i, Prompt::Box(targets.rows()[i].bounding_box()))));
+    let boxes = chosen.iter().map(|&i| Ok((i, Prompt::of_box(targets.rows()[i].bounding_box()))));
     let points = chosen.iter().map(|&i| {
         let point = targets.mask(i).most_interior().ok_or_else(|| no_pixel(targets, i))?;
-        Ok((i, Prompt::Points(vec![point])))
+        Ok((i, of_pixels(&[point])))
     });
     match params.prompts {
         Kind::Box => boxes.collect(),

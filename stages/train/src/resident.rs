@@ -1,10 +1,11 @@
 //! A device, and how its memory is divided between what passes the decoder and embeddings that stay.
 
-use crate::batch::Sample;
 use burn::tensor::backend::Backend;
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use resect_embeddings::Embedding;
-use resect_sam::Resident;
+use resect_layers::Resident;
+
+use crate::trainer::Place;
 
 /// How a device's memory is divided.
 #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
@@ -22,7 +23,7 @@ impl Share {
     /// whole if a half of the memory holds it.
     pub(crate) fn of(free: u64, group: usize, training: impl Fn(usize) -> u64) -> Self {
         let together = (1..=group).rev().find(|&samples| training(samples) <= free / 2).unwrap_or(1);
-        Self { together, room: resect_sam::room(free, training(together)) }
+        Self { together, room: resect_layers::room(free, training(together)) }
     }
 }
 
@@ -43,6 +44,12 @@ impl<B: Backend> Default for OnDevice<B> {
     }
 }
 
+impl<B: Backend> Place for OnDevice<B> {
+    fn apart(&self) -> Self {
+        Self::new(self.device().clone(), self.together, 0)
+    }
+}
+
 impl<B: Backend> OnDevice<B> {
     /// A device on which at most `together` samples pass at once and `room` bytes of embeddings stay.
     pub fn new(device: B::Device, together: usize, room: u64) -> Self {
@@ -60,8 +67,12 @@ impl<B: Backend> OnDevice<B> {
 
     /// The embeddings of some samples, `[n, C, g, g]`, in single precision. Those that are not on the device are brought there, and
     /// stay while there is room.
-    pub(crate) fn embeddings(&self, samples: &[Sample<'_>], [c, h, w]: [usize; 3]) -> Tensor<B, 4> {
-        let row = |sample: &Sample<'_>| self.resident.get(sample.row, || data(sample.embedding));
+    pub(crate) fn embeddings(
+        &self,
+        samples: &[(usize, Embedding<'_>)],
+        [c, h, w]: [usize; 3],
+    ) -> Tensor<B, 4> {
+        let row = |(row, embedding): &(usize, Embedding<'_>)| self.resident.get(*row, || data(*embedding));
         let rows = Tensor::cat(samples.iter().map(row).collect(), 0).cast(FloatDType::F32);
         rows.reshape([samples.len(), c, h, w])
     }

@@ -19,10 +19,12 @@
 use crate::TrainError;
 use crate::trainer::Trainer;
 use crate::validate::Score;
+use resect_checkpoint::NamedTensor;
 use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
 use resect_checkpoint_records::{Epoch, Step};
 use resect_data::{read_json, write_json};
-use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use resect_layers::Cpu;
+use resect_sam::PromptEncoder;
 use resect_tables::table;
 use resect_train_params::{Keep, TrainParams};
 use serde::{Deserialize, Serialize};

@@ -25,11 +25,11 @@ struct Sums {
 impl SampleLoss {
     /// Of logits and a mask of 0 and 1, `[s, s]`, on which the image covers `image`; leaves the probabilities of the cells that
     /// count in `probabilities`, and 0 in the others. All three have one length.
-    pub fn of(
+    pub fn of<M: Copy + Into<f32>>(
         objective: Objective,
         image: Size,
         logits: &[f32],
-        mask: &[u8],
+        mask: &[M],
         probabilities: &mut [f32],
     ) -> Self {
         /// Cells summed in single precision before they go into double.
@@ -61,7 +61,13 @@ impl SampleLoss {
     }
 
     /// Turns the probabilities into the gradient of `share` times the loss by the logits.
-    pub fn gradient(self, logits: &[f32], mask: &[u8], share: f64, probabilities: &mut [f32]) {
+    pub fn gradient<M: Copy + Into<f32>>(
+        self,
+        logits: &[f32],
+        mask: &[M],
+        share: f64,
+        probabilities: &mut [f32],
+    ) {
         let Self { objective, image, sums } = self;
         let [of_dice, of_pixelwise] = objective.weights.map(|weight| weight * share);
         let cell = (of_pixelwise / sums.cells.max(1) as f64) as f32;
@@ -73,7 +79,7 @@ impl SampleLoss {
             #[inline(always)]
             || {
                 for run in objective.runs(image, logits.len().isqrt()) {
-                    let masks = mask[run.clone()].iter().map(|&g| f32::from(g));
+                    let masks = mask[run.clone()].iter().map(|&g| g.into());
                     let cells = probabilities[run.clone()].iter_mut().zip(masks);
                     match objective.pixelwise {
                         Pixelwise::CrossEntropy => {
@@ -97,14 +103,20 @@ impl Sums {
     /// Adds some cells and leaves their probabilities in `p`. `pixelwise` makes a cell's term of its probability, its mask and its
     /// cross-entropy.
     #[inline(always)]
-    fn add(&mut self, x: &[f32], g: &[u8], p: &mut [f32], pixelwise: impl Fn(f32, f32, f32) -> f32) {
+    fn add<M: Copy + Into<f32>>(
+        &mut self,
+        x: &[f32],
+        g: &[M],
+        p: &mut [f32],
+        pixelwise: impl Fn(f32, f32, f32) -> f32,
+    ) {
         /// Sums that run beside one another, as the processor likes it.
         const LANES: usize = 16;
         self.cells += x.len();
         let (mut term, mut overlap, mut sizes) = ([0f32; LANES], [0f32; LANES], [0f32; LANES]);
         for ((x, g), p) in x.chunks(LANES).zip(g.chunks(LANES)).zip(p.chunks_mut(LANES)) {
             for (i, ((&x, &g), p)) in x.iter().zip(g).zip(p).enumerate() {
-                let g = f32::from(g);
+                let g: f32 = g.into();
                 let e = exp_negative(-x.abs());
                 let large = 1.0 / (1.0 + e);
                 *p = if x < 0.0 { e * large } else { large };

@@ -3,8 +3,10 @@
 use crate::TrainError;
 use crate::batch::Sample;
 use crate::loss::Values;
+use resect_checkpoint::NamedTensor;
 use resect_checkpoint::SamConfig;
-use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use resect_layers::Cpu;
+use resect_sam::PromptEncoder;
 use resect_train_params::TrainParams;
 use std::path::Path;
 
@@ -23,7 +25,7 @@ pub enum Stepped {
     },
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The loss of each batch of the group.
@@ -40,6 +42,12 @@ impl Outcome {
     }
 }
 
+/// Where a decoder learns.
+pub trait Place: Default {
+    /// The same device, with no embeddings held and none of those that others hold.
+    fn apart(&self) -> Self;
+}
+
 /// A decoder that learns on some device.
 ///
 /// Steps may be under way when [`Trainer::step`] returns; [`Trainer::outcomes`] waits for them. So a device need not be waited for
@@ -47,7 +55,7 @@ impl Outcome {
 /// does any step after it.
 pub trait Trainer: Sized {
     /// What names a device; by default the first.
-    type Device: Default;
+    type Device: Place;
 
     /// Whether it is what others are compared with when training starts ([`crate::run`]).
     const IS_REFERENCE: bool;
@@ -70,10 +78,16 @@ pub trait Trainer: Sized {
     /// Takes a step with the gradients of a group, or skips it: batches of `params.batch_size` samples, the last of which may be
     /// smaller. What is minimised is the sum of the batches' losses, each the mean over its samples, divided by
     /// `params.accumulation`. Operands of products are rounded to `params.precision`. What [`resect_sam::is_idle`] names only decays.
-    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64);
+    ///
+    /// # Errors
+    /// Numbers of earlier steps that the device did not send.
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) -> Result<(), TrainError>;
 
-    /// What came of each step since this was last asked, in order.
-    fn outcomes(&mut self) -> Vec<Outcome>;
+    /// The result of each step since this was last called, in order.
+    ///
+    /// # Errors
+    /// Numbers that the device did not send.
+    fn outcomes(&mut self) -> Result<Vec<Outcome>, TrainError>;
 
     /// The logits of each sample's mask, one after the other, by the weights that are kept: their average where one is taken and a
     /// step was. In single precision, in which a checkpoint is evaluated.

@@ -11,10 +11,12 @@ use crate::schedule::LearningRate;
 use crate::trainer::{Outcome, Stepped, Trainer};
 use crate::validate::{Score, Validation};
 use crate::{NotFinite, TrainError};
+use resect_checkpoint::NamedTensor;
 use resect_checkpoint::SamConfig;
 use resect_checkpoint_records::{Epoch, Step};
+use resect_layers::Cpu;
 use resect_params::Runtime;
-use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use resect_sam::PromptEncoder;
 use resect_stage::{Plain, Reporter};
 use resect_tables::table;
 use resect_train_params::TrainParams;
@@ -52,7 +54,7 @@ impl<T: Trainer> Setting<'_, T> {
     }
 
     /// The score of some decoder on the validation part.
-    fn score(&self, trainer: &mut T) -> Option<Score> {
+    fn score(&self, trainer: &mut T) -> Result<Option<Score>, TrainError> {
         self.validation.score(trainer, self.runtime)
     }
 }
@@ -94,7 +96,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             }
             None => {
                 let mut trainer = T::new(config, came()?, prompts, params, device)?;
-                let score = timed(&mut clock.validation, || setting.score(&mut trainer));
+                let score = timed(&mut clock.validation, || setting.score(&mut trainer))?;
                 let progress = Progress::new(score);
                 progress.epochs.iter().for_each(|row| report.row("epochs", table::cells(row)));
                 (trainer, progress)
@@ -133,7 +135,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
                 samples.fetch(next);
             }
             let step = self.progress.step() + self.under_way.len() as u32 + 1;
-            self.step(epoch, step, group, tokens);
+            self.step(epoch, step, group, tokens)?;
             samples.release(group);
             let is_last = i + 1 == groups.len();
             if is_last || is_due(step) || self.under_way.len() >= T::STEPS_AT_ONCE {
@@ -155,20 +157,21 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     }
 
     /// Takes an optimiser step with the gradients of a group of batches.
-    fn step(&mut self, epoch: u32, step: u32, group: &[Seen], tokens: &[Vec<f32>]) {
+    fn step(&mut self, epoch: u32, step: u32, group: &[Seen], tokens: &[Vec<f32>]) -> Result<(), TrainError> {
         let began = Instant::now();
         let samples = self.setting.samples;
         let masks = samples.masks(group);
         let learning_rate = self.setting.rate.of(epoch, step);
-        self.trainer.step(&samples.with(group, tokens, &masks), learning_rate);
+        self.trainer.step(&samples.with(group, tokens, &masks)?, learning_rate)?;
         self.under_way.push(UnderWay { epoch, step, learning_rate, group: group.to_vec() });
         self.clock.learning += began.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// Takes note of what came of the steps that are under way.
     fn look(&mut self) -> Result<(), TrainError> {
         let began = Instant::now();
-        let outcomes = self.trainer.outcomes();
+        let outcomes = self.trainer.outcomes()?;
         self.clock.learning += began.elapsed().as_secs_f64();
         let under_way = std::mem::take(&mut self.under_way);
         under_way.into_iter().zip(outcomes).try_for_each(|(step, outcome)| self.note(step, outcome))
@@ -210,7 +213,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     fn end_epoch(&mut self, epoch: u32, last: &[Seen]) -> Result<(), TrainError> {
         let weights = self.sound_weights(epoch, last)?;
         let Self { setting, trainer, progress, clock, .. } = self;
-        let score = timed(&mut clock.validation, || setting.score(trainer));
+        let score = timed(&mut clock.validation, || setting.score(trainer))?;
         if let Some(loss) = score.map(|score| score.loss).filter(|loss| !loss.is_finite()) {
             return Err(self.not_finite("the validation loss", loss, epoch, self.progress.step(), last));
         }

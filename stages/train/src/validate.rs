@@ -9,8 +9,9 @@ use crate::sample_loss::SampleLoss;
 use crate::trainer::Trainer;
 use rayon::prelude::*;
 use resect_geometry::Size;
+use resect_layers::Cpu;
 use resect_params::Runtime;
-use resect_sam::{Cpu, PromptEncoder};
+use resect_sam::PromptEncoder;
 use resect_train_params::TrainParams;
 
 /// Means over the validation part, or over its prompts where a target has both.
@@ -46,9 +47,12 @@ impl<'a> Validation<'a> {
     }
 
     /// Scores a decoder; none when there is nothing to score on.
-    pub fn score(&self, trainer: &mut impl Trainer, runtime: &Runtime) -> Option<Score> {
+    ///
+    /// # Errors
+    /// A target without an embedding.
+    pub fn score(&self, trainer: &mut impl Trainer, runtime: &Runtime) -> Result<Option<Score>, TrainError> {
         if self.chosen.is_empty() {
-            return None;
+            return Ok(None);
         }
         let together = runtime.decode_batch.max(1);
         let chunks: Vec<_> = self.chosen.chunks(together).zip(self.tokens.chunks(together)).collect();
@@ -58,7 +62,7 @@ impl<'a> Validation<'a> {
                 self.samples.fetch(next);
             }
             let masks = self.samples.masks(chosen);
-            let batch = self.samples.with(chosen, tokens, &masks);
+            let batch = self.samples.with(chosen, tokens, &masks)?;
             let logits = trainer.logits(&batch);
             let scores = logits.into_par_iter().zip(&batch).map(|(logits, sample)| self.of(logits, sample));
             // Summed in their order, whichever thread was first.
@@ -70,7 +74,7 @@ impl<'a> Validation<'a> {
         }
         let n = self.chosen.len() as f64;
         let mean = dice.iter().sum::<f64>() / dice.len() as f64;
-        Some(Score { loss: (loss / n).total(), dice: (!dice.is_empty()).then_some(mean) })
+        Ok(Some(Score { loss: (loss / n).total(), dice: (!dice.is_empty()).then_some(mean) }))
     }
 
     /// Loss and Dice of a sample's logits.

@@ -7,22 +7,29 @@
 mod support;
 
 use burn_autodiff::Autodiff;
+use resect_checkpoint::NamedTensor;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
 use resect_checkpoint_records::{DECODER_FILE, Epoch, Step};
 use resect_embeddings as embeddings;
 use resect_geometry::{Mask, Size, View};
+use resect_layers::{Cpu, Reference};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
-use resect_sam::{Cpu, NamedTensor, PromptEncoder, is_idle};
+use resect_sam::{PromptEncoder, is_idle};
 use resect_stage::Reporter;
 use resect_tables::table;
 use resect_target_records::{Split, Target};
 use resect_targets as targets;
-use resect_train::{Inputs, Outcome, Sample, TapeTrainer, TensorTrainer, TrainError, Trainer, run_with};
+use resect_train::{DecoderTrainer, Inputs, Outcome, Sample, TrainError, Trainer, run_with};
 use resect_train_params::{JitterUnit, Loss, Padding, Prompts, TrainParams};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+
+/// The trainer of the CPU.
+type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+/// The layers, the loss and AdamW in tensors.
+type Tensors = DecoderTrainer<Reference>;
 
 /// Largest difference of a step's loss, relative.
 const LOSS_TOLERANCE: f64 = 1e-4;
@@ -250,13 +257,13 @@ fn lies_on_pytorchs_curve<T: Trainer>() {
 }
 
 #[test]
-fn tapes_lie_on_pytorchs_curve() {
-    lies_on_pytorchs_curve::<TapeTrainer>();
+fn kernels_lie_on_pytorchs_curve() {
+    lies_on_pytorchs_curve::<Kernels>();
 }
 
 #[test]
 fn tensors_lie_on_pytorchs_curve() {
-    lies_on_pytorchs_curve::<TensorTrainer<Autodiff<Cpu>>>();
+    lies_on_pytorchs_curve::<Tensors>();
 }
 
 /// Trains a variant of mixed precision; by how much the loss of each step differs from PyTorch's, relative, and the weights.
@@ -271,9 +278,9 @@ fn trained_in_mixed_precision<T: Trainer>(name: &str) -> (Vec<f64>, Vec<NamedTen
 }
 
 #[test]
-fn tapes_of_narrower_precisions_lie_on_pytorchs_curves() {
+fn kernels_of_narrower_precisions_lie_on_pytorchs_curves() {
     for (name, first_tolerance, tolerance, weight_tolerance) in MIXED_TOLERANCE {
-        let (losses, weights) = trained_in_mixed_precision::<TapeTrainer>(name);
+        let (losses, weights) = trained_in_mixed_precision::<Kernels>(name);
         let expected = tensors(&fixtures().join(format!("precision/{name}.safetensors")));
         let expected = expected.into_iter().filter(|t| !t.name.ends_with("k_proj.bias"));
         let pairs = expected.flat_map(|tensor| {
@@ -290,11 +297,11 @@ fn tapes_of_narrower_precisions_lie_on_pytorchs_curves() {
 }
 
 #[test]
-fn narrower_precisions_follow_autocast_on_tapes_and_on_tensors() {
+fn narrower_precisions_follow_autocast_by_kernels_and_in_tensors() {
     for name in ["bf16-autocast", "f16-autocast"] {
-        let (tapes, _) = trained_in_mixed_precision::<TapeTrainer>(name);
-        let (tensors, _) = trained_in_mixed_precision::<TensorTrainer<Autodiff<Cpu>>>(name);
-        for (path, losses) in [("tapes", tapes), ("tensors", tensors)] {
+        let (kernels, _) = trained_in_mixed_precision::<Kernels>(name);
+        let (tensors, _) = trained_in_mixed_precision::<Tensors>(name);
+        for (path, losses) in [("kernels", kernels), ("tensors", tensors)] {
             let worst = losses.into_iter().fold(0.0, f64::max);
             println!("{name}: {path} off by {worst:.1e}");
             assert!(worst <= AUTOCAST_TOLERANCE, "{name}: {path} {worst:e}");
@@ -322,12 +329,12 @@ impl<T: Trainer> Trainer for Interrupted<T> {
         Ok(Self(T::new(config, tensors, prompts, params, device)?, 0))
     }
 
-    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) -> Result<(), TrainError> {
         self.1 += 1;
-        self.0.step(group, learning_rate);
+        self.0.step(group, learning_rate)
     }
 
-    fn outcomes(&mut self) -> Vec<Outcome> {
+    fn outcomes(&mut self) -> Result<Vec<Outcome>, TrainError> {
         self.0.outcomes()
     }
 
@@ -380,8 +387,8 @@ fn variants_resume_to_the_bit<T: Trainer>() {
 
 #[test]
 fn interrupted_schedules_go_on_where_they_stopped() {
-    variants_resume_to_the_bit::<TapeTrainer>();
-    variants_resume_to_the_bit::<TensorTrainer<Autodiff<Cpu>>>();
+    variants_resume_to_the_bit::<Kernels>();
+    variants_resume_to_the_bit::<Tensors>();
 }
 
 /// Boxes that jitter and points from masks of many pixels.
@@ -404,8 +411,8 @@ const LARGE: [usize; 4] = [0, 1, 2, 4];
 fn interrupted_draws_go_on_where_they_stopped() {
     // Two batches of two, in which boxes of two tokens and points of five meet.
     let (fixture, params) = (Fixture::read(), TrainParams { accumulation: 1, ..mixed() });
-    resumes_to_the_bit::<TapeTrainer>(&fixture.write(&LARGE), &params);
-    resumes_to_the_bit::<TensorTrainer<Autodiff<Cpu>>>(&fixture.write(&LARGE), &params);
+    resumes_to_the_bit::<Kernels>(&fixture.write(&LARGE), &params);
+    resumes_to_the_bit::<Tensors>(&fixture.write(&LARGE), &params);
 }
 
 #[test]
@@ -423,7 +430,7 @@ fn prompts_are_drawn_anew_each_epoch_and_from_the_seed() {
         ..mixed()
     };
     let losses = |params: &TrainParams| {
-        let trained = fixture.write(&LARGE).train::<TapeTrainer>(params, "state").unwrap();
+        let trained = fixture.write(&LARGE).train::<Kernels>(params, "state").unwrap();
         trained.steps.iter().map(|step| step.loss).collect::<Vec<_>>()
     };
     let first = losses(&params);
@@ -440,7 +447,7 @@ fn prompts_are_drawn_anew_each_epoch_and_from_the_seed() {
 #[test]
 fn a_mask_without_a_pixel_cannot_be_pointed_at() {
     let params = TrainParams { prompts: Prompts::Point, ..TrainParams::default() };
-    let error = Fixture::read().write(&[0, 3]).train::<TapeTrainer>(&params, "state").unwrap_err();
+    let error = Fixture::read().write(&[0, 3]).train::<Kernels>(&params, "state").unwrap_err();
     assert!(matches!(&*error, TrainError::NoPoint(target) if target == "sample-3"), "{error}");
 }
 
@@ -449,6 +456,6 @@ fn a_warm_up_longer_than_training_is_refused_before_it_starts() {
     let fixture = Fixture::read();
     let steps = fixture.variants.iter().find(|variant| variant.name == "steps").unwrap();
     let params = TrainParams { warmup_steps: 16, ..Fixture::params(steps) };
-    let error = fixture.write(&steps.samples).train::<TapeTrainer>(&params, "state").unwrap_err();
+    let error = fixture.write(&steps.samples).train::<Kernels>(&params, "state").unwrap_err();
     assert!(matches!(*error, TrainError::WarmUp { warmup: 16, steps: 16 }), "{error}");
 }

@@ -1,13 +1,21 @@
-//! Training on tapes against training on tensors, and against itself with other numbers of threads.
+//! Training by kernels against training in tensors, and against itself with other numbers of threads.
 
 use burn_autodiff::Autodiff;
+use resect_checkpoint::NamedTensor;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
+use resect_layers::{Cpu, Reference};
 use resect_numeric::Precision;
-use resect_sam::{Cpu, NamedTensor, Point, PointLabel, PromptEncoder, Prompts, Sam};
-use resect_train::{OnDevice, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, Trainer};
+use resect_prompt::{Label, ModelPoint, ModelPrompt};
+use resect_sam::PromptEncoder;
+use resect_train::{DecoderTrainer, OnDevice, Outcome, Sample, Stepped, Trainer};
 use resect_train_params::{Loss, Padding, TrainParams};
+
+/// The trainer of the CPU.
+type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+/// The layers, the loss and AdamW in tensors.
+type Tensors = DecoderTrainer<Reference>;
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
 struct Trained {
@@ -35,15 +43,14 @@ impl Case {
             part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
         let decoder = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
         let device = Default::default();
-        let prompts = Sam::random(&config, 0, &device).unwrap().prompt_encoder;
-        let point = |x, y| Point { x, y, label: PointLabel::Foreground };
-        let points = |points: &[Point]| Prompts::points(&[points.to_vec()], &device);
+        let prompts = PromptEncoder::random(&config, 0, &device).unwrap();
+        let point = |x, y| ModelPoint { x, y, label: Label::Foreground };
         let tokens = [
-            Prompts::boxes(&[[10.0, 20.0, 99.0, 120.0]], &device),
-            points(&[point(50.0, 24.0), point(41.5, 30.0), point(44.0, 12.0)]),
-            points(&[point(100.0, 125.0)]),
+            ModelPrompt::of_box([10.0, 20.0, 99.0, 120.0]),
+            ModelPrompt::of_points([point(50.0, 24.0), point(41.5, 30.0), point(44.0, 12.0)]),
+            ModelPrompt::of_points([point(100.0, 125.0)]),
         ];
-        let tokens = tokens.map(|given| prompts.forward(&given.unwrap()).sparse.unwrap());
+        let tokens = tokens.map(|given| prompts.forward(&[given]).unwrap().sparse.unwrap());
         let tokens = tokens.map(|tokens| tokens.into_data().to_vec::<f32>().unwrap());
         let places = config.embedding_channels() * config.grid() * config.grid();
         let embedding = |s| (0..places).map(|i| ((i * (i + s) % 1009) as f32 / 504.5) - 1.0).collect();
@@ -80,8 +87,8 @@ impl Case {
 
 /// What came of a step.
 fn step(trainer: &mut impl Trainer, group: &[Sample<'_>], learning_rate: f64) -> Outcome {
-    trainer.step(group, learning_rate);
-    let [outcome] = <[_; 1]>::try_from(trainer.outcomes()).unwrap();
+    trainer.step(group, learning_rate).unwrap();
+    let [outcome] = <[_; 1]>::try_from(trainer.outcomes().unwrap()).unwrap();
     outcome
 }
 
@@ -125,24 +132,24 @@ fn focal() -> TrainParams {
 }
 
 #[test]
-fn tapes_and_tensors_train_alike() {
+fn kernels_and_tensors_train_alike() {
     train_alike(&published());
     train_alike(&focal());
 }
 
 fn train_alike(params: &TrainParams) {
-    let (tapes, tensors) = (train::<TapeTrainer>(params), train::<TensorTrainer<Autodiff<Cpu>>>(params));
+    let (kernels, tensors) = (train::<Kernels>(params), train::<Tensors>(params));
     let close = |a: f64, b: f64, tolerance: f64| {
         assert!((a - b).abs() <= tolerance * b.abs(), "{a} and {b}");
     };
-    tapes.losses.iter().zip(&tensors.losses).for_each(|(a, b)| close(*a, *b, 1e-5));
-    tapes.norms.iter().zip(&tensors.norms).for_each(|(a, b)| close(*a, *b, 1e-4));
+    kernels.losses.iter().zip(&tensors.losses).for_each(|(a, b)| close(*a, *b, 1e-5));
+    kernels.norms.iter().zip(&tensors.norms).for_each(|(a, b)| close(*a, *b, 1e-4));
     let largest = tensors.logits.iter().flatten().fold(0f32, |m, x| m.max(x.abs()));
-    for (a, b) in tapes.logits.iter().flatten().zip(tensors.logits.iter().flatten()) {
+    for (a, b) in kernels.logits.iter().flatten().zip(tensors.logits.iter().flatten()) {
         assert!((a - b).abs() <= 1e-3 * largest, "logits {a} and {b}");
     }
-    assert_eq!(tapes.tensors.len(), tensors.tensors.len());
-    for (a, b) in tapes.tensors.iter().zip(&tensors.tensors) {
+    assert_eq!(kernels.tensors.len(), tensors.tensors.len());
+    for (a, b) in kernels.tensors.iter().zip(&tensors.tensors) {
         assert_eq!((&a.name, &a.shape), (&b.name, &b.shape));
         // Where a gradient is nothing but rounding, AdamW makes whole steps of it: those may differ by two.
         let mean = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.data.len() as f32;
@@ -155,7 +162,7 @@ fn train_alike(params: &TrainParams) {
 fn a_step_has_the_same_bits_with_any_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let outcome = pool.install(|| train::<TapeTrainer>(&focal()));
+        let outcome = pool.install(|| train::<Kernels>(&focal()));
         let bits: Vec<u64> = outcome.losses.iter().chain(&outcome.norms).map(|x| x.to_bits()).collect();
         let logits: Vec<u32> = outcome.logits.iter().flatten().map(|x| x.to_bits()).collect();
         (bits, logits, outcome.tensors)
@@ -209,12 +216,10 @@ fn overflows_are_skipped_until_the_scale_fits<T: Trainer>() {
 }
 
 #[test]
-fn overflows_are_skipped_on_tapes_and_on_tensors() {
-    overflows_are_skipped_until_the_scale_fits::<TapeTrainer>();
-    overflows_are_skipped_until_the_scale_fits::<TensorTrainer<Autodiff<Cpu>>>();
+fn overflows_are_skipped_by_kernels_and_in_tensors() {
+    overflows_are_skipped_until_the_scale_fits::<Kernels>();
+    overflows_are_skipped_until_the_scale_fits::<Tensors>();
 }
-
-type Tensors = TensorTrainer<Autodiff<Cpu>>;
 
 #[test]
 fn what_came_of_steps_may_be_asked_for_late() {
@@ -226,11 +231,11 @@ fn what_came_of_steps_may_be_asked_for_late() {
         let (mut at_once, mut late): (Tensors, Tensors) = (case.trainer(&params), case.trainer(&params));
         let rates: Vec<f64> = (0..steps).map(|i| 1e-4 * (i % 3) as f64).collect();
         let outcomes: Vec<_> = rates.iter().map(|&rate| step(&mut at_once, &samples, rate)).collect();
-        rates.iter().for_each(|&rate| late.step(&samples, rate));
-        assert!(late.outcomes() == outcomes, "{precision}");
+        rates.iter().for_each(|&rate| late.step(&samples, rate).unwrap());
+        assert!(late.outcomes().unwrap() == outcomes, "{precision}");
         assert!(outcomes.iter().all(|outcome| outcome.losses.len() == 2 && outcome.is_taken()));
         assert!(late.tensors() == at_once.tensors() && late.average() == at_once.average());
-        assert!(late.average().is_some() && late.outcomes().is_empty());
+        assert!(late.average().is_some() && late.outcomes().unwrap().is_empty());
     }
 }
 
@@ -246,10 +251,10 @@ fn nothing_changes_after_a_number_that_is_none<T: Trainer>() {
         let spoilt = vec![f32::NAN; case.embeddings[0].len()];
         let mut bad = samples.clone();
         (bad[1].embedding, bad[1].row) = (Embedding::F32(&spoilt), 9);
-        trainer.step(&bad, 1e-3);
-        trainer.step(&samples, 1e-3);
-        trainer.step(&samples, 1e-3);
-        let outcomes = trainer.outcomes();
+        for group in [&bad, &samples, &samples] {
+            trainer.step(group, 1e-3).unwrap();
+        }
+        let outcomes = trainer.outcomes().unwrap();
         assert_eq!(outcomes.len(), 3);
         assert!(outcomes[0].losses[0].total().is_nan() && outcomes[0].losses[1].total().is_finite());
         assert!(trainer.tensors() == weights && trainer.average() == average, "{precision}");
@@ -257,8 +262,8 @@ fn nothing_changes_after_a_number_that_is_none<T: Trainer>() {
 }
 
 #[test]
-fn nothing_changes_after_a_number_that_is_none_on_tapes_and_on_tensors() {
-    nothing_changes_after_a_number_that_is_none::<TapeTrainer>();
+fn nothing_changes_after_a_number_that_is_none_by_kernels_and_in_tensors() {
+    nothing_changes_after_a_number_that_is_none::<Kernels>();
     nothing_changes_after_a_number_that_is_none::<Tensors>();
 }
 
@@ -342,7 +347,7 @@ fn small_gradients_come_through_half_precision_by_the_scale_of_the_loss() {
     let params =
         |precision| TrainParams { batch_size: 3, accumulation: 1 << 20, precision, ..Default::default() };
     let of = |precision| {
-        let mut trainer: TapeTrainer = case.trainer(&params(precision));
+        let mut trainer: Kernels = case.trainer(&params(precision));
         norm(step(&mut trainer, &samples, 1e-3).stepped)
     };
     let (single, half) = (of(Precision::F32), of(Precision::F16));

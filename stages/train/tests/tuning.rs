@@ -3,24 +3,29 @@
 mod support;
 
 use burn_autodiff::Autodiff;
+use resect_checkpoint::NamedTensor;
 use resect_checkpoint::{Checkpoint, SamConfig, TensorFile, write_safetensors};
 use resect_checkpoint_records::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
 use resect_embeddings as embeddings;
 use resect_geometry::{Mask, Size, View};
+use resect_layers::{Cpu, Reference};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
-use resect_sam::{Cpu, NamedTensor, PromptEncoder};
+use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
 use resect_tables::table;
 use resect_target_records::{Split, Target};
 use resect_targets as targets;
-use resect_train::{
-    Inputs, Outcome, Sample, Stepped, TapeTrainer, TensorTrainer, TrainError, Trainer, run_with,
-};
+use resect_train::{DecoderTrainer, Inputs, Outcome, Sample, Stepped, TrainError, Trainer, run_with};
 use resect_train_params::{Keep, TrainParams};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// The trainer of the CPU.
+type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+/// The layers, the loss and AdamW in tensors.
+type Tensors = DecoderTrainer<Reference>;
 
 const TRAIN: usize = 7;
 const VALIDATION: usize = 3;
@@ -199,20 +204,21 @@ impl<T: Trainer> Trainer for Watched<T> {
         Ok(Self(T::new(config, tensors, prompts, params, device)?))
     }
 
-    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) {
-        self.0.step(group, learning_rate);
+    fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) -> Result<(), TrainError> {
+        self.0.step(group, learning_rate)?;
         WEIGHTS.with_borrow_mut(|all| all.push(self.0.tensors()));
+        Ok(())
     }
 
-    fn outcomes(&mut self) -> Vec<Outcome> {
-        let mut outcomes = self.0.outcomes();
+    fn outcomes(&mut self) -> Result<Vec<Outcome>, TrainError> {
+        let mut outcomes = self.0.outcomes()?;
         let before = WEIGHTS.with_borrow(Vec::len) - outcomes.len();
         if let Some(bad) = BAD_STEP.get().checked_sub(before + 1)
             && let Some(outcome) = outcomes.get_mut(bad)
         {
             outcome.stepped = Stepped::Taken { gradient_norm: f64::INFINITY };
         }
-        outcomes
+        Ok(outcomes)
     }
 
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>> {
@@ -286,27 +292,27 @@ fn resumes_from_every_step<T: Trainer>(params: &TrainParams) {
 fn interrupted_in_any_step_training_gives_the_same_bytes() {
     let plain = params();
     let averaged = TrainParams { ema: 0.8, keep: Keep::Last, ..params() };
-    resumes_from_every_step::<TapeTrainer>(&plain);
-    resumes_from_every_step::<TapeTrainer>(&averaged);
-    resumes_from_every_step::<TensorTrainer<Autodiff<Cpu>>>(&averaged);
+    resumes_from_every_step::<Kernels>(&plain);
+    resumes_from_every_step::<Kernels>(&averaged);
+    resumes_from_every_step::<Tensors>(&averaged);
 }
 
 #[test]
 fn a_damaged_state_is_set_aside_and_training_starts_over() {
     let project = Project::new(VALIDATION, None);
-    let at_once = project.train::<TapeTrainer>(&params(), &Runtime::default(), "at-once").unwrap();
+    let at_once = project.train::<Kernels>(&params(), &Runtime::default(), "at-once").unwrap();
     let files =
         ["decoder.safetensors", "moments.safetensors", "history.parquet", "epochs.parquet", "progress.json"];
     for (number, file) in files.into_iter().enumerate() {
         let name = format!("damaged-{number}");
         SAVES.set(1);
-        assert!(project.train::<Watched<TapeTrainer>>(&params(), &every_step(), &name).is_err());
+        assert!(project.train::<Watched<Kernels>>(&params(), &every_step(), &name).is_err());
         SAVES.set(u32::MAX);
         let [saved] = project.saved(&name).try_into().unwrap();
         let path = project.path(&name).join(&saved).join(file);
         let content = std::fs::read(&path).unwrap();
         std::fs::write(&path, &content[..content.len() / 2]).unwrap();
-        let trained = project.train::<TapeTrainer>(&params(), &Runtime::default(), &name).unwrap();
+        let trained = project.train::<Kernels>(&params(), &Runtime::default(), &name).unwrap();
         assert!(project.path(&name).join(format!("unreadable-{saved}")).exists(), "{file}");
         for (other, content) in &at_once.files {
             assert!(trained.files[other] == *content, "{file} was damaged: {other} differs");
@@ -316,8 +322,8 @@ fn a_damaged_state_is_set_aside_and_training_starts_over() {
 
 #[test]
 fn what_is_saved_when_changes_no_byte() {
-    what_is_saved_changes_no_byte::<TapeTrainer>();
-    what_is_saved_changes_no_byte::<TensorTrainer<Autodiff<Cpu>>>();
+    what_is_saved_changes_no_byte::<Kernels>();
+    what_is_saved_changes_no_byte::<Tensors>();
 }
 
 fn what_is_saved_changes_no_byte<T: Trainer>() {
@@ -344,7 +350,7 @@ fn restless() -> TrainParams {
 #[test]
 fn the_best_epoch_is_kept_or_the_last() {
     let project = Project::new(VALIDATION, None);
-    let best = project.train::<TapeTrainer>(&restless(), &Runtime::default(), "best").unwrap();
+    let best = project.train::<Kernels>(&restless(), &Runtime::default(), "best").unwrap();
     let dice = |row: &Epoch| row.validation_dice.unwrap();
     let expected =
         best.epochs[1..].iter().fold(&best.epochs[1], |a, b| if dice(b) > dice(a) { b } else { a });
@@ -353,7 +359,7 @@ fn the_best_epoch_is_kept_or_the_last() {
     assert_eq!(best.summary.selected_by, SelectedBy::ValidationDice);
 
     let params = TrainParams { keep: Keep::Last, ..restless() };
-    let last = project.train::<Watched<TapeTrainer>>(&params, &Runtime::default(), "last").unwrap();
+    let last = project.train::<Watched<Kernels>>(&params, &Runtime::default(), "last").unwrap();
     assert_eq!((last.summary.epoch, last.summary.selected_by), (12, SelectedBy::LastEpoch));
     assert_eq!(last.summary.validation_dice, last.epochs[12].validation_dice);
     assert!(!last.summary.stopped_early);
@@ -372,10 +378,10 @@ fn sorted(mut tensors: Vec<NamedTensor>) -> Vec<NamedTensor> {
 #[test]
 fn patience_ends_training_and_a_restart_ends_it_at_the_same_epoch() {
     let project = Project::new(VALIDATION, None);
-    let whole = project.train::<TapeTrainer>(&restless(), &Runtime::default(), "whole").unwrap();
+    let whole = project.train::<Kernels>(&restless(), &Runtime::default(), "whole").unwrap();
     for patience in [1, 2] {
         let params = TrainParams { patience, ..restless() };
-        let stopped = project.train::<TapeTrainer>(&params, &Runtime::default(), "stopped").unwrap();
+        let stopped = project.train::<Kernels>(&params, &Runtime::default(), "stopped").unwrap();
         let epochs = stopped.summary.epochs;
         // The first epoch since whose best so many have passed.
         let (mut best, mut best_epoch, mut expected) = (f64::MIN, 0, 12);
@@ -394,10 +400,10 @@ fn patience_ends_training_and_a_restart_ends_it_at_the_same_epoch() {
         assert!(stopped.epochs[..] == whole.epochs[..=epochs as usize]);
         assert!(stopped.steps[..] == whole.steps[..4 * epochs as usize]);
         // Started again after its last epoch, it trains no further one.
-        let again = project.train::<TapeTrainer>(&params, &Runtime::default(), "stopped").unwrap();
+        let again = project.train::<Kernels>(&params, &Runtime::default(), "stopped").unwrap();
         assert!(again.files == stopped.files);
         std::fs::remove_dir_all(project.path("stopped")).unwrap();
-        resumes_from_every_step::<TapeTrainer>(&params);
+        resumes_from_every_step::<Kernels>(&params);
     }
 }
 
@@ -405,14 +411,14 @@ fn patience_ends_training_and_a_restart_ends_it_at_the_same_epoch() {
 fn patience_without_a_validation_part_is_refused() {
     let project = Project::new(0, None);
     let params = TrainParams { patience: 3, ..params() };
-    let error = project.train::<TapeTrainer>(&params, &Runtime::default(), "state").err().unwrap();
+    let error = project.train::<Kernels>(&params, &Runtime::default(), "state").err().unwrap();
     assert_eq!(
         error.to_string(),
         "train.patience is 3, but there is no validation part whose Dice could get better; raise \
          split.validation_share or set train.patience = 0"
     );
     let params = TrainParams { patience: 0, ..params };
-    let trained = project.train::<TapeTrainer>(&params, &Runtime::default(), "state").unwrap();
+    let trained = project.train::<Kernels>(&params, &Runtime::default(), "state").unwrap();
     assert_eq!((trained.summary.epoch, trained.summary.selected_by), (3, SelectedBy::LastEpoch));
 }
 
@@ -473,20 +479,20 @@ fn averages<T: Trainer>() {
 }
 
 #[test]
-fn tapes_are_averaged() {
-    averages::<TapeTrainer>();
+fn averages_are_kept() {
+    averages::<Kernels>();
 }
 
 #[test]
 fn tensors_are_averaged() {
-    averages::<TensorTrainer<Autodiff<Cpu>>>();
+    averages::<Tensors>();
 }
 
 #[test]
 fn a_loss_that_is_no_number_stops_training_and_leaves_the_state_before_it() {
     let params = TrainParams { shuffle: false, ..params() };
     let project = Project::new(VALIDATION, Some(5));
-    let error = project.train::<TapeTrainer>(&params, &every_step(), "state").err().unwrap().to_string();
+    let error = project.train::<Kernels>(&params, &every_step(), "state").err().unwrap().to_string();
     println!("{error}");
     let state = project.path("state").join("epoch-00000-step-00000002");
     assert!(error.starts_with(
@@ -496,8 +502,8 @@ fn a_loss_that_is_no_number_stops_training_and_leaves_the_state_before_it() {
 
     // From there, with the sample repaired, training is what it would have been.
     project.embed(VALIDATION, None);
-    let resumed = project.train::<TapeTrainer>(&params, &Runtime::default(), "state").unwrap();
-    let undisturbed = project.train::<TapeTrainer>(&params, &Runtime::default(), "other").unwrap();
+    let resumed = project.train::<Kernels>(&params, &Runtime::default(), "state").unwrap();
+    let undisturbed = project.train::<Kernels>(&params, &Runtime::default(), "other").unwrap();
     assert!(resumed.files == undisturbed.files);
 }
 
@@ -505,7 +511,6 @@ fn a_loss_that_is_no_number_stops_training_and_leaves_the_state_before_it() {
 fn a_loss_that_is_no_number_is_told_with_its_step_when_others_were_under_way() {
     let params = TrainParams { shuffle: false, ..params() };
     let project = Project::new(VALIDATION, Some(5));
-    type Tensors = TensorTrainer<Autodiff<Cpu>>;
     let error = project.train::<Tensors>(&params, &Runtime::default(), "state").err().unwrap().to_string();
     assert!(error.starts_with(
         "the loss is NaN in epoch 1, step 3 (learning rate 1e-3; samples sample-4, sample-5); "
@@ -518,12 +523,12 @@ fn weights_that_a_last_step_ruins_are_not_kept() {
     let project = Project::new(VALIDATION, None);
     // One step in all: no further loss would show what it did.
     let params = TrainParams { epochs: 1, batch_size: 8, learning_rate: 1e30, ..params() };
-    let error = project.train::<TapeTrainer>(&params, &every_step(), "state").err().unwrap().to_string();
+    let error = project.train::<Kernels>(&params, &every_step(), "state").err().unwrap().to_string();
     println!("{error}");
     assert!(error.contains(" in epoch 1, step 1 (learning rate 1e30; samples "), "{error}");
     assert!(error.contains("no state had been saved. Lower train.learning_rate"), "{error}");
     let params = TrainParams { learning_rate: 1e-3, ..params };
-    project.train::<TapeTrainer>(&params, &every_step(), "state").unwrap();
+    project.train::<Kernels>(&params, &every_step(), "state").unwrap();
 }
 
 #[test]
@@ -531,7 +536,7 @@ fn a_gradient_that_is_no_number_stops_training() {
     let project = Project::new(VALIDATION, None);
     WEIGHTS.take();
     BAD_STEP.set(6);
-    let error = project.train::<Watched<TapeTrainer>>(&params(), &Runtime::default(), "state");
+    let error = project.train::<Watched<Kernels>>(&params(), &Runtime::default(), "state");
     BAD_STEP.set(usize::MAX);
     let error = error.err().unwrap().to_string();
     assert!(error.starts_with("the gradient's norm is inf in epoch 2, step 6 (learning rate "), "{error}");
@@ -544,7 +549,7 @@ fn a_state_that_cannot_be_published_in_the_background_is_an_error_before_the_nex
     for (taken, epochs) in [("epoch-00001", 3), ("epoch-00003", 3)] {
         TAKEN.set(taken);
         let params = TrainParams { epochs, ..params() };
-        let result = project.train::<Watched<TapeTrainer>>(&params, &Runtime::default(), taken);
+        let result = project.train::<Watched<Kernels>>(&params, &Runtime::default(), taken);
         let Err(error) = result.map_err(|error| *error) else { panic!("it cannot have saved {taken}") };
         let TrainError::State { action: "write", path, .. } = &error else { panic!("{error}") };
         assert!(path.ends_with(taken), "{error}");

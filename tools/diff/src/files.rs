@@ -58,9 +58,13 @@ fn below(dir: &Path) -> Result<BTreeMap<String, PathBuf>, DiffError> {
             let path = error.path().unwrap_or(dir).to_owned();
             DiffError::Read { path, source: error.into() }
         })?;
-        let name =
-            entry.path().strip_prefix(dir).unwrap_or(entry.path()).to_string_lossy().replace('\\', "/");
-        if entry.file_type().is_file() && name != MANIFEST {
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        // Files are matched by name, so each must have one of its own.
+        let name = entry.path().strip_prefix(dir).ok().and_then(Path::to_str);
+        let name = name.ok_or_else(|| DiffError::Name(entry.path().to_owned()))?.replace('\\', "/");
+        if name != MANIFEST {
             files.insert(name, entry.into_path());
         }
     }

@@ -35,6 +35,9 @@ pub enum DiffError {
     /// There is nothing there.
     #[error("there is no file or folder {}", .0.display())]
     Missing(PathBuf),
+    /// A file has a name that another one could have, too.
+    #[error("the name of {} is not valid UTF-8; rename it to compare the folders", .0.display())]
+    Name(PathBuf),
     /// A file or folder cannot be read.
     #[error("cannot read {}", path.display())]
     Read {

@@ -18,15 +18,17 @@ use crate::{Report, json};
 pub(crate) fn weights(file: &str, a: &Path, b: &Path, report: &mut Report) -> Result<(), String> {
     let open = |path| TensorFile::open(path).map_err(|error| chain(&error));
     let (a, b) = (open(a)?, open(b)?);
-    let stated = |tensors: &TensorFile| -> BTreeMap<String, Value> {
+    let stated = |tensors: &TensorFile| -> Result<BTreeMap<String, Value>, String> {
         let text = tensors.metadata().iter().map(|(field, value)| (field.clone(), json!(value)));
         let formats = tensors.names().map(|name| {
-            let (shape, dtype) = (tensors.shape(name).unwrap_or_default(), tensors.dtype(name));
-            (name.to_owned(), json!(format!("{} {shape:?}", dtype.unwrap_or_default())))
+            let format = tensors.dtype(name).zip(tensors.shape(name));
+            let (dtype, shape) =
+                format.ok_or_else(|| format!("internal error: tensor {name} has no shape"))?;
+            Ok((name.to_owned(), json!(format!("{dtype} {shape:?}"))))
         });
-        text.chain(formats).collect()
+        text.map(Ok).chain(formats).collect()
     };
-    json::add(file, stated(&a), stated(&b), &mut report.metadata);
+    json::add(file, stated(&a)?, stated(&b)?, &mut report.metadata);
     for name in a.names().filter(|name| a.shape(name) == b.shape(name)) {
         match (a.tensor(name), b.tensor(name)) {
             (Ok(of_a), Ok(of_b)) => {

@@ -6,7 +6,7 @@
 use ::image::{Rgb, RgbImage};
 use resect_geometry::{Mask, Size};
 use resect_overlay::{Badges, Line, PALETTE, Sign, canvas, length, point, rectangle, stroke, with_legend};
-use resect_prompts::{Label, Prompt};
+use resect_prompts::{Label, WrittenPrompt};
 
 /// Longest side of the canvas in pixels: smaller images are enlarged, so that lines do not hide them, larger ones reduced.
 const CANVAS: (u32, u32) = (768, 1600);
@@ -18,7 +18,7 @@ const LONGEST_OUTLINE: usize = 6;
 pub(crate) struct Outlined {
     mask: Mask,
     area: usize,
-    prompt: Prompt,
+    prompt: WrittenPrompt,
     score: f32,
     /// Out of how many masks it was chosen.
     masks: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Outlined {
 
 impl Outlined {
     /// Keeps what drawing needs of a mask, which is reduced to the canvas.
-    pub(crate) fn new(mask: &Mask, prompt: &Prompt, score: f32, masks: usize) -> Self {
+    pub(crate) fn new(mask: &Mask, prompt: &WrittenPrompt, score: f32, masks: usize) -> Self {
         let original = mask.size();
         let longest = original.height.max(original.width).clamp(CANVAS.0, CANVAS.1);
         let size = if longest == original.height.max(original.width) {
@@ -92,7 +92,7 @@ pub(crate) fn overlay(picture: &RgbImage, outlined: &[Outlined], heads_trained: 
             let sign = match at.label {
                 Label::Foreground => Sign::Plus,
                 Label::Background => Sign::Minus,
-                Label::NotAPoint => continue,
+                Label::NotAPoint | Label::Padding => continue,
             };
             point(&mut drawn, one.place(at.x, at.y), sign, colour);
         }

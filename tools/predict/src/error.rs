@@ -5,26 +5,15 @@ use std::path::PathBuf;
 /// Nothing, or not everything, could be predicted.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    /// The device cannot be used, or computes something else.
+    /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] resect_device::DeviceError),
     /// The checkpoint cannot be read.
     #[error("the checkpoint cannot be used")]
     Checkpoint(#[source] Box<resect_checkpoint::Error>),
-    /// The model cannot be built.
-    #[error("the model cannot be built")]
-    Model(#[source] Box<resect_sam::Error>),
-    /// The tuned decoder cannot be read.
-    #[error("the tuned decoder cannot be used")]
-    Tuned(#[source] Box<resect_checkpoint::Error>),
-    /// The tuned decoder does not fit the base checkpoint.
-    #[error("{} does not fit its base checkpoint", path.display())]
-    TunedModel {
-        /// The decoder's file.
-        path: PathBuf,
-        /// What does not fit.
-        source: Box<resect_sam::Error>,
-    },
+    /// The model cannot be loaded, or cannot predict.
+    #[error(transparent)]
+    Segment(#[from] resect_segment::SegmentError),
     /// Prompts do not fit their images, or an image has none.
     #[error("{}", listed("prompts cannot be used", .0))]
     Prompts(Vec<String>),
@@ -42,6 +31,9 @@ pub enum PredictError {
     /// Somebody wanted it to end.
     #[error("interrupted")]
     Stopped,
+    /// Something that cannot happen: an error in this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
     /// Logits cannot be written.
     #[error("the logits cannot be written")]
     Logits(#[source] Box<resect_checkpoint::Error>),

@@ -1,16 +1,19 @@
 //! One image, from its bytes to its files.
 
-use resect_checkpoint::{Checkpoint, NamedTensor, write_safetensors};
-use resect_geometry::{Mask, Size, upscale_logits};
-use resect_images::pixel_hash;
-use resect_prompts::job::{EmbeddingSource, ImageReport, Job, Line, PromptReport};
-use resect_sam::DecoderBackend;
+use std::path::Path;
 
-use crate::check;
+use resect_checkpoint::{Checkpoint, NamedTensor, write_safetensors};
+use resect_geometry::{Mask, Size};
+use resect_images::pixel_hash;
+use resect_layers::{Cpu, Layers};
+use resect_numeric::Dtype;
+use resect_prompt::Prompt;
+use resect_prompts::job::{EmbeddingSource, ImageReport, Job, Line, PromptReport};
+use resect_segment::{Frame, PredictedMask, Prediction, Predictor, SegmentError, Session, Weights};
+
 use crate::coco::{Annotation, Coco};
 use crate::draw::{self, Outlined};
-use crate::mask_prompt::{self, highest};
-use crate::model::{Decoded, Load, Model, ModelPrompt, to_model};
+use crate::mask_prompt;
 use crate::plan::Planned;
 use crate::stored::Stored;
 use crate::{PredictError, names, picture, write};
@@ -33,28 +36,27 @@ fn unusable(reason: impl ToString) -> ImageError {
     ImageError::Unusable(reason.to_string())
 }
 
-/// The model, and what is kept between images.
-pub(crate) struct Predictor<'a, B: DecoderBackend> {
+/// The images of a job, one after the other: the model, and what is kept between them.
+pub(crate) struct Images<'a, B: Layers> {
     job: &'a Job,
-    model: Model<B>,
+    predictor: Predictor<B>,
     stored: Stored,
     /// What this device computes has still to be compared with what the CPU does.
     unproven: bool,
 }
 
-impl<'a, B: DecoderBackend> Predictor<'a, B> {
+impl<'a, B: Layers> Images<'a, B> {
     pub(crate) fn new(
         job: &'a Job,
         checkpoint: Checkpoint,
         device: &B::Device,
-        load: Load<B>,
         compared: bool,
         say: &mut impl FnMut(Line),
     ) -> Result<Self, PredictError> {
-        let model = Model::load(checkpoint, job.tuned.as_deref(), job.decode_batch, device, load)?;
-        let (channels, grid) = (model.config().embedding_channels(), model.config().grid());
-        let stored = Stored::open(&job.embeddings, [channels, grid, grid], |line| say(Line::Note(line)));
-        Ok(Self { job, model, stored, unproven: compared })
+        let predictor = Predictor::load(checkpoint, weights(job), job.decode_batch, device)?;
+        let stored =
+            Stored::open(&job.embeddings, predictor.decoders().shape(), |line| say(Line::Note(line)));
+        Ok(Self { job, predictor, stored, unproven: compared })
     }
 
     /// Predicts an image and writes its files.
@@ -74,34 +76,34 @@ impl<'a, B: DecoderBackend> Predictor<'a, B> {
             return Err(unusable("its pixels are not as many as its header says"));
         }
         drop(bytes);
-        let resized = size.with_longest_side(self.model.config().image_size() as u32);
+        let resized = Frame::new(self.predictor.config(), size).resized();
         let pixels = resect_pixels::resized(&picture, resized);
-        let prompts = self.prompts(planned, size, resized)?;
+        let prompts = self.prompts(planned, size)?;
         if let Some(first) = prompts.first().filter(|_| self.unproven) {
-            let agreement = check::agree(&mut self.model, self.job, path, (&pixels, resized), first)?;
-            say(Line::Note(agreement));
+            say(Line::Note(self.compare_with_cpu(path, (&pixels, size), first)?));
             self.unproven = false;
         }
-        let (embedding, source) = match self.stored.find(&pixel_hash(resized, &pixels)) {
-            Some((values, source)) => (self.model.embedding(values), source),
-            None => (self.model.encode(&pixels, resized)?, EmbeddingSource::Encoded),
-        };
-        let decoded = self.model.decode(&embedding, &prompts, self.job.multimask)?;
-        check_finite(&decoded)?;
+        let (session, source) = self.session(&pixels, size, resized)?;
+        let predictions = session.predict(&prompts, self.job.multimask).map_err(|error| match error {
+            // Of this image; its weights or its embedding may be sound for others.
+            SegmentError::NotFinite { .. } => unusable(error),
+            other => ImageError::Fatal(other.into()),
+        })?;
+        let frame = *session.frame();
 
-        let mut reports = Vec::with_capacity(decoded.len());
+        let mut reports = Vec::with_capacity(predictions.len());
         let mut outlined = Vec::new();
-        coco.image(path, size);
-        for (number, (prompt, decoded)) in planned.image.prompts.iter().zip(&decoded).enumerate() {
-            let best = highest(&decoded.iou_scores);
-            let (mask, files) = self.write_masks(&planned.stem, number, decoded, best, resized, size)?;
+        coco.image(path, size)?;
+        for (number, (prompt, prediction)) in planned.image.prompts.iter().zip(&predictions).enumerate() {
+            let (best, iou_scores) = (prediction.best(), prediction.iou_scores());
+            let (mask, files) = self.write_masks(&planned.stem, number, prediction, &frame)?;
             let area = mask.area() as u64;
-            let score = decoded.iou_scores[best];
+            let score = iou_scores[best];
             coco.annotation(&Annotation { mask: &mask, score, prompt: number }, &self.job.out)?;
             reports.push(PromptReport {
                 number,
                 prompt: prompt.clone(),
-                iou_scores: decoded.iou_scores.clone(),
+                iou_scores,
                 best,
                 area,
                 area_fraction: area as f64 / size.pixels() as f64,
@@ -109,12 +111,12 @@ impl<'a, B: DecoderBackend> Predictor<'a, B> {
                 files,
             });
             if self.job.overlays {
-                outlined.push(Outlined::new(&mask, prompt, score, decoded.iou_scores.len()));
+                outlined.push(Outlined::new(&mask, prompt, score, prediction.masks().len()));
             }
         }
         let mut files = Vec::new();
         if self.job.logits {
-            files.push(self.write_logits(&planned.stem, &decoded)?);
+            files.push(self.write_logits(&planned.stem, &predictions)?);
         }
         if self.job.overlays {
             files.push(self.write_overlay(&planned.stem, &picture, &outlined)?);
@@ -123,50 +125,75 @@ impl<'a, B: DecoderBackend> Predictor<'a, B> {
         Ok(ImageReport { image: path.clone(), width, height, embedding: source, prompts: reports, files })
     }
 
-    fn prompts(
+    /// Sets the image: by its features where the store has them, else by its pixels.
+    fn session(
         &self,
-        planned: &Planned<'_>,
+        pixels: &[u8],
         size: Size,
         resized: Size,
-    ) -> Result<Vec<ModelPrompt>, ImageError> {
-        let low_res = self.model.config().low_res();
+    ) -> Result<(Session<'_, B>, EmbeddingSource), PredictError> {
+        Ok(match self.stored.find(&pixel_hash(resized, pixels)) {
+            Some((embedding, dtype)) => {
+                let source = match dtype {
+                    Dtype::F16 => EmbeddingSource::StoreF16,
+                    Dtype::F32 => EmbeddingSource::StoreF32,
+                };
+                (self.predictor.set_embedding(embedding, size)?, source)
+            }
+            None => (self.predictor.set_image(pixels, size)?, EmbeddingSource::Encoded),
+        })
+    }
+
+    /// Encodes an image and decodes one of its prompts on the CPU, too. The largest differences, in words.
+    fn compare_with_cpu(
+        &self,
+        path: &Path,
+        image: (&[u8], Size),
+        prompt: &Prompt,
+    ) -> Result<String, PredictError> {
+        let reference =
+            Predictor::<Cpu>::load(crate::open(self.job)?, weights(self.job), 1, &Default::default())?;
+        let name = path.display().to_string();
+        let agreement =
+            self.predictor.compare_with_cpu(&reference, &name, image, prompt, self.job.multimask)?;
+        Ok(format!(
+            "agrees with the CPU on the first image: the embedding to {:.1e}, the first prompt's masks to {:.1e}",
+            agreement.embedding, agreement.prediction
+        ))
+    }
+
+    fn prompts(&self, planned: &Planned<'_>, size: Size) -> Result<Vec<Prompt>, ImageError> {
+        let low_res = self.predictor.config().low_res();
         let prompts = planned.image.prompts.iter().map(|prompt| {
             let mask = prompt.mask.as_ref().map(|path| {
                 mask_prompt::read(path, size, low_res, self.job.limits)
                     .map_err(|error| unusable(format!("{}: mask {}: {error}", prompt.from, path.display())))
             });
-            Ok(to_model(prompt, size, resized, mask.transpose()?))
+            Ok(prompt.with_mask(mask.transpose()?))
         });
         prompts.collect()
     }
 
-    /// Writes the masks of a prompt; the best one, and the files.
+    /// Writes the masks of a prompt; the one of highest predicted IoU, and the files.
     fn write_masks(
         &self,
         stem: &str,
         number: usize,
-        decoded: &Decoded,
-        best: usize,
-        resized: Size,
-        original: Size,
+        prediction: &Prediction,
+        frame: &Frame,
     ) -> Result<(Mask, Vec<String>), PredictError> {
-        let (low_res, input) = (self.model.config().low_res(), self.model.config().image_size() as u32);
-        let logits: Vec<&[f32]> = decoded.logits.chunks_exact(low_res * low_res).collect();
-        let mask = |index: usize| {
-            let upscaled = upscale_logits(logits[index], low_res as u32, input, resized, original);
-            Mask::new(original, upscaled.into_iter().map(|logit| logit > 0.0).collect())
-        };
-        let chosen = mask(best);
+        let (masks, best) = (prediction.masks(), prediction.best());
+        let chosen = masks[best].mask(frame)?;
         let mut files = vec![names::mask(stem, number)];
         write::mask(&self.job.out.join(&files[0]), &chosen)?;
         if self.job.multimask {
-            for index in 0..logits.len() {
+            for (index, predicted) in masks.iter().enumerate() {
                 let name = names::one_of_masks(stem, number, index + 1);
                 let path = self.job.out.join(&name);
                 if index == best {
                     write::mask(&path, &chosen)?
                 } else {
-                    write::mask(&path, &mask(index))?
+                    write::mask(&path, &predicted.mask(frame)?)?
                 }
                 files.push(name);
             }
@@ -174,20 +201,20 @@ impl<'a, B: DecoderBackend> Predictor<'a, B> {
         Ok((chosen, files))
     }
 
-    fn write_logits(&self, stem: &str, decoded: &[Decoded]) -> Result<String, PredictError> {
-        let (prompts, side) = (decoded.len(), self.model.config().low_res());
-        let masks = decoded.first().map_or(0, |first| first.iou_scores.len());
-        let joined = |part: fn(&Decoded) -> &[f32]| decoded.iter().flat_map(part).copied().collect();
+    fn write_logits(&self, stem: &str, predictions: &[Prediction]) -> Result<String, PredictError> {
+        let (prompts, side) = (predictions.len(), self.predictor.config().low_res());
+        let all: Vec<&PredictedMask> = predictions.iter().flat_map(Prediction::masks).collect();
+        let masks = all.len() / prompts.max(1);
         let tensors = [
             NamedTensor {
                 name: "logits".into(),
                 shape: vec![prompts, masks, side, side],
-                data: joined(|decoded| &decoded.logits),
+                data: all.iter().flat_map(|mask| &mask.logits).copied().collect(),
             },
             NamedTensor {
                 name: "iou_scores".into(),
                 shape: vec![prompts, masks],
-                data: joined(|decoded| &decoded.iou_scores),
+                data: all.iter().map(|mask| mask.predicted_iou).collect(),
             },
         ];
         let name = names::logits(stem);
@@ -215,15 +242,10 @@ impl<'a, B: DecoderBackend> Predictor<'a, B> {
     }
 }
 
-/// A comparison with NaN is false: unnoticed, it would pass for background.
-fn check_finite(decoded: &[Decoded]) -> Result<(), ImageError> {
-    let finite =
-        |decoded: &Decoded| decoded.logits.iter().chain(&decoded.iou_scores).all(|number| number.is_finite());
-    match decoded.iter().position(|decoded| !finite(decoded)) {
-        None => Ok(()),
-        Some(number) => Err(unusable(format!(
-            "the model's answer to prompt {number} is not finite: its weights are damaged, or too large for single \
-             precision"
-        ))),
+/// The weights of the decoder that a job names.
+fn weights(job: &Job) -> Weights<'_> {
+    match &job.tuned {
+        Some(dir) => Weights::Tuned(dir),
+        None => Weights::Base,
     }
 }

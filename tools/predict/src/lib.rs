@@ -19,28 +19,26 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod check;
 mod coco;
 mod draw;
 mod error;
 mod image;
 mod mask_prompt;
-mod model;
 mod names;
 mod picture;
 mod plan;
 mod stored;
 mod write;
 
+use resect_checkpoint::Checkpoint;
 use resect_device::Device;
+use resect_layers::{Cpu, Layers};
 use resect_prompts::job::{FailedImage, Job, Line};
-use resect_sam::{Cpu, DecoderBackend};
 
 pub use error::PredictError;
-pub use model::{Encode, Load, on_slices, on_tensors};
 
 use coco::Coco;
-use image::{ImageError, Predictor};
+use image::{ImageError, Images};
 
 /// Predicts every image of a job and passes on what there is to say; whether all of them could be read. `stopped` is asked before
 /// each image. On a GPU, the first image is encoded and its first prompt decoded on the CPU, too, and both must agree
@@ -52,41 +50,40 @@ use image::{ImageError, Predictor};
 /// [`Line::Failed`].
 pub fn run(job: &Job, say: impl FnMut(Line), stopped: impl Fn() -> bool) -> Result<bool, PredictError> {
     match job.device {
-        Device::Cpu => run_with::<Cpu>(&Default::default(), on_slices, false, job, say, stopped),
+        Device::Cpu => run_with::<Cpu>(&Default::default(), false, job, say, stopped),
         #[cfg(feature = "cuda")]
         Device::Cuda(index) => {
-            let (device, gpu) = resect_sam::open_cuda(index)?;
-            let checkpoint = model::open(&job.base)?;
+            let (device, gpu) = resect_layers::open_cuda(index)?;
+            let checkpoint = open(job)?;
             let model = checkpoint.config();
             let needed = |prompts| {
-                resect_sam::memory::encoding(model, resect_numeric::Precision::F32, 1)
+                resect_encoder::memory::encoding(model, resect_numeric::Precision::F32, 1)
                     + resect_sam::memory::decoding(model, prompts)
             };
             resect_device::check_memory(index, needed, job.decode_batch.max(1), "--decode-batch")?;
             let mut say = say;
             say(Line::Note(format!("computes on {gpu}")));
-            run_with::<resect_sam::Cuda>(&device, on_tensors, true, job, say, stopped)
+            run_with::<resect_layers::Cuda>(&device, true, job, say, stopped)
         }
         #[cfg(not(feature = "cuda"))]
         Device::Cuda(_) => Err(resect_device::DeviceError::NotBuilt { device: job.device }.into()),
     }
 }
 
-/// [`run`] on the device of a backend, with an image encoder that `load` gives; `compared` with the CPU's results or not.
+/// [`run`] on the device of a backend; `compared` with the CPU's results or not.
 ///
 /// # Errors
 /// As there.
-pub fn run_with<B: DecoderBackend>(
+pub fn run_with<B: Layers>(
     device: &B::Device,
-    load: Load<B>,
     compared: bool,
     job: &Job,
     mut say: impl FnMut(Line),
     stopped: impl Fn() -> bool,
 ) -> Result<bool, PredictError> {
-    let checkpoint = model::open(&job.base)?;
+    let checkpoint = open(job)?;
     let images = plan::check(job, checkpoint.config())?;
-    let mut predictor = Predictor::<B>::new(job, checkpoint, device, load, compared, &mut say)?;
+    let mut predictor = Images::<B>::new(job, checkpoint, device, compared, &mut say)?;
     let mut coco = Coco::new(&job.category, job.heads_trained);
     let mut failed = 0;
     for (index, planned) in images.iter().enumerate() {
@@ -105,6 +102,11 @@ pub fn run_with<B: DecoderBackend>(
     }
     say(Line::Done { files: coco.finish()? });
     Ok(failed == 0)
+}
+
+/// Opens the base checkpoint and checks it whole.
+fn open(job: &Job) -> Result<Checkpoint, PredictError> {
+    Checkpoint::open(&job.base).map_err(|error| PredictError::Checkpoint(error.into()))
 }
 
 #[cfg(test)]

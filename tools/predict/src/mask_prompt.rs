@@ -4,12 +4,11 @@ use std::path::Path;
 
 use resect_checkpoint::TensorFile;
 use resect_geometry::{Mask, Size};
+use resect_prompt::MaskPrompt;
 use resect_prompts::job::Limits;
 
 use crate::picture;
 
-/// The logit of foreground in a mask from a picture, and with a minus of background: a probability of 0.999.
-const CERTAIN: f32 = 6.906_755;
 /// From here on a grey value is foreground.
 const THRESHOLD: u8 = 128;
 
@@ -21,12 +20,14 @@ pub(crate) fn check(path: &Path, image: Size, low_res: usize, limits: Limits) ->
     same_size(picture::size(path, limits)?, image)
 }
 
-/// The logits of a mask prompt, `low_res * low_res`.
-///
-/// A safetensors file as `predict` writes it gives its mask, or of several the one of highest predicted IoU. A picture is
-/// reduced to the grid with the nearest pixel and padded like the image, and becomes plus or minus [`CERTAIN`].
-pub(crate) fn read(path: &Path, image: Size, low_res: usize, limits: Limits) -> Result<Vec<f32>, String> {
-    if is_logits(path) { read_logits(path, low_res) } else { read_picture(path, image, low_res, limits) }
+/// Reads a mask prompt: the logits of a safetensors file as `predict` writes it (of several masks those of the highest predicted
+/// IoU), or the pixels of a picture.
+pub(crate) fn read(path: &Path, image: Size, low_res: usize, limits: Limits) -> Result<MaskPrompt, String> {
+    if is_logits(path) {
+        read_logits(path, low_res).map(MaskPrompt::Logits)
+    } else {
+        read_picture(path, image, limits).map(MaskPrompt::Pixels)
+    }
 }
 
 fn is_logits(path: &Path) -> bool {
@@ -59,10 +60,11 @@ fn read_logits(path: &Path, low_res: usize) -> Result<Vec<f32>, String> {
     let tensor = |name: &str| file.tensor(name).map(|tensor| tensor.data).map_err(|error| error.to_string());
     let logits = tensor("logits")?;
     let best = if masks == 1 { 0 } else { best(&tensor("iou_scores")?, masks)? };
-    let chosen = logits.chunks_exact(low_res * low_res).nth(best).unwrap_or_default().to_vec();
-    match chosen.iter().all(|logit| logit.is_finite()) {
-        true => Ok(chosen),
-        false => Err("its logits are not finite".into()),
+    let chosen = logits.chunks_exact(low_res * low_res).nth(best);
+    match chosen.filter(|logits| logits.iter().all(|logit| logit.is_finite())) {
+        Some(logits) => Ok(logits.to_vec()),
+        None if chosen.is_none() => Err(format!("its logits end before mask {best}")),
+        None => Err("its logits are not finite".into()),
     }
 }
 
@@ -70,15 +72,12 @@ fn best(scores: &[f32], masks: usize) -> Result<usize, String> {
     if scores.len() != masks {
         return Err(format!("it holds {masks} masks and {} scores", scores.len()));
     }
-    Ok(highest(scores))
+    // Of equal ones the first.
+    let best = (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    best.ok_or_else(|| "it holds no mask".into())
 }
 
-/// The place of the highest score; of equal ones the first.
-pub(crate) fn highest(scores: &[f32]) -> usize {
-    (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or(0)
-}
-
-fn read_picture(path: &Path, image: Size, low_res: usize, limits: Limits) -> Result<Vec<f32>, String> {
+fn read_picture(path: &Path, image: Size, limits: Limits) -> Result<Mask, String> {
     let bytes = picture::bytes(path, limits)?;
     let grey = resect_pixels::grey(&bytes, limits.max_pixels, false).map_err(picture::reason)?;
     same_size(grey.size, image)?;
@@ -88,9 +87,7 @@ fn read_picture(path: &Path, image: Size, low_res: usize, limits: Limits) -> Res
             "its brightest value is {brightest}, and values below {THRESHOLD} are background; a mask is 0 and 255"
         ));
     }
-    let mask = Mask::new(grey.size, grey.values.iter().map(|&value| value >= THRESHOLD).collect());
-    let grid = mask.to_low_res(low_res as u32);
-    Ok(grid.pixels().iter().map(|&inside| if inside { CERTAIN } else { -CERTAIN }).collect())
+    Ok(Mask::new(grey.size, grey.values.iter().map(|&value| value >= THRESHOLD).collect()))
 }
 
 fn same_size(mask: Size, image: Size) -> Result<(), String> {

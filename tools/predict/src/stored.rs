@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use resect_embeddings::Embeddings;
+use resect_embeddings::{Embedding, Embeddings};
+
 use resect_geometry::View;
 use resect_numeric::Dtype;
-use resect_prompts::job::EmbeddingSource;
 
 /// Embeddings of the model's shape, searched in order.
 pub(crate) struct Stored {
@@ -28,16 +28,8 @@ impl Stored {
         Self { artifacts }
     }
 
-    /// The embedding of an image, and in which precision it was kept.
-    pub(crate) fn find(&self, pixel_hash: &str) -> Option<(Vec<f32>, EmbeddingSource)> {
-        let found = self.artifacts.iter().find_map(|a| Some((a.get(pixel_hash, View::Identity)?, a.dtype())));
-        let (embedding, dtype) = found?;
-        let mut values = Vec::new();
-        embedding.append_to(&mut values);
-        let source = match dtype {
-            Dtype::F16 => EmbeddingSource::StoreF16,
-            Dtype::F32 => EmbeddingSource::StoreF32,
-        };
-        Some((values, source))
+    /// The embedding of an image, and in which format it is kept.
+    pub(crate) fn find(&self, pixel_hash: &str) -> Option<(Embedding<'_>, Dtype)> {
+        self.artifacts.iter().find_map(|a| Some((a.get(pixel_hash, View::Identity)?, a.dtype())))
     }
 }

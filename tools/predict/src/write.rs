@@ -19,7 +19,7 @@ pub(crate) fn whole<E>(
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(error)?;
     }
-    let aside = aside(path);
+    let aside = aside(path)?;
     let made = make(&aside).map_err(failed).and_then(|()| fs::rename(&aside, path).map_err(error));
     if made.is_err() {
         let _ = fs::remove_file(&aside);
@@ -33,9 +33,14 @@ pub(crate) fn bytes(path: &Path, bytes: &[u8]) -> Result<(), PredictError> {
 }
 
 /// Where a file is written before it has its name.
-pub(crate) fn aside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.part"))
+pub(crate) fn aside(path: &Path) -> Result<PathBuf, PredictError> {
+    Ok(path.with_file_name(format!(".{}.part", name(path)?)))
+}
+
+/// The name of a file.
+pub(crate) fn name(path: &Path) -> Result<String, PredictError> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.ok_or_else(|| PredictError::Internal(format!("{} has no file name", path.display())))
 }
 
 /// Writes a mask as 8-bit grey PNG, 0 and 255.

@@ -253,7 +253,8 @@ impl Remote {
         for (kind, id) in &action.outputs {
             self.fetch_artifact(store, kind, id, &mut answer).await?;
         }
-        if store.action(stage, key).is_none_or(|known| known.outputs != action.outputs) {
+        // A record here that is damaged is replaced.
+        if !matches!(store.action(stage, key), Ok(Some(known)) if known.outputs == action.outputs) {
             store.record(&action)?;
         }
         Ok(answer)
@@ -289,7 +290,7 @@ impl Remote {
                 return Err(wrong(&place, "is the record of something else"));
             }
             next.extend(action.inputs().into_iter().filter(|(kind, _)| is_plain(kind)));
-            if store.action(&action.stage, &action.key).is_none() {
+            if !matches!(store.action(&action.stage, &action.key), Ok(Some(_))) {
                 store.record(&action)?;
                 answer.records += 1;
             }
@@ -402,7 +403,7 @@ impl Remote {
                     answer.known += 1;
                 }
             }
-            self.put(&place, manifest.to_json().into_bytes(), PutMode::Overwrite).await?;
+            self.put(&place, manifest.to_json()?.into_bytes(), PutMode::Overwrite).await?;
             answer.artifacts.push((kind.clone(), id.clone()));
         }
         for action in actions.iter().filter(|action| is_record(action)) {

@@ -239,7 +239,8 @@ fn over_amounts(sweep: &[SweepPoint], kind: PromptKind, title: &str, x: &str) ->
     let unit = if kind == PromptKind::BoxNoisePercent { "%" } else { "px" };
     let lines = Method::DECODERS.into_iter().map(|method| {
         let places = sweep.iter().filter(|point| point.prompt == kind).filter_map(|point| {
-            let amount = point.amount.unwrap_or_default();
+            // Points of these kinds have one, as was checked when they were read.
+            let amount = point.amount?;
             let dice = point.decoders.iter().find(|decoder| decoder.method == method)?.dice;
             let of = format!("{amount} {unit}");
             Some(Place { x: f64::from(amount), y: dice.mean?, interval: dice.interval, of })

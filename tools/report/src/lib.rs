@@ -4,6 +4,7 @@
 //! nothing but the job and the artifacts enters it. The page asks nobody for anything: style, script, charts and pictures stand in
 //! it. Every word that came from data goes through `maud`, which escapes it.
 
+mod audit;
 mod cases;
 mod charts;
 mod comparison;
@@ -20,10 +21,13 @@ pub use comparison::write as write_comparison;
 pub use cases::{LARGEST_JPEG, MOST_CASES};
 pub use error::ReportError;
 
+use audit::Audit;
 use cases::Case;
 use resect_checkpoint_records::{Epoch, Summary};
 use resect_data::{DataError, read_json};
-use resect_evaluation_records::{self as evaluation, Method, MethodMetrics, Metrics, SampleRow};
+use resect_evaluation_records::{
+    self as evaluation, Method, MethodMetrics, Metrics, PromptKind, SampleRow, SweepPoint,
+};
 use resect_report_job::{Job, Written};
 use resect_tables::table;
 use resect_target_records::{Rejected, Split};
@@ -40,7 +44,7 @@ pub struct Report<'a> {
     epochs: Vec<Epoch>,
     parts: [Part; 3],
     leaks: Leaks,
-    audit: Value,
+    audit: Audit,
     rejected: Vec<Rejected>,
     cases: Vec<Case>,
 }
@@ -142,6 +146,9 @@ fn put(out: &Path, page: &str) -> Result<(), ReportError> {
     put.map_err(|source| ReportError::Write { path: out.into(), source })
 }
 
+/// The prompts of a sweep that have an amount.
+const AMOUNTS: [PromptKind; 2] = [PromptKind::BoxNoisePixels, PromptKind::BoxNoisePercent];
+
 fn read_metrics(path: &Path) -> Result<Metrics, ReportError> {
     let value: Value = read_json(path)?;
     let found = value["format"].as_str().unwrap_or("none").to_owned();
@@ -149,9 +156,19 @@ fn read_metrics(path: &Path) -> Result<Metrics, ReportError> {
     if found.split('.').next() != expected.split('.').next() {
         return Err(ReportError::Format { path: path.into(), found, expected });
     }
-    let damaged =
-        |error: serde_json::Error| DataError::Damaged { path: path.into(), message: error.to_string() };
-    Ok(serde_json::from_value(value).map_err(damaged)?)
+    let damaged = |message: String| DataError::Damaged { path: path.into(), message };
+    let metrics: Metrics = serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+    // A report is of these two; baselines that were not scored are left out.
+    for method in Method::DECODERS {
+        if !metrics.methods.iter().any(|row| row.method == method) {
+            return Err(damaged(format!("it has no figures of {method}")).into());
+        }
+    }
+    let has_amount = |point: &&SweepPoint| point.amount.is_some() || !AMOUNTS.contains(&point.prompt);
+    if let Some(point) = metrics.sweep.iter().find(|point| !has_amount(point)) {
+        return Err(damaged(format!("the sweep has {:?} without an amount", point.prompt)).into());
+    }
+    Ok(metrics)
 }
 
 impl Part {

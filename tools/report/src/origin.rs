@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 use resect_report_job::Stage;
 use resect_target_records::Split;
-use serde_json::Value;
 
 use crate::Report;
+use crate::audit::{Audit, Size};
 use crate::format::{count, duration, memory, moment};
 use crate::page::{pairs, table};
 
@@ -55,7 +55,6 @@ fn reproduce(report: &Report<'_>) -> Markup {
 
 pub(crate) fn data(report: &Report<'_>) -> Markup {
     let audit = &report.audit;
-    let number = |value: &Value| value.as_u64().map_or_else(|| "–".into(), |number| number.to_string());
     let columns = ["part", "images", "targets", "groups", "what for"].map(str::to_owned);
     let rows: Vec<Vec<String>> = report
         .parts
@@ -71,28 +70,27 @@ pub(crate) fn data(report: &Report<'_>) -> Markup {
             vec![name.into(), images, targets, groups, purpose.into()]
         })
         .collect();
-    let (masks, sizes, area) = (&audit["masks"], &audit["sizes"], &audit["area"]);
-    let size = |value: &Value| format!("{} × {}", number(&value["width"]), number(&value["height"]));
-    let share =
-        |value: &Value| value.as_f64().map_or_else(|| "–".into(), |share| format!("{:.2} %", 100.0 * share));
+    let (masks, sizes, area) = (&audit.masks, &audit.sizes, &audit.area);
+    let size = |size: &Size| format!("{} × {}", size.width, size.height);
+    let share = |share: f64| format!("{:.2} %", 100.0 * share);
     let facts = [
-        ("samples in the dataset", number(&audit["samples"])),
-        ("rejected", number(&audit["rejected"])),
-        ("in no part", number(&audit["unused"])),
-        ("groups in more than one part", number(&audit["groups_across_splits"])),
-        ("pairs of images that look the same", number(&audit["near_duplicates"])),
-        ("  across the test part's border", number(&audit["near_duplicates_across_test"])),
-        ("  across training and validation", number(&audit["near_duplicates_across_validation"])),
-        ("masks with more than two values", number(&masks["noisy"])),
-        ("masks with specks removed", number(&masks["with_specks"])),
-        ("masks with several components", number(&masks["with_several_components"])),
-        ("targets that touch the border", number(&masks["touching_border"])),
-        ("smallest image", size(&sizes["smallest"])),
-        ("largest image", size(&sizes["largest"])),
-        ("images turned by EXIF", number(&sizes["turned_by_exif"])),
-        ("foreground: least", share(&area["min"])),
-        ("foreground: middle", share(&area["median"])),
-        ("foreground: most", share(&area["max"])),
+        ("samples in the dataset", audit.samples.to_string()),
+        ("rejected", audit.rejected.to_string()),
+        ("in no part", audit.unused.to_string()),
+        ("groups in more than one part", audit.groups_across_splits.to_string()),
+        ("pairs of images that look the same", audit.near_duplicates.to_string()),
+        ("  across the test part's border", audit.near_duplicates_across_test.to_string()),
+        ("  across training and validation", audit.near_duplicates_across_validation.to_string()),
+        ("masks with more than two values", masks.noisy.to_string()),
+        ("masks with specks removed", masks.with_specks.to_string()),
+        ("masks with several components", masks.with_several_components.to_string()),
+        ("targets that touch the border", masks.touching_border.to_string()),
+        ("smallest image", size(&sizes.smallest)),
+        ("largest image", size(&sizes.largest)),
+        ("images turned by EXIF", sizes.turned_by_exif.to_string()),
+        ("foreground: least", share(area.min)),
+        ("foreground: middle", share(area.median)),
+        ("foreground: most", share(area.max)),
     ];
     html! {
         (table(&columns, &rows))
@@ -116,16 +114,14 @@ fn shared(report: &Report<'_>) -> String {
     }
 }
 
-fn look_alikes(audit: &Value) -> Markup {
-    let listed = audit["near_duplicate_pairs"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let word = |value: &Value| value.as_str().unwrap_or("–").to_owned();
+fn look_alikes(audit: &Audit) -> Markup {
+    let listed = &audit.near_duplicate_pairs;
     let rows: Vec<Vec<String>> = listed
         .iter()
         .take(MOST_LISTED)
         .map(|pair| {
-            let one =
-                |index: usize| format!("{} ({})", word(&pair["ids"][index]), word(&pair["splits"][index]));
-            vec![one(0), one(1), pair["distance"].to_string()]
+            let one = |index: usize| format!("{} ({})", pair.ids[index], pair.splits[index]);
+            vec![one(0), one(1), pair.distance.to_string()]
         })
         .collect();
     let columns = ["image", "looks like", "bits that differ, of 64"].map(str::to_owned);

@@ -218,6 +218,19 @@ fn what_is_missing_or_of_another_run_is_one_clear_error() {
         });
     });
     assert!(old.ends_with("`cargo xtask run --force evaluate` writes it anew"), "{old}");
+    let renamed = refused(|job| {
+        edit(&job.folders.targets.join("audit.json"), |audit| {
+            let unused = audit.as_object_mut().unwrap().remove("unused").unwrap();
+            audit["not_used"] = unused;
+        });
+    });
+    assert!(renamed.contains("missing field `unused`"), "{renamed}");
+    let poor = refused(|job| {
+        edit(&job.folders.evaluation.join("metrics.json"), |metrics| {
+            metrics["methods"].as_array_mut().unwrap().retain(|row| row["method"] != "tuned");
+        });
+    });
+    assert!(poor.contains("it has no figures of tuned"), "{poor}");
     let other = tempfile::tempdir().unwrap();
     let strange = make(other.path(), &Recipe { id: "other".into(), ..Recipe::default() });
     let said = refused(|job| job.folders.targets = strange.folders.targets.clone());

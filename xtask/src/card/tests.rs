@@ -1,4 +1,5 @@
 use super::*;
+use crate::lineage::{Evaluation, Trained};
 use resect_checkpoint::SamConfig;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -38,8 +39,8 @@ fn what_came_from_data_cannot_leave_its_place() {
     assert_eq!(code("a`b|c\nd"), "`a'b\\|c d`");
     assert_eq!(code(""), "`\"\"`");
     let lineage = Lineage {
-        dataset: json!({"kind": "hub", "repository": "o/n\"\nlicense: mit"}),
-        metrics: json!({"methods": [{"method": "tuned", "all": {"original": {"dice": {"mean": 0.5}}}}]}),
+        dataset: Some(Origin::Hub { repository: "o/n\"\nlicense: mit".into() }),
+        metrics: Some(evaluation(1, &[("tuned", Some(0.5))])),
         ..Lineage::default()
     };
     let card = card_of(&lineage, "x\n---\n# y", Format::Transformers);
@@ -52,8 +53,8 @@ fn what_came_from_data_cannot_leave_its_place() {
 #[test]
 fn repositories_on_the_hub_are_named_and_paths_are_not() {
     let mut lineage = Lineage {
-        dataset: json!({"kind": "hub", "repository": "owner/data"}),
-        base: json!({"kind": "hub", "repository": "facebook/sam-vit-base"}),
+        dataset: Some(Origin::Hub { repository: "owner/data".into() }),
+        base: Some(Origin::Hub { repository: "facebook/sam-vit-base".into() }),
         ..Lineage::default()
     };
     let card = card_of(&lineage, "m", Format::Transformers);
@@ -61,10 +62,9 @@ fn repositories_on_the_hub_are_named_and_paths_are_not() {
         card.contains("base_model: \"facebook/sam-vit-base\"\nbase_model_relation: finetune\ndatasets:\n- \"owner/data\"\n"),
         "{card}"
     );
-    lineage.dataset = json!({"kind": "folder", "path": "/home/someone/polyps/"});
-    lineage.base = json!({"kind": "folder", "path": "/home/someone/sam"});
-    let original = json!({"dice": {"mean": 0.5}, "iou": {"mean": 0.25}});
-    lineage.metrics = json!({"methods": [{"method": "tuned", "all": {"original": original}}]});
+    lineage.dataset = Some(Origin::Folder { path: "/home/someone/polyps/".into() });
+    lineage.base = Some(Origin::Folder { path: "/home/someone/sam".into() });
+    lineage.metrics = Some(evaluation(1, &[("tuned", Some(0.5))]));
     let card = card_of(&lineage, "m", Format::Transformers);
     assert!(card.contains("name: \"polyps (local files)\""), "{card}");
     assert!(!card.contains("/home") && !card.contains("base_model"), "{card}");
@@ -73,18 +73,10 @@ fn repositories_on_the_hub_are_named_and_paths_are_not() {
 #[test]
 fn a_model_that_is_beaten_says_by_what() {
     let of = |tuned: f64| {
-        let method = |name: &str, dice: f64| {
-            let original = json!({
-                "dice": {"mean": dice, "interval": [dice - 0.1, dice + 0.1]},
-                "iou": {"mean": dice / 2.0},
-            });
-            json!({"method": name, "all": {"original": original}})
-        };
-        let methods =
-            [method("box", 0.7), method("ellipse", 0.8), method("untuned", 0.6), method("tuned", tuned)];
+        let methods = [("box", 0.7), ("ellipse", 0.8), ("untuned", 0.6), ("tuned", tuned)];
         let lineage = Lineage {
-            train: Some(serde_json::from_value(action()).unwrap()),
-            metrics: json!({"methods": methods, "targets": 3, "images": 2}),
+            train: Some(trained(action())),
+            metrics: Some(evaluation(3, &methods.map(|(name, dice)| (name, Some(dice))))),
             ..Lineage::default()
         };
         card_of(&lineage, "m", Format::Transformers)
@@ -99,16 +91,15 @@ fn a_model_that_is_beaten_says_by_what() {
 
 #[test]
 fn a_mean_over_nothing_is_none_and_no_verdict() {
-    let row = |method: &str, dice: Value| json!({"method": method, "all": {"original": {"dice": {"mean": dice}, "hd95": {"mean": null}}}});
-    for (tuned, other) in [(Value::Null, Value::Null), (Value::Null, json!(0.5)), (json!(0.5), Value::Null)] {
+    for (tuned, other) in [(None, None), (None, Some(0.5)), (Some(0.5), None)] {
         let lineage = Lineage {
-            train: Some(serde_json::from_value(action()).unwrap()),
-            metrics: json!({"targets": 0, "images": 0, "methods": [row("tuned", tuned.clone()), row("box", other)]}),
+            train: Some(trained(action())),
+            metrics: Some(evaluation(0, &[("tuned", tuned), ("box", other)])),
             ..Lineage::default()
         };
         let card = card_of(&lineage, "x", Format::Transformers);
         assert!(!card.contains("It is no better than"), "{card}");
-        assert!(tuned.is_number() || card.contains("| this model | – | – | – |"), "{card}");
+        assert!(tuned.is_some() || card.contains("| this model | – | – | – |"), "{card}");
         assert!(!card.contains("NaN") && !card.contains("null"), "{card}");
     }
 }
@@ -118,7 +109,7 @@ fn the_recipe_is_the_one_of_the_settings() {
     let recipe = |params: Value| {
         let mut action = action();
         action["document"]["params"] = params;
-        let train = Some(serde_json::from_value(action).unwrap());
+        let train = Some(trained(action));
         card_of(&Lineage { train, ..Lineage::default() }, "m", Format::Transformers)
     };
     let published = recipe(json!({}));
@@ -142,7 +133,7 @@ fn turned_images_are_told_of() {
         train["document"]["params"] = json!({ "augment": augment });
         let mut embed = action();
         embed["document"]["params"] = json!({ "dtype": "f16", "views": augment });
-        let [train, embed] = [train, embed].map(|action| Some(serde_json::from_value(action).unwrap()));
+        let (train, embed) = (Some(trained(train)), Some(serde_json::from_value(embed).unwrap()));
         card_of(&Lineage { train, embed, ..Lineage::default() }, "m", Format::Transformers)
     };
     let all = card("all");
@@ -151,6 +142,27 @@ fn turned_images_are_told_of() {
     assert!(!all.contains("embed.views"), "{all}");
     assert!(card("flips").contains("mirrored at one axis or both"));
     assert!(!card("none").contains("Each epoch saw"));
+}
+
+/// An evaluation with these means of Dice; IoU is half of it.
+fn evaluation(targets: u64, methods: &[(&str, Option<f64>)]) -> Evaluation {
+    let estimate = |mean: Option<f64>| json!({"mean": mean, "interval": mean.map(|x| [x - 0.1, x + 0.1])});
+    let method = |(name, dice): &(&str, Option<f64>)| {
+        let none = estimate(None);
+        let iou = estimate(dice.map(|dice| dice / 2.0));
+        let figures = json!({"dice": estimate(*dice), "iou": iou, "hd95": none, "surface_dice": none});
+        let low_res = json!({"dice": none, "iou": none, "hd95": none, "surface_dice": none});
+        let all = json!({"targets": targets, "original": figures, "low_res": low_res});
+        json!({"method": name, "all": all, "classes": []})
+    };
+    let methods: Vec<Value> = methods.iter().map(method).collect();
+    let settings = json!({"surface_tolerance": 2.0, "size_bounds": [0.05, 0.2]});
+    let metrics = json!({"targets": targets, "images": targets, "settings": settings, "methods": methods});
+    serde_json::from_value(metrics).unwrap()
+}
+
+fn trained(action: Value) -> Trained {
+    Trained::of(serde_json::from_value(action).unwrap()).unwrap()
 }
 
 fn action() -> Value {

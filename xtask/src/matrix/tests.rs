@@ -47,4 +47,8 @@ fn an_axis_has_values_and_each_once() {
     assert!(problem(&axis("a.b", &[])).unwrap().starts_with("has no values"));
     assert!(problem(&axis("a.b", &[json!("x"), json!("x")])).unwrap().starts_with("has \"x\" twice"));
     assert!(problem(&axis("train.seeds", &[json!([1])])).unwrap().contains("vary train.seed"));
+    for shared in ["runtime.jobs", "remote.push"] {
+        let said = problem(&axis(shared, &[json!(1), json!(4)])).unwrap();
+        assert!(said.contains("cannot vary in a matrix") && said.contains(shared), "{said}");
+    }
 }

@@ -38,10 +38,55 @@ fn a_matrix_makes_a_pipeline_of_each_combination() {
         wrong("[matrix.train]\nseed = 1\n", &[]),
         "/p/pipeline.toml:2: matrix.train.seed must be a list of values"
     );
+    let shared = wrong("[matrix]\nremote.push = [true, false]\n", &["runtime.jobs=1,4"]);
+    let expected = [
+        "/p/pipeline.toml:2: remote.push cannot vary in a matrix: all its runs share [remote]; give remote.push one value",
+        "--set runtime.jobs=1,4: runtime.jobs cannot vary in a matrix: all its runs share [runtime]; give runtime.jobs one value",
+    ];
+    assert_eq!(shared, expected.join("\n"));
     let long = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
     let sets = ["train.seed", "train.jitter", "split.seed"].map(|setting| format!("{setting}={long}"));
     let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
     assert!(wrong("", &sets).contains("makes 1030301 runs, more than 1000"));
+}
+
+/// A section whose settings are bound to each other.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Range")]
+struct Bounds {
+    low: u32,
+    high: u32,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    low: u32,
+    high: u32,
+}
+
+impl TryFrom<Range> for Bounds {
+    type Error = String;
+
+    fn try_from(Range { low, high }: Range) -> Result<Self, String> {
+        if low > 0 && high > 0 && low >= high {
+            return Err(format!("low {low} is not below high {high}"));
+        }
+        Ok(Self { low, high })
+    }
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_a_problem_and_not_the_defaults() {
+    let read = |text: &str| {
+        let mut reader = Reader::new(Path::new("/p/pipeline.toml"), text, &[]).unwrap();
+        (reader.section::<Bounds>("mask"), reader.problems)
+    };
+    assert_eq!(read("[mask]\nlow = 3\nhigh = 9\n"), (Bounds { low: 3, high: 9 }, Vec::new()));
+    let (_, problems) = read("[mask]\nlow = 9\nhigh = 3\n");
+    assert_eq!(
+        problems,
+        ["/p/pipeline.toml:1: mask has settings that do not go together: low 9 is not below high 3"]
+    );
 }
 
 #[test]

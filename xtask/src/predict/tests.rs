@@ -1,4 +1,5 @@
 use super::*;
+use resect_prompts::Prompt;
 
 #[test]
 fn prompts_find_their_images_by_name_stem_or_path() {
@@ -12,12 +13,8 @@ fn prompts_find_their_images_by_name_stem_or_path() {
     let images = ["a.png", "b.jpg", "left/c.png", "right/c.png", "d.png"].map(make).to_vec();
     let file = dir.path().join("prompts.csv");
     let assigned = |names: &[&str]| {
-        let prompt = |name: &str| Prompt {
-            bounds: Some("0,0,1,1".parse().unwrap()),
-            points: vec![],
-            mask: None,
-            from: name.into(),
-        };
+        let bounds: BoxPrompt = "0,0,1,1".parse().unwrap();
+        let prompt = |name: &str| WrittenPrompt { prompt: Prompt::of_box(bounds), from: name.into() };
         let named =
             names.iter().map(|name| ImagePrompts { image: (*name).into(), prompts: vec![prompt(name)] });
         assign(images.clone(), &file, named.collect())

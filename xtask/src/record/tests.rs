@@ -24,7 +24,31 @@ fn a_run_is_found_by_what_is_enough_of_its_name() {
     assert_eq!(found("2").unwrap(), None, "the first digit of an artifact");
     let several = found("20260102").unwrap_err().to_string();
     assert!(several.starts_with("20260102 can be any of 2 runs: 20260102-101010-00001-2, "), "{several}");
-    assert_eq!(RunRecord::read(&store, "20260101-101010-00001").unwrap().status(), "done", "of before 1.5");
+    assert_eq!(
+        RunRecord::read(&store, "20260101-101010-00001").unwrap().unwrap().status(),
+        "done",
+        "of before 1.5"
+    );
+}
+
+#[test]
+fn a_record_that_cannot_be_read_says_which_and_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (gone, run) = ("20260101-101010-00001", "20260102-101010-00001");
+    assert!(RunRecord::read(&store, gone).unwrap().is_none());
+    stored(&store, run);
+    let path = store.run_path(run);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let cases = [
+        (text[..text.len() / 2].to_owned(), "EOF"),
+        (text.replace("\"started\"", "\"begun\""), "missing field `started`"),
+    ];
+    for (damaged, reason) in cases {
+        std::fs::write(&path, damaged).unwrap();
+        let error = RunRecord::find(&store, "20260102").unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()) && error.contains(reason), "{error}");
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn ancestry_follows_the_records_back() {
     for action in [&ingest, &embed, &other, &train, &accepted] {
         store.record(action).unwrap();
     }
-    let records = Records::read(&store);
+    let records = Records::read(&store).unwrap();
     assert_eq!(records.actions().len(), 5);
     let named = |kind: &str, name: &str| (kind.to_owned(), Hash::of(name.as_bytes()));
     let (kind, id) = named("embeddings", "e");

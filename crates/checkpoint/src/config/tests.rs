@@ -31,6 +31,8 @@ fn a_field_of_the_wrong_type_is_named() {
         ("[]", "not a JSON object"),
         ("{", "not JSON"),
         (r#"{"model_type": "clip"}"#, "`clip` is another model"),
+        (r#"{"model_type": 3}"#, "`3` is another model"),
+        (r#"{"vision_config": {"mlp_ratio": "4"}}"#, "vision_config.mlp_ratio: not a number"),
         (r#"{"vision_config": 3}"#, "vision_config: not an object"),
         (r#"{"vision_config": {"hidden_size": "768"}}"#, "vision_config.hidden_size: invalid type"),
         (r#"{"vision_config": {"hidden_size": -1}}"#, "vision_config.hidden_size: invalid value"),

@@ -44,6 +44,12 @@ fn names_are_those_of_the_published_files() {
     ] {
         assert_eq!(original_name(ours, 3), original);
     }
+    // What is no layer of the head keeps its name, so that a check of names finds it.
+    for strange in
+        ["mask_decoder.iou_prediction_head.norm.bias", "mask_decoder.iou_prediction_head.layers.x.bias"]
+    {
+        assert_eq!(original_name(strange, 3), strange);
+    }
     assert_eq!(
         original_name("mask_decoder.iou_prediction_head.proj_out.bias", 5),
         "mask_decoder.iou_prediction_head.layers.4.bias"

@@ -32,3 +32,17 @@ fn etags_are_bare() {
     assert_eq!(plain_etag("W/\"abc\""), "abc");
     assert_eq!(plain_etag("\"abc\""), "abc");
 }
+
+#[test]
+fn a_file_of_certificates_holds_some() {
+    let path = Path::new("/etc/ca.pem");
+    for (pem, reason) in [
+        ("", "holds no certificate"),
+        ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "cannot be read as PEM"),
+    ] {
+        let error = certificates(path, pem.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("/etc/ca.pem") && error.contains(reason), "{error}");
+    }
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(certificates(path, pem.as_bytes()).unwrap().len(), 1);
+}

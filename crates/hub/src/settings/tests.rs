@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
     let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
-    Settings::read(&|name| variables.get(name).map(|value| (*value).to_owned()))
+    Settings::read(&|name| Ok(variables.get(name).map(|value| (*value).to_owned())))
 }
 
 #[test]
@@ -35,6 +35,23 @@ fn the_token_comes_from_the_variable_or_the_file_and_is_never_printed() {
     assert_eq!(settings.token.unwrap().scrub("bad token hf_secret"), "bad token ***");
     let error = read(&[home, ("HF_TOKEN", "hf_se cret")]).unwrap_err().to_string();
     assert!(!error.contains("hf_se"), "{error}");
+}
+
+#[test]
+fn what_is_set_and_cannot_be_used_is_an_error_and_not_unset() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = ("HF_HOME", dir.path().to_str().unwrap());
+    assert!(read(&[home]).unwrap().token.is_none(), "no token is no error");
+    std::fs::write(dir.path().join("token"), [0xff, 0xfe]).unwrap();
+    let error = read(&[home]).unwrap_err().to_string();
+    assert!(error.contains("token"), "{error}");
+    let error = read(&[("HF_HUB_CACHE", "~/cache"), ("HF_TOKEN", "x")]).unwrap_err().to_string();
+    assert_eq!(error, "HOME is not set, so the path ~/cache has no meaning");
+    let not_unicode = |name| match name {
+        "HF_HUB_CACHE" => Err(Error::Setting { variable: name, message: "is not valid UTF-8".into() }),
+        _ => Ok(None),
+    };
+    assert!(matches!(Settings::read(&not_unicode), Err(Error::Setting { variable: "HF_HUB_CACHE", .. })));
 }
 
 #[test]

@@ -5,9 +5,9 @@ fn products_of_matrices_and_their_transposes() {
     let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     let b = [1.0, 0.0, 2.0, 1.0, 0.0, 3.0];
     let mut out = [1.0; 4];
-    matmul(&mut out, Matrix::new(&a, 3), Matrix::new(&b, 2), Into::Replace);
+    matmul(&mut out, Matrix::new(&a, 3), Matrix::new(&b, 2), Accumulate::No);
     assert_eq!(out, [5.0, 11.0, 14.0, 23.0]);
-    matmul(&mut out, Matrix::new(&a, 3), Matrix::new(&b, 3).transposed(), Into::Add);
+    matmul(&mut out, Matrix::new(&a, 3), Matrix::new(&b, 3).transposed(), Accumulate::Yes);
     assert_eq!(out, [12.0, 21.0, 30.0, 45.0]);
 }
 
@@ -18,7 +18,7 @@ fn parts_of_matrices_are_multiplied_where_they_lie() {
     // [[5, 6], [9, 10]] times the transpose of [[0, 1], [4, 5], [8, 9]].
     let mut out = [0.0; 6];
     let (left, right) = (a.rows(1..3).columns(1..3), a.columns(0..2).transposed());
-    matmul(&mut out, left, right, Into::Replace);
+    matmul(&mut out, left, right, Accumulate::No);
     assert_eq!(out, [6.0, 50.0, 94.0, 10.0, 86.0, 162.0]);
     assert_eq!(left.row(1), [9.0, 10.0]);
     assert_eq!(a.columns(3..4).rows(2..3).row(0), [11.0]);
@@ -38,7 +38,7 @@ fn products_end_where_their_matrices_end() {
                 let left = Matrix::new(&a, k + 2).rows(1..m + 1).columns(2..k + 2);
                 let right = Matrix::new(&b, k + 1).rows(3..n + 3).columns(1..k + 1).transposed();
                 let mut out = vec![1.0; m * n];
-                matmul(&mut out, left, right, Into::Add);
+                matmul(&mut out, left, right, Accumulate::Yes);
                 for (at, found) in out.iter().enumerate() {
                     let (row, column) = (at / n, at % n);
                     let of = |i: usize| a[(row + 1) * (k + 2) + i + 2] * b[(column + 3) * (k + 1) + i + 1];

@@ -11,7 +11,7 @@ fn parse(name: &str, text: &str) -> Result<Vec<ImagePrompts>, String> {
 type Shape = (bool, usize, bool);
 
 fn shape(images: &[ImagePrompts]) -> Vec<(&str, Vec<Shape>)> {
-    let prompt = |p: &Prompt| (p.bounds.is_some(), p.points.len(), p.mask.is_some());
+    let prompt = |p: &WrittenPrompt| (p.bounds.is_some(), p.points.len(), p.mask.is_some());
     images.iter().map(|i| (i.image.as_str(), i.prompts.iter().map(prompt).collect())).collect()
 }
 

@@ -1,41 +1,8 @@
-use resect_checkpoint::{NAMED_CONFIGS, POSITIONAL_EMBEDDING, POSITIONAL_EMBEDDING_ALIAS, tensors};
+use resect_checkpoint::{NAMED_CONFIGS, tensors};
+use resect_encoder::{ImageEncoder, VISION_ENCODER};
+use resect_layers::{Cpu, parameter_shapes};
 
 use super::*;
-use crate::Cpu;
-
-/// The names and shapes of a module's parameters as the checkpoint has them, without making any weight.
-struct Shapes {
-    path: Path,
-    found: BTreeMap<String, Vec<usize>>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Shapes {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let mut shape = param.lazy_shape().to_vec();
-        if self.path.is_transposed() {
-            shape.reverse();
-        }
-        let name = match self.path.name() {
-            name if name == POSITIONAL_EMBEDDING_ALIAS => POSITIONAL_EMBEDDING.into(),
-            name => name,
-        };
-        assert_eq!(self.found.insert(name.clone(), shape), None, "{name} occurs twice");
-    }
-}
-
-fn shapes<M: Module<Cpu>>(module: &M, prefix: &'static str) -> BTreeMap<String, Vec<usize>> {
-    let mut shapes = Shapes { path: Path::new(prefix), found: BTreeMap::new() };
-    module.visit(&mut shapes);
-    shapes.found
-}
 
 #[test]
 fn the_model_and_the_table_of_tensors_agree_exactly() {
@@ -48,9 +15,14 @@ fn the_model_and_the_table_of_tensors_agree_exactly() {
     configs.push(odd);
     for config in configs {
         assert_eq!(config.validate(), Ok(()));
-        let mut found = shapes(&ImageEncoder::<Cpu>::new(&config, &device), VISION_ENCODER);
-        found.extend(shapes(&PromptEncoder::<Cpu>::new(&config, &device), PROMPT_ENCODER));
-        found.extend(shapes(&MaskDecoder::<Cpu>::new(&config, &device), MASK_DECODER));
+        let mut all = parameter_shapes(&ImageEncoder::<Cpu>::new(&config, &device), VISION_ENCODER);
+        all.extend(parameter_shapes(&PromptEncoder::<Cpu>::new(&config, &device), PROMPT_ENCODER));
+        all.extend(parameter_shapes(&MaskDecoder::<Cpu>::new(&config, &device), MASK_DECODER));
+        let mut found = BTreeMap::new();
+        for (name, shape) in all {
+            let name = if name == POSITIONAL_EMBEDDING_ALIAS { POSITIONAL_EMBEDDING.into() } else { name };
+            assert_eq!(found.insert(name.clone(), shape), None, "{name} occurs twice");
+        }
         let expected: BTreeMap<_, _> = tensors(&config).into_iter().map(|s| (s.name, s.shape)).collect();
         assert_eq!(found, expected);
     }

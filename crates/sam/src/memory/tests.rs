@@ -5,8 +5,6 @@ fn estimates_are_near_what_programs_asked_for() {
     let vit_b = SamConfig::named("vit-b").unwrap();
     // Megabytes, by benches/dry_cuda.sh and its programs.
     for (what, estimate, counted) in [
-        ("an image, f32", encoding(&vit_b, Precision::F32, 1), 2109.0),
-        ("an image, bf16", encoding(&vit_b, Precision::Bf16, 1), 647.0),
         ("a prompt", decoding(&vit_b, 1), 438.0),
         ("8 prompts", decoding(&vit_b, 8), 668.0),
         ("16 prompts", decoding(&vit_b, 16), 1775.0),
@@ -21,14 +19,9 @@ fn estimates_are_near_what_programs_asked_for() {
 }
 
 #[test]
-fn larger_models_and_batches_need_more() {
-    let of = |name: &str| SamConfig::named(name).unwrap();
-    for precision in [Precision::F32, Precision::Bf16] {
-        let needs = ["vit-b", "vit-l", "vit-h"].map(|name| encoding(&of(name), precision, 2));
-        assert!(needs.is_sorted() && needs[0] < needs[2] / 2, "{needs:?}");
-    }
-    let embedding = |config: &SamConfig, images| encoding(config, Precision::Bf16, images);
-    for need in [embedding, decoding, training] {
-        assert!(need(&of("vit-b"), 9) > need(&of("vit-b"), 8));
+fn larger_batches_need_more() {
+    let vit_b = SamConfig::named("vit-b").unwrap();
+    for need in [decoding, training] {
+        assert!(need(&vit_b, 9) > need(&vit_b, 8));
     }
 }

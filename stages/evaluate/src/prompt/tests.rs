@@ -52,14 +52,17 @@ fn every_form_has_its_parts() {
     let truth = Mask::from_fn(IMAGE, |x, y| TIGHT.contains(x, y));
     let target = crate::samples::tests::target(IMAGE, TIGHT);
     for form in kinds {
-        let prompt = form.prompt(&target, || truth.clone(), 0).unwrap();
+        let prompt = form.prompt(&target, || truth.clone(), 0).unwrap().unwrap();
         let expected = match form.kind {
             PromptKind::Point => (false, true),
             PromptKind::BoxAndPoint => (true, true),
             _ => (true, false),
         };
-        assert_eq!((prompt.bounds.is_some(), prompt.point.is_some()), expected, "{form:?}");
+        assert_eq!((prompt.bounds.is_some(), !prompt.points.is_empty()), expected, "{form:?}");
     }
     let point = Form { kind: PromptKind::Point, amount: None };
-    assert_eq!(point.prompt(&target, || Mask::empty(IMAGE), 0), None);
+    assert_eq!(point.prompt(&target, || Mask::empty(IMAGE), 0).unwrap(), None);
+    let noise = Form { kind: PromptKind::BoxNoisePixels, amount: None };
+    let error = noise.prompt(&target, || truth.clone(), 0).unwrap_err();
+    assert!(matches!(error, EvaluateError::Internal(_)), "{error}");
 }

@@ -84,6 +84,10 @@ fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), IngestError> {
         if path.is_dir() {
             find(&path, files)?;
         } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            // Rows are named by it.
+            if path.file_name().is_none_or(|name| name.to_str().is_none()) {
+                return Err(IngestError::layout(&path, "its name is not valid UTF-8; rename it"));
+            }
             files.push(path);
         }
     }

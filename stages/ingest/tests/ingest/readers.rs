@@ -238,6 +238,22 @@ fn a_column_that_is_not_there_is_named_with_those_that_are() {
     assert!(text.contains("holds Utf8 in column \"n\" (layout.mask_column): expected binary"), "{text}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_parquet_file_whose_name_could_be_that_of_another_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        "train.parquet",
+        vec![("image", structs(pictures(0..2))), ("label", structs(masks(2)))],
+    );
+    let name = std::ffi::OsString::from_vec(b"\xff.parquet".to_vec());
+    fs::rename(dir.path().join("train.parquet"), dir.path().join(name)).unwrap();
+    let text = error(run(dir.path(), &parquet("", "")));
+    assert!(text.contains("its name is not valid UTF-8"), "{text}");
+}
+
 #[test]
 fn a_folder_that_is_no_dataset_says_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();

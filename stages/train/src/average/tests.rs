@@ -1,4 +1,6 @@
 use super::*;
+use burn_autodiff::Autodiff;
+use resect_layers::Cpu;
 
 /// What this gives, beside a second weight that stays 0.3:
 ///
@@ -14,17 +16,23 @@ use super::*;
 const EXPECTED: [(f64, [f32; 4]); 2] =
     [(0.9, [1.0, 1.1, 0.94, 0.8461]), (0.25, [1.0, 1.75, 0.0625, 0.016375])];
 
-#[test]
-fn averages_are_pytorchs() {
-    let tensor = |first: f32| vec![NamedTensor { name: "w".into(), shape: vec![2], data: vec![first, 0.3] }];
+fn check<B: TrainingBackend>() {
+    let device = Default::default();
+    let vector = |first: f32| Tensor::<B, 1>::from_data([first, 0.3], &device);
     for (decay, expected) in EXPECTED {
-        let mut average: Option<Average> = None;
+        let mut average = Average::<B>::new(decay, Tensor::zeros([2], &device));
         for (weight, expected) in [1.0, 2.0, -0.5, 1e-3].into_iter().zip(expected) {
-            match &mut average {
-                Some(average) => average.update(tensor(weight)),
-                none => *none = Some(Average::new(decay, tensor(weight))),
-            }
-            assert_eq!(average.as_ref().unwrap().tensors(), tensor(expected), "decay {decay}");
+            // A step that is not taken changes nothing.
+            average.update(&vector(99.0), &Tensor::from_data([false], &device));
+            average.update(&vector(weight), &Tensor::from_data([true], &device));
+            let found: Vec<f32> = average.average().to_data().to_vec().unwrap();
+            assert_eq!(found, [expected, 0.3], "decay {decay}");
         }
     }
+}
+
+#[test]
+fn averages_are_pytorchs() {
+    check::<Cpu>();
+    check::<Autodiff<Cpu>>();
 }

@@ -4,7 +4,7 @@ use crate::loss::{FOCAL_WEIGHTS, Objective, Pixelwise, SMOOTH};
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl::{self, prelude::*};
 use burn_cubecl::tensor::CubeTensor;
-use resect_sam::cube::{Given, shaped, threads};
+use resect_layers::cube::{Given, shaped, threads};
 
 /// What the gradient of the loss comes from.
 #[derive(Clone, Debug)]

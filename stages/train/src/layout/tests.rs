@@ -1,7 +1,10 @@
 use super::*;
+use burn::module::AutodiffModule;
 use burn::tensor::DType;
+use burn_autodiff::Autodiff;
+use resect_checkpoint::NamedTensor;
 use resect_checkpoint::{Part, SamConfig, part_tensors, random};
-use resect_sam::{Cpu, NamedTensor};
+use resect_layers::Cpu;
 
 fn decoder(seed: u64) -> MaskDecoder<Cpu> {
     let config = SamConfig::named("tiny").unwrap();
@@ -19,7 +22,7 @@ fn of(decoder: &MaskDecoder<Cpu>, wanted: impl Fn(&str) -> bool) -> Vec<NamedTen
 fn what_is_gathered_is_spread_again() {
     let (one, other) = (decoder(1), decoder(2));
     let layout = Layout::new(&one);
-    let spread = layout.spread(layout.gathered(&other, &Default::default()), None, one.clone());
+    let spread = layout.spread(layout.gathered(&other, &Default::default()), one.clone());
     let still = |name: &str| name.contains("iou_prediction_head");
     assert_eq!(of(&spread, |name| !still(name)), of(&other, |name| !still(name)));
     assert_eq!(of(&spread, still), of(&one, still));
@@ -29,8 +32,13 @@ fn what_is_gathered_is_spread_again() {
 fn only_operands_are_rounded() {
     let one = decoder(1);
     let layout = Layout::new(&one);
-    let spread =
-        layout.spread(layout.gathered(&one, &Default::default()), Some(FloatDType::BF16), one.clone());
+    let learning = MaskDecoder::<Autodiff<Cpu>>::from_tensors(
+        &SamConfig::named("tiny").unwrap(),
+        one.tensors(),
+        &Default::default(),
+    );
+    let vector = layout.gathered(&one, &Default::default());
+    let spread = layout.spread_to_learn(vector, Some(FloatDType::BF16), learning.unwrap()).valid();
     let exact = |name: &str| !is_operand(name) || !learns(name);
     assert_eq!(of(&spread, exact), of(&one, exact));
     for (rounded, came) in of(&spread, |name| !exact(name)).iter().zip(of(&one, |name| !exact(name))) {

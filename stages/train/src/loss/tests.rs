@@ -2,7 +2,7 @@ pub(crate) mod reference;
 
 use super::*;
 use burn_autodiff::Autodiff;
-use resect_sam::Cpu;
+use resect_layers::Cpu;
 
 #[test]
 fn values_and_gradients_are_those_of_the_libraries() {

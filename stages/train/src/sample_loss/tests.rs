@@ -28,7 +28,7 @@ fn a_logit_that_is_no_number_is_a_loss_that_is_none() {
     for loss in [Loss::DiceCe, Loss::Dice, Loss::Ce, Loss::DiceFocal] {
         let objective = Objective::new(&TrainParams { loss, ..Default::default() });
         for x in [f32::NAN, f32::INFINITY] {
-            let (logits, mask) = ([0.0, x, 0.0, 0.0], [1, 0, 0, 0]);
+            let (logits, mask) = ([0.0, x, 0.0, 0.0], [1u8, 0, 0, 0]);
             let loss = SampleLoss::of(objective, Size::square(2), &logits, &mask, &mut [0.0; 4]);
             let total = loss.values().total();
             assert!(!total.is_finite(), "{x}: {total}");

@@ -36,3 +36,15 @@ fn every_file_of_either_side_has_a_state() {
     ];
     assert_eq!(found, expected);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_could_be_taken_for_one_another_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    for name in [b"\xfe.json", b"\xff.json"] {
+        std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+    }
+    let error = compare(dir.path(), dir.path()).unwrap_err().to_string();
+    assert!(error.ends_with("is not valid UTF-8; rename it to compare the folders"), "{error}");
+}

@@ -60,10 +60,11 @@ impl Coco {
     }
 
     /// Begins the next image.
-    pub(crate) fn image(&mut self, path: &Path, size: Size) {
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    pub(crate) fn image(&mut self, path: &Path, size: Size) -> Result<(), PredictError> {
+        let file_name = write::name(path)?;
         let id = self.images.len() + 1;
         self.images.push(Image { id, file_name, width: size.width, height: size.height });
+        Ok(())
     }
 
     /// Adds a mask of the image begun last.
@@ -128,7 +129,7 @@ impl Listing {
         info: &serde_json::Value,
         categories: &serde_json::Value,
     ) -> Result<Self, PredictError> {
-        let aside = write::aside(&path);
+        let aside = write::aside(&path)?;
         let file =
             File::create(&aside).map_err(|source| PredictError::Write { path: path.clone(), source })?;
         let mut listing = Self { path, aside, file: Some(BufWriter::new(file)), is_empty: true };

@@ -1,8 +1,9 @@
 use super::*;
+use resect_prompts::{BoxPrompt, Prompt};
 
 fn outlined(bounds: &str, mask: &Mask) -> Outlined {
-    let prompt =
-        Prompt { bounds: Some(bounds.parse().unwrap()), points: vec![], mask: None, from: String::new() };
+    let prompt = Prompt::of_box(bounds.parse::<BoxPrompt>().unwrap());
+    let prompt = WrittenPrompt { prompt, from: String::new() };
     Outlined::new(mask, &prompt, 0.876, 1)
 }
 

@@ -1,0 +1,99 @@
+//! Activations and their derivatives, element by element.
+
+use resect_numeric::Activation;
+
+use crate::vector::{each, gelu, gelu_in_place, relu_in_place};
+
+/// Activates in place. The derivative of a GELU goes to `slope`, unless that is empty; the derivative of a rectifier follows from
+/// its result.
+#[inline(always)]
+pub(crate) fn activate(activation: Option<Activation>, y: &mut [f32], slope: &mut [f32]) {
+    match activation {
+        None => {}
+        Some(Activation::Relu) => relu_in_place(y),
+        Some(Activation::Gelu) if slope.is_empty() => gelu_in_place(y),
+        Some(Activation::Gelu) => {
+            for (y, slope) in y.iter_mut().zip(slope) {
+                (*y, *slope) = gelu(*y);
+            }
+        }
+    }
+}
+
+/// The derivative of an activation at each element of a result.
+#[derive(Clone, Copy, Debug)]
+pub enum Slope<'a> {
+    /// That of a rectifier, by its result: 1 where that is positive, else 0.
+    Relu(&'a [f32]),
+    /// Its values.
+    Values(&'a [f32]),
+}
+
+impl<'a> Slope<'a> {
+    /// The derivatives of some elements.
+    pub(crate) fn part(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::Relu(y) => Self::Relu(&y[range]),
+            Self::Values(slope) => Self::Values(&slope[range]),
+        }
+    }
+
+    /// Multiplies the gradient by a result into the gradient by what was activated.
+    #[inline(always)]
+    pub(crate) fn apply(self, d: &mut [f32]) {
+        match self {
+            Self::Relu(y) => each(d, y, |d, y| *d = if y > 0.0 { *d } else { 0.0 }),
+            Self::Values(slope) => each(d, slope, |d, slope| *d *= slope),
+        }
+    }
+}
+
+/// The gradient of the loss by the result of a layer.
+#[derive(Debug)]
+pub enum Upstream<'a> {
+    /// Of a layer without an activation.
+    Plain(&'a [f32]),
+    /// Of a layer with an activation. The gradient is overwritten.
+    Activated(&'a mut [f32], Slope<'a>),
+}
+
+impl<'a> Upstream<'a> {
+    /// How many numbers there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Plain(d) => d.len(),
+            Self::Activated(d, _) => d.len(),
+        }
+    }
+
+    /// Parts of `length` numbers each, the last one aside.
+    pub(crate) fn chunks(self, length: usize) -> Vec<Self> {
+        match self {
+            Self::Plain(d) => d.chunks(length).map(Self::Plain).collect(),
+            Self::Activated(d, slope) => d
+                .chunks_mut(length)
+                .enumerate()
+                .map(|(i, d)| {
+                    let start = i * length;
+                    let slope = slope.part(start..start + d.len());
+                    Self::Activated(d, slope)
+                })
+                .collect(),
+        }
+    }
+
+    /// The gradient by what was activated.
+    #[inline(always)]
+    pub(crate) fn resolve(self) -> &'a [f32] {
+        match self {
+            Self::Plain(d) => d,
+            Self::Activated(d, slope) => {
+                crate::vectorised(
+                    #[inline(always)]
+                    || slope.apply(d),
+                );
+                d
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Weights into a module and out of it.
+//!
+//! Fields are named as in `transformers`, so the way to a parameter is its name in the checkpoint. A linear weight is `[in, out]`
+//! here, the transpose of PyTorch's.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use resect_checkpoint::NamedTensor;
+use resect_kernels::transpose;
+
+use crate::LoadError;
+
+/// What gives the tensor of a Hugging Face name.
+pub type Source<'a> = &'a mut dyn FnMut(&str) -> Result<NamedTensor, LoadError>;
+
+/// A parameter's Hugging Face name, beside the identity by which burn knows it.
+///
+/// Identities are drawn anew each time a module is built: whatever is kept per parameter on disk has to be kept by name.
+pub type Named = (String, ParamId);
+
+/// The error of a source that lacks a tensor.
+impl LoadError {
+    /// No tensor has this name.
+    pub fn unknown(name: &str) -> Self {
+        Self::Parameter { name: name.into(), message: "no tensor of this name".into() }
+    }
+}
+
+/// A module with every parameter replaced by the tensor of its name, which begins with `prefix`.
+///
+/// # Errors
+/// A tensor that the source does not give, or of another shape than the parameter's.
+pub fn load_module<B: Backend, M: Module<B>>(
+    module: M,
+    prefix: &'static str,
+    source: Source<'_>,
+    device: &B::Device,
+) -> Result<M, LoadError> {
+    let mut loader = Loader::<B> { path: Path::new(prefix), source, device, failed: None };
+    let module = module.map(&mut loader);
+    match loader.failed {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}
+
+/// Every parameter of a module by its Hugging Face name and in its layout, to be saved.
+pub fn named_tensors<B: Backend, M: Module<B>>(module: &M, prefix: &'static str) -> Vec<NamedTensor> {
+    let mut saver = Saver { path: Path::new(prefix), found: Vec::new() };
+    module.visit(&mut saver);
+    saver.found
+}
+
+/// The name and identity of every parameter of a module, in the order in which burn visits them.
+pub fn parameter_names<B: Backend, M: Module<B>>(module: &M, prefix: &'static str) -> Vec<Named> {
+    let mut names = Names { path: Path::new(prefix), found: Vec::new() };
+    module.visit(&mut names);
+    names.found
+}
+
+/// The name and the shape of every parameter of a module as checkpoints have them, without making any weight.
+pub fn parameter_shapes<B: Backend, M: Module<B>>(
+    module: &M,
+    prefix: &'static str,
+) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Shapes { path: Path::new(prefix), found: Vec::new() };
+    module.visit(&mut shapes);
+    shapes.found
+}
+
+/// Where a walk over a module's parameters is.
+struct Path {
+    prefix: &'static str,
+    fields: Vec<String>,
+    /// The type of what each field belongs to, as burn names it.
+    owners: Vec<String>,
+}
+
+impl Path {
+    fn new(prefix: &'static str) -> Self {
+        Self { prefix, fields: Vec::new(), owners: Vec::new() }
+    }
+
+    fn enter(&mut self, field: &str, owner: &str) {
+        self.fields.push(field.into());
+        self.owners.push(owner.into());
+    }
+
+    fn exit(&mut self) {
+        self.fields.pop();
+        self.owners.pop();
+    }
+
+    /// The parameter's name in the checkpoint.
+    fn name(&self) -> String {
+        let mut parts = vec![self.prefix];
+        parts.extend(self.fields.iter().map(String::as_str));
+        parts.join(".")
+    }
+
+    /// Whether the checkpoint holds the parameter transposed.
+    fn is_transposed(&self) -> bool {
+        self.owner() == "Struct:Linear" && self.fields.last().is_some_and(|field| field == "weight")
+    }
+
+    fn owner(&self) -> &str {
+        self.owners.last().map_or("", String::as_str)
+    }
+}
+
+struct Loader<'a, B: Backend> {
+    path: Path,
+    source: Source<'a>,
+    device: &'a B::Device,
+    /// The first thing that went wrong; a mapper cannot return it.
+    failed: Option<LoadError>,
+}
+
+impl<B: Backend> Loader<'_, B> {
+    fn read<const D: usize>(&mut self, expected: &[usize]) -> Result<Tensor<B, D>, LoadError> {
+        let name = self.path.name();
+        let mut tensor = (self.source)(&name)?;
+        if self.path.is_transposed() {
+            tensor = transposed(tensor);
+        }
+        if tensor.shape != expected {
+            let message = format!("the model has the shape {expected:?}, the tensor {:?}", tensor.shape);
+            return Err(LoadError::Parameter { name, message });
+        }
+        Ok(Tensor::from_data(TensorData::new(tensor.data, tensor.shape), self.device))
+    }
+}
+
+impl<B: Backend> ModuleMapper<B> for Loader<'_, B> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        // The shape is known without drawing the random weights that burn would start from, and they are never drawn.
+        let shape: Vec<usize> = param.lazy_shape().to_vec();
+        match self.read(&shape) {
+            Ok(tensor) => Param::initialized(param.id, tensor.require_grad()),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                param
+            }
+        }
+    }
+}
+
+struct Saver {
+    path: Path,
+    found: Vec<NamedTensor>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Saver {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let value = param.val();
+        let shape = value.dims().to_vec();
+        let data = value.into_data().convert::<f32>().iter::<f32>().collect();
+        let tensor = NamedTensor { name: self.path.name(), shape, data };
+        self.found.push(if self.path.is_transposed() { transposed(tensor) } else { tensor });
+    }
+}
+
+struct Names {
+    path: Path,
+    found: Vec<Named>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Names {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.found.push((self.path.name(), param.id));
+    }
+}
+
+struct Shapes {
+    path: Path,
+    found: Vec<(String, Vec<usize>)>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Shapes {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let mut shape = param.lazy_shape().to_vec();
+        if self.path.is_transposed() {
+            shape.reverse();
+        }
+        self.found.push((self.path.name(), shape));
+    }
+}
+
+fn transposed(tensor: NamedTensor) -> NamedTensor {
+    let [rows, cols] = tensor.shape[..] else { return tensor };
+    let mut data = vec![0.0; tensor.data.len()];
+    transpose(&tensor.data, [rows, cols], &mut data);
+    NamedTensor { name: tensor.name, shape: vec![cols, rows], data }
+}
