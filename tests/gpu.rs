@@ -334,7 +334,7 @@ fn linear_layers_and_their_gradients_are_those_of_tensors() {
     }
 }
 
-/// As what a layer in tensors gave, attention in squares say.
+/// Attention in squares, which has no kernel with a gradient, gives such inputs.
 #[test]
 fn the_gradient_of_a_narrow_input_of_a_linear_layer_is_narrow() {
     fn made<B: AutodiffBackend + Layers>(rows: usize, device: &B::Device) -> Vec<Vec<f32>> {
