@@ -12,6 +12,7 @@ use burn_autodiff::Autodiff;
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_layers::{Cpu, Layers, Reference};
+use std::sync::{Mutex, PoisonError};
 
 /// A backend on which a decoder learns: with gradients, of which the loss is gone back from, and the one below it, which holds weights
 /// and moments.
@@ -27,8 +28,18 @@ pub trait TrainingBackend: Layers {
     /// Samples that pass the decoder together, at most, where memory sets no other limit.
     const SAMPLES_AT_ONCE: usize = usize::MAX;
 
-    /// Takes a step that goes back through a graph, on the threads of [`Layers::within`].
+    /// Runs a step, which includes a backward pass, on the threads of [`Layers::within`]. The process runs one step at a time.
+    ///
+    /// burn's backward pass locks its graph while kernels run, and afterwards locks every graph of the process in turn. A thread of the
+    /// CPU's pool that waits for a kernel runs other jobs of the pool. If such a job is a whole step of another trainer, that step
+    /// locks a graph whose backward pass cannot end before the step does. Backends do not differ here: the kernels of a backward pass
+    /// that runs outside the pool run in the pool, too.
+    ///
+    /// The lock is taken outside the pool. Do not call this in a job of the pool.
     fn within_step<R: Send>(step: impl FnOnce() -> R + Send) -> R {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        // A step that panicked left nothing behind that the next one depends on.
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         Self::within(step)
     }
 
@@ -138,3 +149,6 @@ impl TrainingBackend for Autodiff<Cpu> {
         cpu::loss(objective, logits, masks, images, share)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,11 +12,10 @@ use rayon::prelude::*;
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_kernels::{Buffer, copy, each_item, vectorised};
+use resect_layers::Cpu;
 use resect_layers::cpu::{
     Saved, Sink, differentiable, from_buffer, in_order, numbers, numbers_mut, owned, primitive,
 };
-use resect_layers::{Cpu, Layers};
-use std::sync::{Mutex, PoisonError};
 
 /// Numbers of a vector that one thread takes at a time.
 const CHUNK: usize = 1 << 16;
@@ -28,19 +27,6 @@ impl TrainingBackend for Cpu {
 
     /// More samples at once keep no more threads busy, and each takes memory: 150 MB in ViT-B.
     const SAMPLES_AT_ONCE: usize = 8;
-
-    /// One step at a time.
-    ///
-    /// burn's backward pass holds the lock of its graph while kernels run, and locks every graph at its end. A thread of the pool
-    /// that waits for a kernel takes up other work of the pool: with two steps there, it could take up the other step's backward
-    /// pass, which then waits for the lock that this very thread holds. Steps must therefore not be taken within work that is
-    /// itself divided over the pool.
-    fn within_step<R: Send>(step: impl FnOnce() -> R + Send) -> R {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        // A step that panicked left nothing behind that the next one depends on.
-        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        Self::within(step)
-    }
 
     /// Read anew each time, so that memory does not grow with the number of samples.
     fn embeddings(

@@ -1,31 +1,10 @@
 use super::*;
-use crate::loss::Values;
 use crate::loss::tests::reference;
-use burn::tensor::TensorData;
 use resect_layers::Layers;
 
 #[test]
 fn the_loss_and_its_gradient_are_those_of_the_libraries() {
-    let device = Default::default();
-    for case in reference::cases() {
-        for expected in &case.results {
-            let tensor = |data: Vec<f32>| {
-                Tensor::<Autodiff<Cpu>, 4>::from_data(TensorData::new(data, case.shape), &device)
-            };
-            let logits = tensor(case.logits.clone()).require_grad();
-            let masks = tensor(case.masks.iter().map(|&mask| f32::from(mask)).collect());
-            let (objective, n) = (expected.objective(), case.shape[0] as f64);
-            // Scaled, as a loss of half precision is.
-            let (total, terms) = loss(objective, logits.clone(), masks, &case.images(), 1.0 / n);
-            let gradients = total.clone().mul_scalar(8.0).backward();
-            let gradient = logits.grad(&gradients).unwrap().div_scalar(8.0);
-            let terms: Vec<f64> = terms.into_data().iter::<f64>().collect();
-            let sum: Values = terms.chunks(2).map(|term| objective.values(term[0], term[1])).sum();
-            let total: f64 = total.into_scalar().elem();
-            assert!((total - (sum / n).total()).abs() < 1e-6 * total.abs().max(1.0));
-            expected.compare(&case, sum / n, &gradient.into_data().to_vec::<f32>().unwrap());
-        }
-    }
+    reference::compare_backend(loss);
 }
 
 #[test]

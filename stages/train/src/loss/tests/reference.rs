@@ -1,6 +1,10 @@
 //! The cases of `tests/reference/loss_reference.py`: MONAI, torchvision and PyTorch.
 
+use crate::TrainingBackend;
 use crate::loss::*;
+use burn::tensor::{ElementConversion, FloatDType, TensorData};
+use burn_autodiff::Autodiff;
+use resect_layers::Cpu;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -26,6 +30,39 @@ pub struct Expected {
 
 pub fn cases() -> Vec<Case> {
     serde_json::from_str(include_str!("../../../../../tests/fixtures/loss/losses.json")).unwrap()
+}
+
+/// Compares the CPU backend's loss, its terms and its gradient with every case. `loss` is [`TrainingBackend::loss`].
+pub fn compare_backend(
+    loss: impl Fn(
+        Objective,
+        Tensor<Autodiff<Cpu>, 4>,
+        Tensor<Autodiff<Cpu>, 4>,
+        &[Size],
+        f64,
+    ) -> (Tensor<Autodiff<Cpu>, 1>, Tensor<Autodiff<Cpu>, 2>),
+) {
+    /// The gradient is scaled, as in half precision.
+    const SCALE: f64 = 8.0;
+    for case in cases() {
+        for expected in &case.results {
+            let tensor = |data: Vec<f32>| {
+                Tensor::<Autodiff<Cpu>, 4>::from_data(TensorData::new(data, case.shape), &Default::default())
+            };
+            let logits = tensor(case.logits.clone()).require_grad();
+            let masks = tensor(case.masks.iter().map(|&mask| f32::from(mask)).collect());
+            let (objective, n) = (expected.objective(), case.shape[0] as f64);
+            let (total, terms) = loss(objective, logits.clone(), masks, &case.images(), 1.0 / n);
+            let scaled = total.clone().mul_scalar(SCALE);
+            let gradients = Cpu::within_step(|| scaled.backward());
+            let gradient = logits.grad(&gradients).unwrap().div_scalar(SCALE).cast(FloatDType::F32);
+            let terms: Vec<f64> = terms.into_data().iter::<f64>().collect();
+            let sum: Values = terms.chunks(2).map(|term| objective.values(term[0], term[1])).sum();
+            let total: f64 = total.into_scalar().elem();
+            assert!((total - (sum / n).total()).abs() < 1e-6 * total.abs().max(1.0));
+            expected.compare(&case, sum / n, &gradient.into_data().to_vec::<f32>().unwrap());
+        }
+    }
 }
 
 impl Case {
