@@ -2,10 +2,12 @@
 //!
 //! Results do not depend on the number of threads. Without a graph, those of a sample do not depend on other samples either.
 //!
-//! On threads of rayon's pool, the caller must run backward passes one at a time, as `train` does: burn holds a graph's lock during its
-//! pass, and locks every graph at the pass's end. A thread of the pool that waits for a kernel takes up other work of the pool. If that
-//! were another pass, the thread would wait for a lock that it holds itself.
+//! A process that runs a backward pass in a job of rayon's pool must not run another one at the same time, in the pool or outside. burn
+//! locks a graph while the kernels of its backward pass run, and afterwards locks every graph in turn. A thread of the pool that waits for
+//! a kernel runs other jobs of the pool. If such a job is a backward pass, it waits for a graph whose own pass waits for this thread.
+//! `train` therefore runs one step at a time.
 
+mod activation;
 mod attention;
 mod graph;
 mod image;
@@ -19,6 +21,7 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use resect_numeric::{Activation, Precision};
 
+use crate::primitives::{primitive, tensor};
 use crate::{Affine, Layers, Rounding, Squares, reference};
 use attention::Attention;
 use graph::{absent, any_tracked, primitives};
@@ -26,10 +29,10 @@ use image::{Masks, Neighbourhoods, Sum};
 use linear::Linear;
 use norm::Norm;
 use square::Square;
-use tensors::{contiguous, tensor};
+use tensors::contiguous;
 
 pub use graph::{Saved, Sink, differentiable};
-pub use tensors::{Gradient, from_buffer, in_order, numbers, numbers_mut, owned, primitive};
+pub use tensors::{Gradient, from_buffer, in_order, numbers, numbers_mut, owned};
 
 /// The CPU backend. Code outside this crate names it only through this alias.
 pub type Cpu = burn_flex::Flex;
@@ -142,9 +145,8 @@ impl Layers for Cpu {
 }
 
 impl<C: CheckpointStrategy> Layers for Autodiff<Cpu, C> {
-    /// Rounded numbers stay in single precision.
-    fn storage(_: Precision) -> FloatDType {
-        FloatDType::F32
+    fn storage(precision: Precision) -> FloatDType {
+        Cpu::storage(precision)
     }
 
     fn linear_layer<const D: usize>(

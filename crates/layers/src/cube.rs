@@ -16,8 +16,7 @@ mod norm;
 mod windows;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{DType, Tensor, TensorPrimitive};
+use burn::tensor::{DType, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_cubecl::kernel::into_contiguous;
@@ -26,7 +25,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use resect_numeric::{Activation, Precision};
 
-use crate::reference::{self, SCORES_AT_ONCE, narrow};
+use crate::primitives::{primitive, tensor};
+use crate::reference::{self, SCORES_AT_ONCE, narrow, with_residual};
 use crate::{Affine, Layers, Rounding, Squares};
 use attention::Attention;
 use kernels::{TILE, fused};
@@ -55,7 +55,7 @@ where
         let mut dims = x.dims();
         dims[D - 1] = weight.dims()[1];
         let (x, residual) = (rows(contiguous(x)), residual.map(|residual| rows(contiguous(residual))));
-        let (weight, bias) = (weight.into_primitive().tensor(), bias.map(contiguous));
+        let (weight, bias) = (primitive(weight), bias.map(contiguous));
         let result = if residual.is_some() { DType::F32 } else { format(rounding.result) };
         let formats = [format(rounding.operands), result];
         let y = linear::linear(x, weight, bias, activation.into(), residual, formats);
@@ -70,10 +70,7 @@ where
         result: Precision,
     ) -> Tensor<Self, D> {
         let dims = x.dims();
-        let x = match residual {
-            Some(residual) => x + residual,
-            None => x,
-        };
+        let x = with_residual(x, residual);
         let [gamma, beta] = [affine.gamma, affine.beta].map(contiguous);
         let (x, epsilon) = (rows(contiguous(x)), affine.epsilon as f32);
         let normed = norm::normed(x, gamma, beta, epsilon, activation.into(), format(result));
@@ -177,10 +174,7 @@ where
         _result: Precision,
     ) -> Tensor<Self, D> {
         let dims = x.dims();
-        let x = match residual {
-            Some(residual) => x + residual,
-            None => x,
-        };
+        let x = with_residual(x, residual);
         let count = dims.iter().product::<usize>() / dims[D - 1];
         let x = primitive(x.reshape([count, dims[D - 1]]));
         let [gamma, beta] = [affine.gamma, affine.beta].map(primitive);
@@ -216,20 +210,11 @@ fn rows<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
     reshape(tensor, burn::tensor::Shape::new([rows, channels]))
 }
 
-fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
-
 /// The primitive of a tensor, contiguous.
 pub fn contiguous<B, R, const D: usize>(tensor: Tensor<B, D>) -> CubeTensor<R>
 where
     B: Backend<FloatTensorPrimitive = CubeTensor<R>>,
     R: CubeRuntime,
 {
-    into_contiguous(tensor.into_primitive().tensor())
-}
-
-/// The tensor of a primitive.
-pub fn tensor<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+    into_contiguous(primitive(tensor))
 }

@@ -35,6 +35,7 @@ mod error;
 mod load;
 pub mod memory;
 mod modules;
+mod primitives;
 pub mod reference;
 mod resident;
 
@@ -49,6 +50,7 @@ pub use load::{Named, Source, load_module, named_tensors, parameter_names, param
 pub use modules::{
     CHANNEL_NORM_EPS, Convolution, Embedding, FeedForward, LayerNorm, Linear, Mlp, Upscaling, unloaded,
 };
+pub use primitives::{primitive, tensor};
 pub use resident::{Resident, room};
 
 /// The layers in tensors, with gradients, on the CPU: slow, and what the kernels are tested against.

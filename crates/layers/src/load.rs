@@ -53,9 +53,7 @@ pub fn named_tensors<B: Backend, M: Module<B>>(module: &M, prefix: &'static str)
 
 /// The name and identity of every parameter of a module, in the order in which burn visits them.
 pub fn parameter_names<B: Backend, M: Module<B>>(module: &M, prefix: &'static str) -> Vec<Named> {
-    let mut names = Names { path: Path::new(prefix), found: Vec::new() };
-    module.visit(&mut names);
-    names.found
+    Parameters::of(module, prefix).into_iter().map(|parameter| (parameter.name, parameter.id)).collect()
 }
 
 /// The name and the shape of every parameter of a module as checkpoints have them, without making any weight.
@@ -63,9 +61,7 @@ pub fn parameter_shapes<B: Backend, M: Module<B>>(
     module: &M,
     prefix: &'static str,
 ) -> Vec<(String, Vec<usize>)> {
-    let mut shapes = Shapes { path: Path::new(prefix), found: Vec::new() };
-    module.visit(&mut shapes);
-    shapes.found
+    Parameters::of(module, prefix).into_iter().map(|parameter| (parameter.name, parameter.shape)).collect()
 }
 
 /// Where a walk over a module's parameters is.
@@ -176,31 +172,27 @@ impl<B: Backend> ModuleVisitor<B> for Saver {
     }
 }
 
-struct Names {
+/// A parameter as a checkpoint has it.
+struct Parameter {
+    name: String,
+    id: ParamId,
+    shape: Vec<usize>,
+}
+
+struct Parameters {
     path: Path,
-    found: Vec<Named>,
+    found: Vec<Parameter>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Names {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path.enter(name, container_type);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.found.push((self.path.name(), param.id));
+impl Parameters {
+    fn of<B: Backend, M: Module<B>>(module: &M, prefix: &'static str) -> Vec<Parameter> {
+        let mut parameters = Self { path: Path::new(prefix), found: Vec::new() };
+        module.visit(&mut parameters);
+        parameters.found
     }
 }
 
-struct Shapes {
-    path: Path,
-    found: Vec<(String, Vec<usize>)>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Shapes {
+impl<B: Backend> ModuleVisitor<B> for Parameters {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.path.enter(name, container_type);
     }
@@ -214,7 +206,7 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
         if self.path.is_transposed() {
             shape.reverse();
         }
-        self.found.push((self.path.name(), shape));
+        self.found.push(Parameter { name: self.path.name(), id: param.id, shape });
     }
 }
 

@@ -53,6 +53,17 @@ pub fn activate<B: Backend, const D: usize>(activation: Option<Activation>, x: T
     }
 }
 
+/// `x + residual`, or `x` where there is no residual.
+pub(crate) fn with_residual<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    residual: Option<Tensor<B, D>>,
+) -> Tensor<B, D> {
+    match residual {
+        Some(residual) => x + residual,
+        None => x,
+    }
+}
+
 /// [`crate::Layers::linear_layer`]
 pub fn linear<B: Backend, const D: usize>(
     x: Tensor<B, D>,
@@ -90,10 +101,7 @@ pub fn norm<B: Backend, const D: usize>(
     activation: Option<Activation>,
     result: Precision,
 ) -> Tensor<B, D> {
-    let x = match residual {
-        Some(residual) => x + residual,
-        None => x,
-    };
+    let x = with_residual(x, residual);
     let centred = x.clone() - x.mean_dim(D - 1);
     let variance = (centred.clone() * centred.clone()).mean_dim(D - 1);
     let unit = centred / variance.add_scalar(affine.epsilon).sqrt();
@@ -277,10 +285,7 @@ fn coordinates<B: Backend>(s: usize, like: &Tensor<B, 3>) -> Tensor<B, 3> {
 
 /// [`crate::Layers::to_rows`]
 pub fn to_rows<B: Backend>(x: Tensor<B, 4>, summand: Option<Tensor<B, 4>>) -> Tensor<B, 3> {
-    let x = match summand {
-        Some(summand) => x + summand,
-        None => x,
-    };
+    let x = with_residual(x, summand);
     let [n, c, h, w] = x.dims();
     x.reshape([n, c, h * w]).swap_dims(1, 2)
 }

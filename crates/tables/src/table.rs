@@ -40,11 +40,20 @@ fn fields<T: DeserializeOwned>() -> serde_arrow::Result<Vec<FieldRef>> {
 
 /// The columns and numbers of one row, in the order in which [`write()`] puts them into a file; none where the row has no
 /// number.
-pub fn cells<T: Serialize + DeserializeOwned>(row: &T) -> Vec<(String, Option<f64>)> {
-    let values = serde_json::to_value(row).unwrap_or_default();
-    let fields = fields::<T>().unwrap_or_default();
-    fields.iter().map(|field| (field.name().clone(), values[field.name()].as_f64())).collect()
+///
+/// # Errors
+/// A type that is no row of a table.
+pub fn cells<T: Serialize + DeserializeOwned>(row: &T) -> Result<Vec<(String, Option<f64>)>, NotARow> {
+    let refused = |e: &dyn std::fmt::Display| NotARow(e.to_string());
+    let values = serde_json::to_value(row).map_err(|e| refused(&e))?;
+    let fields = fields::<T>().map_err(|e| refused(&e))?;
+    Ok(fields.iter().map(|field| (field.name().clone(), values[field.name()].as_f64())).collect())
 }
+
+/// A value that is no row of a table.
+#[derive(Debug, thiserror::Error)]
+#[error("this cannot be a row of a table: {0}")]
+pub struct NotARow(String);
 
 /// Reads all rows of a Parquet file.
 ///

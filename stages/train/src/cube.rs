@@ -14,7 +14,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use kernels::Loss;
 use resect_geometry::Size;
-use resect_layers::cube::{contiguous, differentiable, tensor};
+use resect_layers::cube::{contiguous, differentiable};
+use resect_layers::{primitive, tensor};
 
 impl<R, F, I, BT> TrainingBackend for CubeBackend<R, F, I, BT>
 where
@@ -64,7 +65,7 @@ where
         let counted = counted::<CubeBackend<R, F, I, BT>>(objective, images, &logits.clone().inner());
         let [given, masks] = [logits.clone().inner(), masks.inner()].map(contiguous);
         let (given, loss, terms) = Loss::forward(objective, share, given, masks, counted);
-        let loss = differentiable([logits.into_primitive().tensor()], given, loss);
+        let loss = differentiable([primitive(logits)], given, loss);
         (loss, Tensor::from_inner(tensor(terms)))
     }
 }
@@ -74,5 +75,5 @@ fn counted<B: Backend>(objective: Objective, images: &[Size], logits: &Tensor<B,
     let side = logits.dims()[3];
     let covered = images.iter().flat_map(|image| objective.covered(*image, side));
     let covered = TensorData::new(covered.map(|n| n as f32).collect::<Vec<_>>(), [images.len(), 2]);
-    Tensor::<B, 2>::from_data(covered, &logits.device()).into_primitive().tensor()
+    primitive(Tensor::<B, 2>::from_data(covered, &logits.device()))
 }

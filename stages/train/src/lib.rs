@@ -92,6 +92,9 @@ pub enum TrainError {
     /// An artifact's files.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A row of the history.
+    #[error("the history of the training cannot be logged")]
+    Log(#[from] table::NotARow),
     /// The base checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] resect_checkpoint::Error),

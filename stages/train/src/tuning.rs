@@ -98,7 +98,9 @@ impl<'a, T: Trainer> Tuning<'a, T> {
                 let mut trainer = T::new(config, came()?, prompts, params, device)?;
                 let score = timed(&mut clock.validation, || setting.score(&mut trainer))?;
                 let progress = Progress::new(score);
-                progress.epochs.iter().for_each(|row| report.row("epochs", table::cells(row)));
+                for row in &progress.epochs {
+                    report.row("epochs", table::cells(row)?);
+                }
                 (trainer, progress)
             }
         };
@@ -200,7 +202,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             learning_rate,
             gradient_norm,
         };
-        self.setting.report.row("steps", table::cells(&row));
+        self.setting.report.row("steps", table::cells(&row)?);
         self.progress.steps.push(row);
         self.progress.groups += 1;
         self.clock.steps += 1;
@@ -224,7 +226,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             validation_dice: score.and_then(|s| s.dice),
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
-        setting.report.row("epochs", table::cells(&row));
+        setting.report.row("epochs", table::cells(&row)?);
         progress.end_epoch(row, setting.params.keep, || trainer.average().unwrap_or(weights));
         Ok(())
     }

@@ -15,7 +15,8 @@ use burn_flex::FlexTensor;
 use resect_kernels::{Accumulate, Buffer, add_to};
 
 use super::Cpu;
-use super::tensors::{Gradient, from_buffer, in_order, numbers, numbers_mut, owned, tensor};
+use super::tensors::{Gradient, from_buffer, in_order, numbers, numbers_mut, owned};
+use crate::primitives::tensor;
 
 /// A tensor of the graph.
 pub(super) type Tracked = FloatTensor<Autodiff<Cpu>>;

@@ -1,9 +1,10 @@
 //! Linear layers.
 
 use burn_flex::FlexTensor;
-use resect_kernels::{Accumulate, Buffer, Slope, Upstream};
+use resect_kernels::{Accumulate, Buffer};
 use resect_numeric::{Activation, Precision};
 
+use super::activation::{SavedActivation, slope_buffer};
 use super::graph::{Saved, Sink};
 use super::tensors::{from_buffer, len, numbers, numbers_mut, owned, shape};
 use crate::Rounding;
@@ -56,18 +57,10 @@ impl Linear {
     /// The result, and what its gradients come from.
     pub fn forward(self, residual: Option<FlexTensor>) -> (SavedLinear, FlexTensor) {
         let rows = len(&self.x) / self.weight.layout().shape()[0];
-        let keeps_slope = self.activation == Some(Activation::Gelu);
-        let mut slope = Buffer::stale(if keeps_slope { rows * self.weight.layout().shape()[1] } else { 0 });
+        let mut slope = slope_buffer(self.activation, rows * self.weight.layout().shape()[1]);
         let out = self.run(rows, residual, &mut slope);
-        let slope = match self.activation {
-            None => None,
-            Some(Activation::Relu) => Some(out.clone()),
-            Some(Activation::Gelu) => {
-                let count = slope.len();
-                Some(from_buffer(slope, &[count]))
-            }
-        };
-        (SavedLinear { layer: self, slope }, out)
+        let activation = SavedActivation::new(self.activation, slope, &out);
+        (SavedLinear { layer: self, activation }, out)
     }
 
     fn run(&self, sample: usize, residual: Option<FlexTensor>, slope: &mut [f32]) -> FlexTensor {
@@ -89,32 +82,25 @@ impl Linear {
 #[derive(Clone, Debug)]
 pub(super) struct SavedLinear {
     layer: Linear,
-    /// The result of a rectifier, or the derivative of a GELU.
-    slope: Option<FlexTensor>,
+    activation: SavedActivation,
 }
 
 /// Input, weight, bias and residual.
 impl Saved<4> for SavedLinear {
     fn backward(self, d: FlexTensor, [x, weight, bias, residual]: [Sink; 4]) -> [Option<FlexTensor>; 4] {
-        let Self { layer, slope } = self;
+        let Self { layer, activation } = self;
         let mut dx = x.open(&shape(&layer.x));
         let mut dw = weight.open(&shape(&layer.weight));
         let mut db = layer.bias.as_ref().and_then(|layer| bias.open(&shape(layer)));
-        let mut d = if slope.is_some() { owned(d) } else { d };
-        let upstream = match (&slope, layer.activation) {
-            (Some(slope), Some(Activation::Relu)) => {
-                Upstream::Activated(numbers_mut(&mut d), Slope::Relu(numbers(slope)))
-            }
-            (Some(slope), _) => Upstream::Activated(numbers_mut(&mut d), Slope::Values(numbers(slope))),
-            (None, _) => Upstream::Plain(numbers(&d)),
-        };
-        layer.layer().backward(
-            numbers(&layer.x),
-            upstream,
-            dx.as_mut().map(|dx| dx.target()),
-            dw.as_mut().map(|dw| dw.target()),
-            db.as_mut().map(|db| db.target()),
-        );
+        let d = activation.with_upstream(d, |upstream| {
+            layer.layer().backward(
+                numbers(&layer.x),
+                upstream,
+                dx.as_mut().map(|dx| dx.target()),
+                dw.as_mut().map(|dw| dw.target()),
+                db.as_mut().map(|db| db.target()),
+            );
+        });
         let residual = if residual.is_wanted() { residual.give(d) } else { None };
         let [dx, dw, db] = [dx, dw, db].map(|gradient| gradient.map(|gradient| gradient.into_tensor()));
         [dx, dw, db, residual]

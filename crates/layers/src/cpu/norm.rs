@@ -1,9 +1,10 @@
 //! Layer norms, and the second half of a pre-norm block.
 
 use burn_flex::FlexTensor;
-use resect_kernels::{Buffer, Kept, Slope, Upstream, norm_mlp};
+use resect_kernels::{Buffer, Kept, norm_mlp};
 use resect_numeric::{Activation, Precision};
 
+use super::activation::{SavedActivation, slope_buffer};
 use super::graph::{Saved, Sink};
 use super::tensors::{from_buffer, len, numbers, numbers_mut, owned, shape};
 
@@ -56,8 +57,7 @@ pub(super) struct Norm {
     inverse: FlexTensor,
     affine: [FlexTensor; 2],
     epsilon: f64,
-    /// The result of a rectifier, or the derivative of a GELU.
-    slope: Option<(Activation, FlexTensor)>,
+    activation: SavedActivation,
 }
 
 impl Norm {
@@ -72,7 +72,7 @@ impl Norm {
         let (count, rows) = (len(x), len(x) / len(&affine[0]));
         let [mut y, mut unit] = [(); 2].map(|()| Buffer::stale(count));
         let mut inverse = Buffer::stale(rows);
-        let mut slope = Buffer::stale(if activation == Some(Activation::Gelu) { count } else { 0 });
+        let mut slope = slope_buffer(activation, count);
         let kept = Kept { unit: &mut unit, inverse: &mut inverse, slope: &mut slope };
         norm(affine.each_ref(), epsilon).forward(
             numbers(x),
@@ -83,12 +83,9 @@ impl Norm {
             kept,
         );
         let y = from_buffer(y, &shape(x));
-        let slope = activation.map(|activation| match activation {
-            Activation::Relu => (activation, y.clone()),
-            Activation::Gelu => (activation, from_buffer(slope, &[count])),
-        });
+        let activation = SavedActivation::new(activation, slope, &y);
         let (unit, inverse) = (from_buffer(unit, &[count]), from_buffer(inverse, &[rows]));
-        (Self { shape: shape(x), unit, inverse, affine, epsilon, slope }, y)
+        (Self { shape: shape(x), unit, inverse, affine, epsilon, activation }, y)
     }
 }
 
@@ -98,18 +95,12 @@ impl Saved<4> for Norm {
         let channels = [len(&self.affine[0])];
         let mut gradients =
             [x.open(&self.shape), residual.open(&self.shape), gamma.open(&channels), beta.open(&channels)];
-        let mut d = if self.slope.is_some() { owned(d) } else { d };
-        let upstream = match &self.slope {
-            Some((Activation::Relu, y)) => Upstream::Activated(numbers_mut(&mut d), Slope::Relu(numbers(y))),
-            Some((Activation::Gelu, slope)) => {
-                Upstream::Activated(numbers_mut(&mut d), Slope::Values(numbers(slope)))
-            }
-            None => Upstream::Plain(numbers(&d)),
-        };
         let [dx, dr, dg, db] =
             gradients.each_mut().map(|gradient| gradient.as_mut().map(|gradient| gradient.target()));
         let kept = [numbers(&self.unit), numbers(&self.inverse)];
-        norm(self.affine.each_ref(), self.epsilon).backward(kept, upstream, [dx, dr], [dg, db]);
+        self.activation.with_upstream(d, |upstream| {
+            norm(self.affine.each_ref(), self.epsilon).backward(kept, upstream, [dx, dr], [dg, db]);
+        });
         gradients.map(|gradient| gradient.map(|gradient| gradient.into_tensor()))
     }
 }

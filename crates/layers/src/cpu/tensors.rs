@@ -4,14 +4,13 @@
 
 use std::mem::MaybeUninit;
 
-use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Bytes, DType, Shape, Tensor, TensorPrimitive};
+use burn::tensor::{Bytes, DType, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 use cubecl_common::bytes::{AllocationController, AllocationProperty};
 use resect_kernels::{Accumulate, Buffer, Target};
 
 use super::Cpu;
+use crate::primitives::primitive;
 
 /// A [`Buffer`] as the memory of a tensor, which returns to the pool with it.
 struct Pooled(Buffer);
@@ -49,16 +48,6 @@ pub fn from_buffer(buffer: Buffer, shape: &[usize]) -> FlexTensor {
     // SAFETY: all numbers of a buffer are initialised.
     let bytes = unsafe { Bytes::from_controller(Box::new(Pooled(buffer)), bytes) };
     FlexTensor::new(bytes, Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
-}
-
-/// The primitive of a tensor.
-pub fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
-
-/// The tensor of a primitive.
-pub(super) fn tensor<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
 /// The primitive of a tensor, contiguous.

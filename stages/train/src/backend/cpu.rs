@@ -6,16 +6,14 @@ use crate::resident::OnDevice;
 use crate::sample_loss::SampleLoss;
 use crate::{TrainingBackend, average};
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Bool, ElementConversion, FloatDType, Tensor, TensorPrimitive};
+use burn::tensor::{Bool, ElementConversion, FloatDType, Tensor};
 use burn_autodiff::Autodiff;
 use rayon::prelude::*;
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_kernels::{Buffer, copy, each_item, vectorised};
-use resect_layers::Cpu;
-use resect_layers::cpu::{
-    Saved, Sink, differentiable, from_buffer, in_order, numbers, numbers_mut, owned, primitive,
-};
+use resect_layers::cpu::{Saved, Sink, differentiable, from_buffer, in_order, numbers, numbers_mut, owned};
+use resect_layers::{Cpu, primitive, tensor};
 
 /// Numbers of a vector that one thread takes at a time.
 const CHUNK: usize = 1 << 16;
@@ -39,7 +37,7 @@ impl TrainingBackend for Cpu {
             out.chunks_mut(CHUNK).enumerate().map(move |(i, out)| (i * CHUNK, out, *embedding))
         });
         each_item(chunks.collect(), |(start, out, embedding)| embedding.copy_part(start, out));
-        Tensor::from_primitive(TensorPrimitive::Float(from_buffer(all, &[samples.len(), c, h, w])))
+        tensor(from_buffer(all, &[samples.len(), c, h, w]))
     }
 
     fn mask_batch(_: &Self::Device, samples: &[&[u8]], side: usize) -> Tensor<Self, 4> {
@@ -47,7 +45,7 @@ impl TrainingBackend for Cpu {
         each_item(all.chunks_mut(side * side).zip(samples).collect(), |(out, mask)| {
             out.iter_mut().zip(*mask).for_each(|(out, mask)| *out = f32::from(u8::from(*mask != 0)));
         });
-        Tensor::from_primitive(TensorPrimitive::Float(from_buffer(all, &[samples.len(), 1, side, side])))
+        tensor(from_buffer(all, &[samples.len(), 1, side, side]))
     }
 
     fn join(pieces: Vec<(usize, Tensor<Self, 1>)>, length: usize, _: &Self::Device) -> Tensor<Self, 1> {
@@ -122,7 +120,7 @@ impl TrainingBackend for Cpu {
                 },
             );
         });
-        *moments = [first, second].map(|moment| Tensor::from_primitive(TensorPrimitive::Float(moment)));
+        *moments = [first, second].map(tensor);
         vector(stepped)
     }
 
@@ -144,13 +142,13 @@ impl TrainingBackend for Cpu {
         each_item(chunks.collect(), |(average, weights): (&mut [f32], &[f32])| {
             average.iter_mut().zip(weights).for_each(|(a, w)| *a = average::lerp(*a, *w, weight));
         });
-        Tensor::from_primitive(TensorPrimitive::Float(average))
+        tensor(average)
     }
 }
 
 fn vector(numbers: Buffer) -> Tensor<Cpu, 1> {
     let length = numbers.len();
-    Tensor::from_primitive(TensorPrimitive::Float(from_buffer(numbers, &[length])))
+    tensor(from_buffer(numbers, &[length]))
 }
 
 /// The number of a tensor `[1]`.
