@@ -13,7 +13,7 @@ pub use burn_cuda::CudaDevice;
 /// The CUDA backend in single precision; products of matrices may run in TF32.
 pub type Cuda = burn_cuda::Cuda<f32, i32>;
 
-/// A GPU that can be computed on: it is there, and a kernel for it compiles.
+/// A GPU that is present and for which a kernel compiles.
 ///
 /// # Errors
 /// In this order: no driver, no GPU of that number, no compiler, or headers that it does not find.
@@ -30,7 +30,7 @@ fn compile((major, minor): (u32, u32)) -> Result<(), String> {
     let headers = cubecl_cuda::install::cuda_path()
         .ok_or("there is no CUDA toolkit at CUDA_PATH, /usr/local/cuda or /opt/cuda")?
         .join("include");
-    // From 9.0 on, kernels use what a GPU has and its successors may not have.
+    // From 9.0 on, kernels use features of a GPU that its successors may lack.
     let exact = if major >= 9 { "a" } else { "" };
     let options = CompileOptions {
         options: vec![format!("--gpu-architecture=sm_{major}{minor}{exact}")],

@@ -10,7 +10,8 @@
 //! | `CubeBackend`, thus CUDA (features `cube`, `cuda`) | kernels in CubeCL |
 //! | `Autodiff<CubeBackend>` | the same, and the gradients of those that the mask decoder asks for |
 //!
-//! [`Reference`] has none of them: tests hold the kernels to it. burn's graph is the only one: an override with a gradient is a node of it.
+//! [`Reference`] uses the defaults; tests compare the kernels with it. burn's graph is the only one: an override with a gradient is a
+//! node of it.
 //!
 //! Products have their operands rounded to a [`Precision`]. On the CPU rounded numbers stay in single precision; on a GPU they are
 //! stored in the narrow format ([`Layers::storage`]).
@@ -53,15 +54,15 @@ pub use modules::{
 pub use primitives::{primitive, tensor};
 pub use resident::{Resident, room};
 
-/// The layers in tensors, with gradients, on the CPU: slow, and what the kernels are tested against.
+/// The layers in tensors, with gradients, on the CPU. It is slow; tests compare the kernels with it.
 pub type Reference = burn_autodiff::Autodiff<burn_autodiff::Autodiff<Cpu>>;
 
-/// What a layer rounds.
+/// The formats that a layer rounds its operands and its result to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rounding {
     /// The format that the operands of products are rounded to.
     pub operands: Precision,
-    /// The format that the result is rounded to, because it is an operand of products and nothing else.
+    /// The format that the result is rounded to. It is a narrow one where the result is used as an operand of products only.
     pub result: Precision,
 }
 
@@ -80,25 +81,25 @@ impl Rounding {
     }
 }
 
-/// What a layer norm multiplies with and adds, `[c]` each, and what it adds to the variance.
+/// The parameters of a layer norm.
 #[derive(Clone, Debug)]
 pub struct Affine<B: Backend> {
-    /// Weight.
+    /// The factor of each channel, `[c]`.
     pub gamma: Tensor<B, 1>,
-    /// Bias.
+    /// The summand of each channel, `[c]`.
     pub beta: Tensor<B, 1>,
-    /// Epsilon.
+    /// The summand of the variance.
     pub epsilon: f64,
 }
 
-/// The squares of tokens within which attention happens.
+/// How the tokens of images are divided into squares. Each token attends to the tokens of its own square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Squares {
     /// Images.
     pub images: usize,
     /// Tokens along each side of an image.
     pub grid: usize,
-    /// Side of the windows in tokens; none where attention is global. Windows at the right and lower edges reach over the image
+    /// Side of the windows in tokens; none where attention is global. Windows at the right and lower edges extend beyond the image
     /// where their side does not divide the grid's.
     pub window: Option<usize>,
     /// Attention heads.
@@ -145,15 +146,15 @@ pub trait Layers: Backend {
         reference::narrow(precision).unwrap_or(FloatDType::F32)
     }
 
-    /// Does some work on the threads on which this backend's kernels run best.
+    /// Runs `work` on the threads on which this backend's kernels run best.
     fn within<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         work()
     }
 
     /// `act(x W + b) + residual`: `x` `[..., from]`, `weight` `[from, to]`, `bias` `[to]` or a divisor of it, to `[..., to]`.
     ///
-    /// A shorter bias is that of several outputs beside one another, as of a transposed convolution whose stride is its kernel. With a
-    /// residual there is no activation.
+    /// A bias that is shorter than the output repeats along it, as in a transposed convolution whose stride equals its kernel. A layer
+    /// with a residual has no activation.
     fn linear_layer<const D: usize>(
         x: Tensor<Self, D>,
         weight: Tensor<Self, 2>,
@@ -190,8 +191,8 @@ pub trait Layers: Backend {
         Self::linear_layer(hidden, second.0, second.1, None, Some(x), Rounding::operands(precision))
     }
 
-    /// Attention of `queries` `[n, t, c]` to `keys` and `values` `[n, t', c]`, by heads of `c / heads` channels, to `[n, t, c]`. Queries, or
-    /// keys, are meant to be few.
+    /// Attention of `queries` `[n, t, c]` to `keys` and `values` `[n, t', c]`, by heads of `c / heads` channels, to `[n, t, c]`. Kernels are
+    /// written for few queries or few keys.
     fn cross_attention(
         queries: Tensor<Self, 3>,
         keys: Tensor<Self, 3>,
@@ -202,12 +203,12 @@ pub trait Layers: Backend {
         reference::attention(queries, keys, values, heads, precision)
     }
 
-    /// Attention of tokens to those of their square, with decomposed relative positions: queries, keys and values beside one another
-    /// `[images, grid * grid, 3 * heads * head]`, rounded to `precision` already, to `[images, grid * grid, heads * head]`, an operand of the
-    /// next product.
+    /// Attention of each token to the tokens of its square, with decomposed relative positions. `qkv` is `[images, grid * grid, 3 * heads *
+    /// head]`: queries, keys and values, already rounded to `precision`. The result is `[images, grid * grid, heads * head]`, an operand of
+    /// the next product.
     ///
-    /// `outside` are queries, keys and values of tokens beyond the image, `[3 * heads * head]`: the bias of the projection, zeros where
-    /// there is none. `tables` are relative positions by row and by column, `[2 side - 1, head]` each.
+    /// `outside` `[3 * heads * head]` has the queries, keys and values of tokens beyond the image: the bias of the projection, or zeros
+    /// where it is absent. `tables` has the relative positions by row and by column, `[2 side - 1, head]` each.
     fn square_attention(
         qkv: Tensor<Self, 3>,
         outside: Option<Tensor<Self, 1>>,
@@ -230,17 +231,17 @@ pub trait Layers: Backend {
         reference::attention_in_squares(qkv, tables, squares, precision, reference::SCORES_AT_ONCE)
     }
 
-    /// `x + y`, where `y` may be one for all samples: `[n, t, c]` and `[n, t, c]` or `[1, t, c]`.
+    /// `x + y` for `x` `[n, t, c]` and `y` `[n, t, c]`, or `[1, t, c]` for all samples.
     fn add(x: Tensor<Self, 3>, y: Tensor<Self, 3>) -> Tensor<Self, 3> {
         x + y
     }
 
-    /// Planes of channels to rows of channels, `[n, c, h, w]` to `[n, h * w, c]`, with a summand of the same shape where there is one.
+    /// Moves channels to the last axis, `[n, c, h, w]` to `[n, h * w, c]`, and adds a summand of the same shape if one is given.
     fn to_rows(x: Tensor<Self, 4>, summand: Option<Tensor<Self, 4>>) -> Tensor<Self, 3> {
         reference::to_rows(x, summand)
     }
 
-    /// Rows of channels to planes, `[n, side * side, c]` to `[n, c, side, side]`.
+    /// Moves channels from the last axis to the second one, `[n, side * side, c]` to `[n, c, side, side]`.
     fn to_planes(x: Tensor<Self, 3>, side: usize) -> Tensor<Self, 4> {
         let [n, _, c] = x.dims();
         x.reshape([n, side, side, c]).permute([0, 3, 1, 2])
@@ -252,8 +253,9 @@ pub trait Layers: Backend {
         reference::neighbourhoods(x, side)
     }
 
-    /// The logits of masks, `[n, m, 4h, 4w]`: products of `weights` `[n, m, c]` with an image that was upscaled twice, `[n, h * w * 16, c]`,
-    /// in the order in which the upscalings make it: places of the grid, quads in them, quads in those.
+    /// The logits of masks, `[n, m, 4h, 4w]`: products of `weights` `[n, m, c]` with the twice upscaled `image` `[n, h * w * 16, c]`. The
+    /// second axis of `image` is in the order of the upscalings: cells of the grid, then the four parts of a cell, then the four parts of
+    /// each of these.
     fn masks(
         weights: Tensor<Self, 3>,
         image: Tensor<Self, 3>,

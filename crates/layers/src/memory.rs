@@ -1,19 +1,19 @@
 //! How much of a GPU's memory tensors take, roughly: enough to refuse at once what cannot fit.
 //!
-//! Counted are the weights, the activations that live at the same time, and what the backend's pools take beyond that. Held against
-//! what programs asked of a driver that computes nothing (docs/cuda.md), estimates are between four fifths and one and a half times
-//! that for ViT-B. What passes here may still fail later.
+//! The estimate counts the weights, the activations that live at the same time, and what the backend's pools take beyond that. For ViT-B
+//! it is between 0.8 and 1.5 times what the programs asked of a driver that computes nothing (docs/cuda.md). A program that passes this
+//! check may still run out of memory later.
 
 /// Bytes of a single-precision number.
 pub const NUMBER: u64 = 4;
 
-/// The backend keeps pages for tensors of like sizes, so that activations take so many times what lives of them.
+/// The backend keeps pages for tensors of similar sizes, so activations take this many times the memory of the live ones.
 const POOLED: u64 = 2;
 
-/// And so many bytes whatever there is.
+/// The backend takes this many bytes in any case.
 const POOLS: u64 = 300 << 20;
 
-/// Bytes of some numbers in single precision.
+/// The bytes of this many numbers in single precision.
 pub fn bytes(numbers: usize) -> u64 {
     numbers as u64 * NUMBER
 }

@@ -9,7 +9,7 @@ use crate::{Affine, Layers, Rounding};
 /// Epsilon of every layer norm over channels, which `transformers` does not take from the configuration.
 pub const CHANNEL_NORM_EPS: f64 = 1e-6;
 
-/// A parameter that waits to be loaded.
+/// A parameter whose values are not loaded yet.
 pub fn unloaded<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {
     let init = move |device: &B::Device, _| Tensor::zeros(shape, device);
     Param::uninitialized(ParamId::new(), init, device.clone(), true, Shape::from(shape))
@@ -25,7 +25,7 @@ pub struct Linear<B: Backend> {
 }
 
 impl<B: Backend> Linear<B> {
-    /// A layer with a bias, whose parameters wait to be loaded.
+    /// A layer with a bias, whose parameters are not loaded yet.
     pub fn new(from: usize, to: usize, device: &B::Device) -> Self {
         Self { weight: unloaded([from, to], device), bias: Some(unloaded([to], device)) }
     }
@@ -76,12 +76,12 @@ pub struct LayerNorm<B: Backend> {
 }
 
 impl<B: Backend> LayerNorm<B> {
-    /// A norm of `channels`, whose parameters wait to be loaded.
+    /// A norm of `channels`, whose parameters are not loaded yet.
     pub fn new(channels: usize, epsilon: f64, device: &B::Device) -> Self {
         Self { weight: unloaded([channels], device), bias: unloaded([channels], device), epsilon }
     }
 
-    /// What it multiplies with and adds.
+    /// The parameters as [`Layers::norm_layer`] takes them.
     pub fn affine(&self) -> Affine<B> {
         Affine { gamma: self.weight.val(), beta: self.bias.val(), epsilon: self.epsilon }
     }
@@ -104,7 +104,7 @@ impl<B: Layers> LayerNorm<B> {
     }
 }
 
-/// The parameters of a convolution, which is computed as a linear layer. (`nn.Conv2d`)
+/// The parameters of a convolution. It is computed as a linear layer. (`nn.Conv2d`)
 #[derive(Module, Debug)]
 pub struct Convolution<B: Backend> {
     /// `[out, in, side, side]`
@@ -114,7 +114,7 @@ pub struct Convolution<B: Backend> {
 }
 
 impl<B: Backend> Convolution<B> {
-    /// A convolution with a bias, whose parameters wait to be loaded.
+    /// A convolution with a bias, whose parameters are not loaded yet.
     pub fn new([from, to]: [usize; 2], side: usize, device: &B::Device) -> Self {
         Self { weight: unloaded([to, from, side, side], device), bias: Some(unloaded([to], device)) }
     }
@@ -134,7 +134,7 @@ impl<B: Layers> Convolution<B> {
         let [out, _, side, _] = weight.dims();
         let numbers = channels * side * side;
         let (rows, columns) = (height / side, width / side);
-        // Fewer numbers are rounded before they are put in order.
+        // Rounding comes first, so that putting the patches in order copies fewer bytes.
         let patches = x
             .cast(B::storage(precision))
             .reshape([n, channels, rows, side, columns, side])
@@ -188,14 +188,14 @@ pub struct Upscaling<B: Backend> {
 }
 
 impl<B: Backend> Upscaling<B> {
-    /// An upscaling whose parameters wait to be loaded.
+    /// An upscaling whose parameters are not loaded yet.
     pub fn new([from, to]: [usize; 2], device: &B::Device) -> Self {
         Self { weight: unloaded([from, to, 2, 2], device), bias: unloaded([to], device) }
     }
 }
 
 impl<B: Layers> Upscaling<B> {
-    /// Rows of channels `[n, p, in]` to `[n, 4 * p, out]`, where a row's four are those of its quad, line by line.
+    /// Rows of channels `[n, p, in]` to `[n, 4 * p, out]`. Each row becomes the four rows of its two by two cells, line by line.
     pub fn forward(
         &self,
         x: Tensor<B, 3>,
@@ -220,7 +220,7 @@ pub struct Embedding<B: Backend> {
 }
 
 impl<B: Backend> Embedding<B> {
-    /// Rows that wait to be loaded.
+    /// Rows that are not loaded yet.
     pub fn new(rows: usize, channels: usize, device: &B::Device) -> Self {
         Self { weight: unloaded([rows, channels], device) }
     }
@@ -235,7 +235,7 @@ pub struct Mlp<B: Backend> {
 }
 
 impl<B: Backend> Mlp<B> {
-    /// Layers whose parameters wait to be loaded.
+    /// Layers whose parameters are not loaded yet.
     pub fn new(channels: usize, hidden: usize, activation: Activation, device: &B::Device) -> Self {
         Self {
             lin1: Linear::new(channels, hidden, device),
@@ -278,7 +278,7 @@ pub struct FeedForward<B: Backend> {
 }
 
 impl<B: Backend> FeedForward<B> {
-    /// `depth` linear layers in all, at least two, whose parameters wait to be loaded.
+    /// `depth` linear layers in all, at least two, whose parameters are not loaded yet.
     pub fn new(input: usize, hidden: usize, output: usize, depth: usize, device: &B::Device) -> Self {
         Self {
             proj_in: Linear::new(input, hidden, device),

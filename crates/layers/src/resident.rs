@@ -1,12 +1,12 @@
-//! Image embeddings that stay in a device's memory, from when they are first needed.
+//! Image embeddings that stay in a device's memory once they are needed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
-/// How many bytes of embeddings may stay, of so many that are free and of which other work needs some: three quarters of the rest. A
-/// quarter is for what an allocator wastes.
+/// How many bytes of embeddings may stay on a device: three quarters of what is free and not needed by other work. A quarter is left for
+/// what an allocator wastes.
 pub fn room(free: u64, needed: u64) -> u64 {
     free.saturating_sub(needed) / 4 * 3
 }
@@ -15,13 +15,13 @@ pub fn room(free: u64, needed: u64) -> u64 {
 #[derive(Clone, Debug)]
 pub struct Resident<B: Backend> {
     device: B::Device,
-    /// Bytes that they may take.
+    /// The most bytes that they take.
     room: u64,
     held: Arc<Mutex<HashMap<usize, Tensor<B, 1>>>>,
 }
 
 impl<B: Backend> Resident<B> {
-    /// None yet, of at most `room` bytes.
+    /// An empty cache of at most `room` bytes.
     pub fn new(device: B::Device, room: u64) -> Self {
         Self { device, room, held: Arc::default() }
     }
@@ -31,22 +31,22 @@ impl<B: Backend> Resident<B> {
         &self.device
     }
 
-    /// How many there are.
+    /// The number of embeddings.
     pub fn len(&self) -> usize {
         self.held().len()
     }
 
-    /// Whether there is none.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the embedding of this number is there.
+    /// Whether the embedding with this number is on the device.
     pub fn holds(&self, row: usize) -> bool {
         self.held().contains_key(&row)
     }
 
-    /// The embedding of this number, flat. If it is not there it is brought, and stays while there is room.
+    /// The embedding with this number, flat. If it is not on the device, it is copied there, and stays while there is room.
     pub fn get(&self, row: usize, embedding: impl FnOnce() -> TensorData) -> Tensor<B, 1> {
         if let Some(held) = self.held().get(&row) {
             return held.clone();

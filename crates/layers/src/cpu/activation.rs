@@ -1,4 +1,4 @@
-//! What the backward pass needs of an activation.
+//! Activations in the backward pass.
 
 use burn_flex::FlexTensor;
 use resect_kernels::{Buffer, Slope, Upstream};
@@ -12,7 +12,7 @@ pub(super) fn slope_buffer(activation: Option<Activation>, count: usize) -> Buff
     Buffer::stale(if activation == Some(Activation::Gelu) { count } else { 0 })
 }
 
-/// What the derivative of an activation comes from.
+/// What the backward pass needs of an activation.
 #[derive(Clone, Debug)]
 pub(super) enum SavedActivation {
     None,

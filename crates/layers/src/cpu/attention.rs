@@ -7,7 +7,7 @@ use resect_numeric::Precision;
 use super::graph::{Saved, Sink};
 use super::tensors::{Gradient, dims3, from_buffer, numbers, shape};
 
-/// What the gradients of an attention come from.
+/// What the backward pass of an attention needs.
 #[derive(Clone, Debug)]
 pub(super) struct Attention {
     attention: CrossAttention,
@@ -36,7 +36,7 @@ impl Saved<3> for Attention {
         let Self { attention, operands, weights } = self;
         let wanted = sinks.each_ref().map(Sink::is_wanted);
         let mut shapes = operands.iter().map(shape);
-        // The kernel computes all three; one that nobody wants goes to memory that is dropped.
+        // The kernel computes all three gradients. One that is not wanted goes to memory that is dropped.
         let mut gradients = sinks.map(|sink| {
             let shape = shapes.next().unwrap_or_default();
             sink.open(&shape).unwrap_or_else(|| Gradient::new(&shape))

@@ -23,8 +23,8 @@ pub(super) type Tracked = FloatTensor<Autodiff<Cpu>>;
 
 /// What a layer saves of its `N` inputs for the backward pass.
 pub trait Saved<const N: usize>: Clone + Debug + Send + 'static {
-    /// The gradients by the inputs from the gradient `d` by the result, which is contiguous: for each sink that wants one, what is held
-    /// and this layer's share.
+    /// Computes the gradients by the inputs from the gradient `d` by the result, which is contiguous. Each gradient that is wanted is the
+    /// sum of what its sink holds and of this layer's share.
     fn backward(self, d: FlexTensor, sinks: [Sink; N]) -> [Option<FlexTensor>; N];
 }
 
@@ -36,7 +36,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Whether anybody wants this gradient.
+    /// Whether this gradient is wanted.
     pub fn is_wanted(&self) -> bool {
         self.wanted
     }
@@ -92,7 +92,8 @@ pub(super) fn give_both(d: FlexTensor, [a, b]: [Sink; 2]) -> [Option<FlexTensor>
     }
 }
 
-/// The result of a kernel as the result of its inputs in the graph. What was saved is kept where an input is tracked.
+/// Registers a kernel in the graph: `out` is its result, and `saved` computes the gradients of `inputs`. `saved` is kept if an input is
+/// tracked.
 pub fn differentiable<C: CheckpointStrategy, S: Saved<N>, const N: usize, const D: usize>(
     inputs: [FloatTensor<Autodiff<Cpu, C>>; N],
     saved: S,
@@ -106,12 +107,12 @@ pub fn differentiable<C: CheckpointStrategy, S: Saved<N>, const N: usize, const 
     })
 }
 
-/// Whether a gradient by any of these may be asked for.
+/// Whether any of these has a gradient.
 pub(super) fn any_tracked(inputs: &[Tracked]) -> bool {
     inputs.iter().any(|input| input.is_tracked())
 }
 
-/// An input, or one that no gradient is asked for in place of one that is absent.
+/// An input, or an untracked one in place of an absent one.
 pub(super) fn absent(input: Option<Tracked>) -> Tracked {
     input.unwrap_or_else(untracked)
 }

@@ -8,10 +8,10 @@ use resect_numeric::Precision;
 use super::graph::{Saved, Sink, give_both};
 use super::tensors::{dims3, from_buffer, in_order, len, numbers, shape};
 
-/// The sum of two tensors, the second of which may be one for all samples.
+/// The sum of two tensors. The second one may be the same for all samples.
 #[derive(Clone, Debug)]
 pub(super) struct Sum {
-    /// Of the second, where it is one for all samples.
+    /// The shape of the second tensor, where it is the same for all samples.
     shared: Option<Vec<usize>>,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn to_rows(x: FlexTensor, summand: Option<FlexTensor>) -> FlexTensor 
         return rows.reshape(Shape::from(vec![n, places, channels]));
     }
     let x = in_order(x);
-    // A summand that was expanded over images is one for all.
+    // A summand that was expanded over images is the same for all.
     let summand = summand.map(|summand| {
         let shared = summand.layout().strides()[0] == 0;
         in_order(if shared { summand.narrow(0, 0, 1) } else { summand })
@@ -96,7 +96,7 @@ impl Saved<1> for Neighbourhoods {
     }
 }
 
-/// What the gradients of masks come from.
+/// What the backward pass of masks needs.
 #[derive(Clone, Debug)]
 pub(super) struct Masks {
     masks: resect_kernels::Masks,

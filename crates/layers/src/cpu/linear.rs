@@ -54,7 +54,7 @@ impl Linear {
         self.run(sample, residual, &mut [])
     }
 
-    /// The result, and what its gradients come from.
+    /// The result, and what the backward pass needs.
     pub fn forward(self, residual: Option<FlexTensor>) -> (SavedLinear, FlexTensor) {
         let rows = len(&self.x) / self.weight.layout().shape()[0];
         let mut slope = slope_buffer(self.activation, rows * self.weight.layout().shape()[1]);
@@ -78,7 +78,7 @@ impl Linear {
     }
 }
 
-/// What the gradients of a linear layer come from.
+/// What the backward pass of a linear layer needs.
 #[derive(Clone, Debug)]
 pub(super) struct SavedLinear {
     layer: Linear,

@@ -47,13 +47,13 @@ pub(super) fn predict_mlp(
     x
 }
 
-/// What the gradients of a norm come from.
+/// What the backward pass of a norm needs.
 #[derive(Clone, Debug)]
 pub(super) struct Norm {
     shape: Vec<usize>,
     /// The rows with mean 0 and variance 1.
     unit: FlexTensor,
-    /// One over the deviation of each row.
+    /// The inverse deviation of each row.
     inverse: FlexTensor,
     affine: [FlexTensor; 2],
     epsilon: f64,
@@ -89,7 +89,7 @@ impl Norm {
     }
 }
 
-/// Input, residual, and what the normalised values are multiplied with and added to.
+/// Input, residual, weight and bias.
 impl Saved<4> for Norm {
     fn backward(self, d: FlexTensor, [x, residual, gamma, beta]: [Sink; 4]) -> [Option<FlexTensor>; 4] {
         let channels = [len(&self.affine[0])];

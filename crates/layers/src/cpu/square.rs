@@ -52,7 +52,7 @@ impl Square {
         self.run(&mut [])
     }
 
-    /// The result, and what its gradients come from.
+    /// The result, and what the backward pass needs.
     pub fn forward(self) -> (SavedSquare, FlexTensor) {
         let mut log_sums = Buffer::zeros(self.squares.images * self.attention().log_sums());
         let out = self.run(&mut log_sums);
@@ -70,7 +70,7 @@ impl Square {
     }
 }
 
-/// What the gradients of an attention come from.
+/// What the backward pass of an attention needs.
 #[derive(Clone, Debug)]
 pub(super) struct SavedSquare {
     square: Square,
@@ -82,14 +82,14 @@ pub(super) struct SavedSquare {
 impl Saved<4> for SavedSquare {
     fn backward(self, d: FlexTensor, [qkv, outside, rows, columns]: [Sink; 4]) -> [Option<FlexTensor>; 4] {
         let Self { square, out, log_sums } = self;
-        // Without anybody who wants it the kernel still computes this gradient: the others come of it.
+        // The kernel computes this gradient even if it is not wanted: the others follow from it.
         let wanted = qkv.is_wanted();
         let of_qkv = shape(&square.qkv);
         let mut qkv = qkv.open(&of_qkv).unwrap_or_else(|| Gradient::new(&of_qkv));
         let mut outside = square.outside.as_ref().and_then(|tensor| outside.open(&shape(tensor)));
         let wanted_tables = [rows.is_wanted(), columns.is_wanted()];
         let mut tables = square.tables.as_ref().filter(|_| wanted_tables.contains(&true)).map(|tables| {
-            // A table that nobody wants a gradient by has one that is dropped.
+            // The gradient of a table is dropped if it is not wanted.
             let [by_row, by_column] = tables.each_ref().map(shape);
             let open = |sink: Sink, shape: &[usize]| sink.open(shape).unwrap_or_else(|| Gradient::new(shape));
             [open(rows, &by_row), open(columns, &by_column)]

@@ -55,7 +55,7 @@ pub(super) fn contiguous<const D: usize>(tensor: Tensor<Cpu, D>) -> FlexTensor {
     in_order(primitive(tensor))
 }
 
-/// The same numbers in row order: the tensor itself where they lie so.
+/// The same numbers in row order: the tensor itself if it is contiguous, else a copy.
 pub fn in_order(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
@@ -87,7 +87,7 @@ pub(super) fn len(tensor: &FlexTensor) -> usize {
     tensor.layout().num_elements()
 }
 
-/// The same numbers in memory that nobody shares: the tensor's own where it has some, else a copy.
+/// The same numbers in memory that no other tensor shares: the tensor's own memory, or a copy.
 pub fn owned(tensor: FlexTensor) -> FlexTensor {
     let mut tensor = tensor;
     if tensor.is_contiguous()
@@ -122,18 +122,18 @@ pub struct Gradient {
 }
 
 impl Gradient {
-    /// One that is written.
+    /// A gradient that the kernel overwrites.
     pub(super) fn new(shape: &[usize]) -> Self {
         let buffer = Buffer::stale(shape.iter().product());
         Self { tensor: from_buffer(buffer, shape), accumulate: Accumulate::No }
     }
 
-    /// One that is added to.
+    /// A gradient that the kernel adds to.
     pub(super) fn onto(held: FlexTensor) -> Self {
         Self { tensor: owned(held), accumulate: Accumulate::Yes }
     }
 
-    /// Where a kernel writes.
+    /// The memory that the kernel writes, and how.
     pub fn target(&mut self) -> Target<'_> {
         Target { accumulate: self.accumulate, gradient: numbers_mut(&mut self.tensor) }
     }

@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::Given;
 use super::launch::{plane_item, planes, rounded, shaped, threads};
 
-/// What the gradients of an attention come from, and what it gives.
+/// What the backward pass of an attention needs.
 #[derive(Clone, Debug)]
 pub(super) struct Attention<R: CubeRuntime> {
     queries: CubeTensor<R>,
@@ -23,11 +23,11 @@ pub(super) struct Attention<R: CubeRuntime> {
     sums: CubeTensor<R>,
 }
 
-/// Sides so long are divided among the threads of a plane.
+/// From this length on, the threads of a plane share a side.
 const LONG: usize = 64;
 
 impl<R: CubeRuntime> Attention<R> {
-    /// Attention of `queries [n, t, c]` to `keys` and `values [n, t', c]`, by heads. Queries, or keys, are meant to be few.
+    /// Attention of `queries [n, t, c]` to `keys` and `values [n, t', c]`, by heads. It is written for few queries or few keys.
     pub fn forward(
         [queries, keys, values]: [CubeTensor<R>; 3],
         heads: usize,
@@ -114,7 +114,7 @@ impl<R: CubeRuntime> Given<R, 3> for Attention<R> {
     }
 }
 
-/// Who works on so many items, each against `others`: a thread each, or where others are many a plane each.
+/// The launch for items that are each combined with `others`: a thread for each item, or a plane for each where there are many others.
 fn workers<R: CubeRuntime>(
     tensor: &CubeTensor<R>,
     items: usize,
@@ -129,7 +129,7 @@ fn scale(head: usize) -> f32 {
     (head as f32).powf(-0.5)
 }
 
-/// What a thread, or the plane that it is of, works on.
+/// The item of a thread, or of the thread's plane.
 #[cube]
 fn item(#[comptime] divided: bool) -> usize {
     let mut item = ABSOLUTE_POS;
@@ -139,7 +139,7 @@ fn item(#[comptime] divided: bool) -> usize {
     item
 }
 
-/// With which of the others a thread begins.
+/// The first of the others that a thread works on.
 #[cube]
 fn first(#[comptime] divided: bool) -> u32 {
     let mut first = 0u32;
@@ -149,7 +149,7 @@ fn first(#[comptime] divided: bool) -> u32 {
     first
 }
 
-/// How far it is from there to its next one.
+/// The distance to the next of the others that a thread works on.
 #[cube]
 fn step(#[comptime] divided: bool) -> u32 {
     let mut step = 1u32;
@@ -162,7 +162,7 @@ fn step(#[comptime] divided: bool) -> u32 {
 /// Lower than any score.
 const LOWEST: f32 = -1e30;
 
-/// A thread or a plane for each query of a head; scores are passed once, with what was summed scaled down where a larger one comes.
+/// A thread or a plane for each query of a head. It reads the scores once, and scales its sums down when a larger score comes.
 /// (Milakov and Gimelshein, 2018)
 #[cube(launch)]
 fn attend<E: Float>(
@@ -234,7 +234,7 @@ fn attend<E: Float>(
     }
 }
 
-/// A thread or a plane for each query of a head; `along` is what a query's gradient has along its softmax, for the keys.
+/// A thread or a plane for each query of a head. `along` is the product of the query's gradient with its result, which the keys need.
 #[cube(launch)]
 fn attend_back_queries<E: Float>(
     queries: &Array<f32>,

@@ -1,4 +1,4 @@
-//! What a kernel computes, in burn's graph.
+//! Kernels as nodes of burn's graph.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -17,13 +17,14 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::tensor;
 
-/// What is kept of `N` inputs for the way back to them.
+/// What a layer of `N` inputs saves for its backward pass.
 pub trait Given<R: CubeRuntime, const N: usize>: Clone + Debug + Send + 'static {
-    /// The gradients of the inputs, from that of the result, which is contiguous. Those that are not wanted may be left out.
+    /// Computes the gradients of the inputs from the gradient of the result, which is contiguous. Gradients that are not wanted may be
+    /// left out.
     fn back(self, gradient: CubeTensor<R>, wanted: [bool; N]) -> [Option<CubeTensor<R>>; N];
 }
 
-/// The result of a kernel, `out`, as what comes of its inputs, with the way back to them.
+/// Registers a kernel in burn's graph: `out` is its result, and `given` computes the gradients of `inputs`.
 pub fn differentiable<B, R, C, G, const N: usize, const D: usize>(
     inputs: [FloatTensor<Autodiff<B, C>>; N],
     given: G,

@@ -1,4 +1,4 @@
-//! Products with what follows them, and attention of the image encoder.
+//! Products with bias, activation and residual, and the attention of the image encoder.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeRuntime;
@@ -11,8 +11,8 @@ use cubek::attention::routines::blackbox_accelerated::BlackboxAcceleratedStrateg
 use super::launch::{Activated, empty_like, threads};
 use crate::Squares;
 
-/// A product with its bias `[c]` where there is one, activated, with rows in single precision added to it where there are any; to
-/// `dtype`.
+/// Adds an optional bias `[c]` to a product, applies the activation, and adds an optional residual in single precision. The result is in
+/// the format `dtype`.
 pub(super) fn finished<R: CubeRuntime>(
     product: CubeTensor<R>,
     bias: Option<CubeTensor<R>>,

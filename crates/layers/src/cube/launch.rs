@@ -1,4 +1,4 @@
-//! What several kernels share: who is launched for what, activations, and sums over rows.
+//! What several kernels share: launches, activations, and sums over rows.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeRuntime;
@@ -16,20 +16,19 @@ pub(super) fn empty_like<R: CubeRuntime>(
     empty_device_contiguous_dtype(tensor.client.clone(), tensor.device.clone(), shape, dtype)
 }
 
-/// Launches so many threads that there is one for each of `units`: how many cubes, and how large.
+/// The number and the size of cubes that launch at least `units` threads.
 pub fn threads<R: CubeRuntime>(tensor: &CubeTensor<R>, units: usize) -> (CubeCount, CubeDim) {
     let dim = CubeDim::new(&tensor.client, units);
     (calculate_cube_count_elemwise(&tensor.client, units, dim), dim)
 }
 
-/// Planes of a cube that have an item each.
+/// Planes of a cube. Each has one item.
 const PLANES_TOGETHER: u32 = 4;
 
-/// So many cubes a GPU takes along one axis.
+/// The most cubes that a GPU accepts along one axis.
 const CUBES_ALONG_AXIS: u32 = 65_535;
 
-/// Launches so many planes that there is one for each of `items`, or a few more: how many cubes, and how large. [`plane_item`] is a
-/// plane's.
+/// The number and the size of cubes that launch at least `items` planes. [`plane_item`] tells a plane its item.
 pub(super) fn planes<R: CubeRuntime>(tensor: &CubeTensor<R>, items: usize) -> (CubeCount, CubeDim) {
     let cubes = (items as u32).div_ceil(PLANES_TOGETHER);
     let lines = cubes.div_ceil(CUBES_ALONG_AXIS).max(1);
@@ -43,12 +42,12 @@ pub(super) fn plane_item() -> usize {
     CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize
 }
 
-/// Memory for a tensor of a shape, in single precision, where another one is.
+/// Memory for a tensor of a shape, in single precision, on the device of another tensor.
 pub fn shaped<R: CubeRuntime, const D: usize>(like: &CubeTensor<R>, shape: [usize; D]) -> CubeTensor<R> {
     empty_like(like, Shape::new(shape), DType::F32)
 }
 
-/// What a product with its bias passes, or a norm.
+/// The activation of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Activated {
     Not,
@@ -66,7 +65,7 @@ impl From<Option<Activation>> for Activated {
     }
 }
 
-/// What an activation gives for `x`.
+/// The activation of `x`.
 #[cube]
 pub(super) fn activated_number(x: f32, #[comptime] activated: Activated) -> f32 {
     let mut y = x;
@@ -78,13 +77,13 @@ pub(super) fn activated_number(x: f32, #[comptime] activated: Activated) -> f32 
     y
 }
 
-/// The normal distribution, by which GELU multiplies.
+/// The cumulative normal distribution, the factor of GELU.
 #[cube]
 fn normal(x: f32) -> f32 {
     Erf::erf(x * std::f32::consts::FRAC_1_SQRT_2) * 0.5f32 + 0.5f32
 }
 
-/// The slope of an activation at `x`.
+/// The derivative of an activation at `x`.
 #[cube]
 pub(super) fn slope(x: f32, #[comptime] activated: Activated) -> f32 {
     let mut slope = 1f32;
@@ -105,10 +104,10 @@ pub(super) fn rounded<E: Float>(x: f32) -> f32 {
     f32::cast_from(E::cast_from(x))
 }
 
-/// Threads that sum strips of rows, about.
+/// About how many threads sum strips of rows.
 const UNITS: usize = 1 << 16;
 
-/// Rows in strips, each column of which is a thread's.
+/// Rows in strips. A thread sums one column of a strip.
 pub(super) struct Strips {
     pub rows: usize,
     /// Rows of a strip, the last one aside.
@@ -130,7 +129,7 @@ pub(super) fn summed<R: CubeRuntime>(rows: CubeTensor<R>) -> CubeTensor<R> {
         return reshape(rows, Shape::new([columns]));
     }
     let out = shaped(&rows, [columns]);
-    // Few columns are summed by a plane each, else too few threads would have too much to do.
+    // A plane sums each column where columns are few. Single threads would be too few.
     let by_plane = columns <= UNITS / 8;
     let (cubes, cube) = if by_plane { planes(&out, columns) } else { threads(&out, columns) };
     sum_rows::launch(

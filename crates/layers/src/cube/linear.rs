@@ -15,24 +15,24 @@ use super::launch::{
     threads,
 };
 
-/// So many rows are few: each number of a product with them is one thread's or one plane's.
+/// Up to this number of rows, one thread or one plane computes each number of a product.
 const FEW: usize = 256;
 
-/// Products over at least so many rows are divided, as the gradient of a weight is small and its sums are long.
+/// From this number of rows on, the gradient of a weight is computed in parts: it is small, and its sums are long.
 const MANY: usize = 4096;
 
-/// Into how many.
+/// The number of these parts.
 const PARTS: usize = 16;
 
 /// A matrix product in some format, of operands in any one format.
 fn product<R: CubeRuntime>(a: CubeTensor<R>, b: CubeTensor<R>, format: DType) -> CubeTensor<R> {
-    // What burn does with a product that cannot be launched, too.
+    // burn does the same with a product that cannot be launched.
     matmul(a, b, None, MatmulStrategy::default(), format).expect("a product of matrices can be launched")
 }
 
 /// Whether a product of so many rows is one kernel, with its bias and its activation.
 ///
-/// What a GELU was given cannot be told from what it gave.
+/// The input of a GELU cannot be computed from its result.
 fn is_one_kernel<R: CubeRuntime>(
     rows: usize,
     wide: usize,
@@ -92,12 +92,12 @@ pub(super) fn linear<R: CubeRuntime>(
     finished(product(cast(x, operands), weight, format), bias, residual, activated, result)
 }
 
-/// What the gradients of a linear layer come from, and what it gives.
+/// What the backward pass of a linear layer needs.
 #[derive(Clone, Debug)]
 pub(super) struct Linear<R: CubeRuntime> {
     /// `[rows, from]`, in the format of operands where rows are many.
     x: CubeTensor<R>,
-    /// The format that `x` came in and its gradient is in.
+    /// The format of `x` and of its gradient.
     given: DType,
     /// `[from, to]`, in the format of operands.
     weight: CubeTensor<R>,
@@ -177,7 +177,7 @@ impl<R: CubeRuntime> Linear<R> {
         let ([rows, from], [_, wide]) = (x.meta.shape().dims(), weight.meta.shape().dims());
         let channels = bias.meta.num_elements();
         let strips = Strips::of(rows * wide / channels, channels);
-        // Passed back through the activation, as an operand; and its sums.
+        // The gradient before the activation, as an operand, and its sums.
         let passed = empty_like(&gradient, Shape::new([rows, wide]), weight.dtype);
         let sums = shaped(&gradient, [strips.count, channels]);
         let (cubes, cube) = threads(&sums, sums.meta.num_elements());
@@ -236,7 +236,7 @@ fn few_rows<E: Float>(
     out[ABSOLUTE_POS] = activated_number(y, activated);
 }
 
-/// A plane for each number of the gradient. What a rectifier gave tells as much of its slope as what it was given.
+/// A plane for each number of the gradient. The derivative of a rectifier follows from its result as well as from its input.
 #[cube(launch)]
 fn few_rows_back_x<E: Float>(
     gradient: &Array<f32>,
@@ -268,7 +268,7 @@ fn few_rows_back_x<E: Float>(
     }
 }
 
-/// A thread for each number of the gradient; those of the first row sum the bias's, too.
+/// A thread for each number of the gradient. The threads of the first row also sum the gradient of the bias.
 #[cube(launch)]
 fn few_rows_back_weight<E: Float>(
     x: &Array<f32>,

@@ -52,7 +52,7 @@ fn mean(x: &Array<f32>, start: usize, #[comptime] channels: u32) -> f32 {
     plane_sum(sum) / channels as f32
 }
 
-/// One by the deviation of a plane's row; from the mean and not from squares alone, which would cancel.
+/// The inverse deviation of a plane's row. It is computed from differences to the mean, because sums of squares would cancel.
 #[cube]
 fn inverse_deviation(
     x: &Array<f32>,
@@ -99,12 +99,12 @@ fn norm_rows<O: Float>(
     }
 }
 
-/// What the gradients of a layer norm come from.
+/// What the backward pass of a layer norm needs.
 #[derive(Clone, Debug)]
 pub(super) struct Norm<R: CubeRuntime> {
     /// `[rows, c]`
     x: CubeTensor<R>,
-    /// What it multiplies with, and what it adds, `[c]`.
+    /// Weight and bias, `[c]`.
     affine: [CubeTensor<R>; 2],
     epsilon: f32,
     activated: Activated,
@@ -124,7 +124,7 @@ impl<R: CubeRuntime> Norm<R> {
     }
 }
 
-/// Input, and what it is multiplied with and added to.
+/// Input, weight and bias.
 impl<R: CubeRuntime> Given<R, 3> for Norm<R> {
     fn back(self, gradient: CubeTensor<R>, _: [bool; 3]) -> [Option<CubeTensor<R>>; 3] {
         let Self { x, affine: [gamma, beta], epsilon, activated } = self;
@@ -189,7 +189,7 @@ fn norm_back_rows(
     let start = row * channels as usize;
     let mean = mean(x, start, channels);
     let inverse = inverse_deviation(x, start, mean, epsilon, channels);
-    // Of the normed row: its mean, and its share along the row.
+    // The means of the gradient and of its product with the normalised row.
     let mut level = 0f32;
     let mut along = 0f32;
     let mut i = UNIT_POS_X;

@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::{empty_like, shaped, threads};
 use crate::Squares;
 
-/// Tokens `[images, grid * grid, c]` to windows `[count * side * side, c]` in the same format. Places beyond the image are filled with
+/// Tokens `[images, grid * grid, c]` to windows `[count * side * side, c]` in the same format. Cells beyond the image are filled with
 /// `outside`, `[c]` in single precision, or with zeros.
 pub(super) fn windowed<R: CubeRuntime>(
     x: CubeTensor<R>,
