@@ -2,6 +2,7 @@
 
     python benches/compare.py [--rounds N] [--threads N] --step PROGRAM tiny:4 vit-b:2 vit-b:4     # a training step
     python benches/compare.py [--rounds N] [--threads N] --encoder PROGRAM vit-b vit-l vit-h       # an image through the encoder
+    python benches/compare.py [--rounds N] [--threads N] --step PROGRAM --strategy lora vit-b:1    # a step in which the encoder is tuned
     ... --avx2                                           # PyTorch is kept from AVX-512; build PROGRAM without `x86-v4`
 
 Wants torch and transformers. `cargo bench --workspace --bench step --no-run` (or `encoder`) builds PROGRAM and names it.
@@ -34,11 +35,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--avx2", action="store_true")
+    parser.add_argument("--strategy")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--step")
     which.add_argument("--encoder")
     args = parser.parse_args()
-    if args.step:
+    if args.step and args.strategy:
+        program, options = args.step, ["--steps", "3", "--strategy", args.strategy]
+        twin, what = HERE / "tuning_step.py", "a step"
+    elif args.step:
         program, options = args.step, ["--steps", "10"]
         twin, what = HERE / "decoder_step.py", "a step"
     else:

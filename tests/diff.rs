@@ -69,7 +69,7 @@ fn artifacts_of_a_pipeline_are_compared_in_numbers() {
     // What was trained and scored on them.
     let weights = lines(&project, &short(&half, "checkpoint"), &short(&single, "checkpoint"));
     for part in
-        ["decoder.safetensors: ", "  mask_decoder.", "history.parquet: 4 of 7", "  loss ", "  train_loss "]
+        ["tuned.safetensors: ", "  mask_decoder.", "history.parquet: 4 of 7", "  loss ", "  train_loss "]
     {
         assert!(weights.contains(part), "{part} is not in\n{weights}");
     }
@@ -83,7 +83,7 @@ fn artifacts_of_a_pipeline_are_compared_in_numbers() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("equal in every byte, 4 files"));
 
     // Two files of them.
-    let files = [&half, &single].map(|run| project.artifact(run, "checkpoint").join("decoder.safetensors"));
+    let files = [&half, &single].map(|run| project.artifact(run, "checkpoint").join("tuned.safetensors"));
     let found = differences(&project, text(&files[0]), text(&files[1]));
     assert_eq!(found["kind"]["file"], "safetensors");
     assert!(found["numbers"].as_array().unwrap().len() > 100);

@@ -41,7 +41,7 @@ fn tensors(checkpoint: &Checkpoint) -> BTreeMap<String, NamedTensor> {
 /// The whole model that a run tuned, as its artifacts have it.
 fn expected(project: &Project, run: &Run) -> BTreeMap<String, NamedTensor> {
     let mut expected = tensors(&Checkpoint::open(&project.artifact(run, "base")).unwrap());
-    let decoder = project.artifact(run, "checkpoint").join("decoder.safetensors");
+    let decoder = project.artifact(run, "checkpoint").join("tuned.safetensors");
     for tensor in TensorFile::open(&decoder).unwrap().read_all().unwrap() {
         assert!(expected.insert(tensor.name.clone(), tensor).is_some());
     }
@@ -235,14 +235,14 @@ fn refuses(project: &Project, run: &Run, place: &Path, earlier: &Path) {
     assert!(said.contains("has given no checkpoint yet"), "{said}");
 
     // A byte of the decoder is another one, which no size tells.
-    let decoder = project.artifact(run, "checkpoint").join("decoder.safetensors");
+    let decoder = project.artifact(run, "checkpoint").join("tuned.safetensors");
     let mut content = fs::read(&decoder).unwrap();
     let last = content.len() - 1;
     content[last] ^= 1;
     fs::remove_file(&decoder).unwrap();
     fs::write(&decoder, content).unwrap();
     let said = refused(project, &out, &[]);
-    assert!(said.contains("decoder.safetensors has other content"), "{said}");
+    assert!(said.contains("tuned.safetensors has other content"), "{said}");
     assert!(!out.exists());
     let left: Vec<_> = names(place).into_iter().filter(|name| name.starts_with('.')).collect();
     assert_eq!(left, [""; 0], "nothing unfinished is left behind");
@@ -254,7 +254,7 @@ fn a_checkpoint_that_nobody_evaluated_claims_nothing() {
     let run = project.run(&["train"]);
     let notes = run.notes("train");
     assert_eq!(notes[0], "parameters");
-    assert!(notes[4].starts_with("mask decoder") && notes[4].contains("trainable; "), "{notes:?}");
+    assert!(notes[4].starts_with("mask decoder") && notes[4].contains("  tuned "), "{notes:?}");
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("model");
     export(&project, &out, &["--name", "no figures | yet"]);

@@ -26,7 +26,7 @@ use resect_prompts::{Prompt, WrittenPrompt};
 use resect_stage::Reporter;
 use resect_tables::table;
 use resect_tests::Project;
-use resect_train::{DecoderTrainer, Objective, OnDevice, TrainingBackend};
+use resect_train::{ModelTrainer, Objective, OnDevice, TrainingBackend};
 use resect_train_params::{Loss, Padding, TrainParams};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -529,7 +529,8 @@ impl Stages {
         resect_train::run(Device::Cpu, &inputs, &self.train, &runtime, checkpoint, &out.state, &report)
             .unwrap();
         let (inputs, params) = (self.for_evaluate(out), few_prompts());
-        resect_evaluate::run(Device::Cpu, &inputs, &params, &runtime, &out.evaluation, &report).unwrap();
+        resect_evaluate::run(Device::Cpu, &inputs, &params, &runtime, &out.evaluation, &self.base, &report)
+            .unwrap();
     }
 
     /// Each stage compares a first batch with the CPU before it starts.
@@ -545,7 +546,7 @@ impl Stages {
             &report,
         )
         .unwrap();
-        type Trainer = DecoderTrainer<Autodiff<Vulkan>>;
+        type Trainer = ModelTrainer<Autodiff<Vulkan>>;
         let (inputs, checkpoint, state) = (self.for_train(out), &out.checkpoint, &out.state);
         let place = OnDevice::new(gpu.clone(), usize::MAX, u64::MAX);
         resect_train::run_with::<Trainer>(&place, &inputs, &self.train, &runtime, checkpoint, state, &report)
@@ -555,8 +556,16 @@ impl Stages {
         let embeddings = Embeddings::open(&out.embeddings).unwrap();
         let bytes = embeddings.shape().iter().product::<usize>() * embeddings.dtype().bytes();
         let resident = Resident::<Vulkan>::new(gpu, 2 * bytes as u64);
-        resect_evaluate::run_with(resident.clone(), &inputs, &params, &runtime, &out.evaluation, &report)
-            .unwrap();
+        resect_evaluate::run_with(
+            resident.clone(),
+            &inputs,
+            &params,
+            &runtime,
+            &out.evaluation,
+            &self.base,
+            &report,
+        )
+        .unwrap();
         assert_eq!(resident.len(), 2);
     }
 
@@ -565,14 +574,20 @@ impl Stages {
     }
 
     fn for_train<'a>(&'a self, out: &'a Out) -> resect_train::Inputs<'a> {
-        resect_train::Inputs { embeddings: &out.embeddings, targets: &self.targets, base: &self.base }
+        resect_train::Inputs {
+            embeddings: Some(&out.embeddings),
+            images: None,
+            targets: &self.targets,
+            base: &self.base,
+            adapter: None,
+        }
     }
 
     fn for_evaluate<'a>(&'a self, out: &'a Out) -> resect_evaluate::Inputs<'a> {
         resect_evaluate::Inputs {
             checkpoint: &out.checkpoint,
             images: &self.images,
-            embeddings: &out.embeddings,
+            embeddings: Some(&out.embeddings),
             targets: &self.targets,
             base: &self.base,
         }

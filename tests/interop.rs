@@ -158,6 +158,39 @@ fn an_export_opens_in_transformers_and_in_pytorch() {
 }
 
 #[test]
+fn an_adapter_opens_in_peft_and_gives_the_masks_of_the_merged_export() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, settings) in [
+        &["train.strategy=late-lora"][..],
+        // Additions to parts of a layer, which peft does not know; and a frozen decoder.
+        &[
+            "train.strategy=lora",
+            "train.encoder.targets=[\"q\", \"v\"]",
+            "train.decoder.tune=none",
+            "train.learning_rate=1e-2",
+        ],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let project = Project::micro();
+        let set = settings.iter().flat_map(|setting| ["--set", setting]);
+        let run = project.run(&["train"].into_iter().chain(set).collect::<Vec<_>>());
+        let [merged, adapter] = ["merged", "adapter"].map(|name| dir.path().join(format!("{name}-{number}")));
+        let checkpoint = run.artifact("checkpoint");
+        for (format, out) in [("transformers", &merged), ("peft", &adapter)] {
+            let args = ["--checkpoint", &checkpoint, "--format", format, "--out", out.to_str().unwrap()];
+            let output = project.output("export", &args);
+            assert!(output.status.success(), "{}", stderr(&output));
+        }
+        let base = project.artifact(&run, "base");
+        let args = [adapter.as_path(), Path::new("--base"), &base, Path::new("--merged"), &merged];
+        let said = python("check_adapter.py", &args);
+        assert!(said.contains("adapter: masks off by") && said.contains("merged: weights off by"), "{said}");
+    }
+}
+
+#[test]
 fn predict_gives_what_an_export_gives_in_transformers() {
     let project = Project::micro();
     let run = project.run(&[]);

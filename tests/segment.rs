@@ -249,3 +249,31 @@ fn an_image_gives_the_same_masks_by_its_pixels_and_by_its_stored_features() {
         }
     }
 }
+
+/// Where the image encoder is tuned, `evaluate` encodes anew what `predict` encodes from the image.
+#[test]
+fn a_tuned_encoder_gives_evaluate_and_predict_the_same_masks() {
+    let dataset = Dataset::new();
+    let prompts: BTreeMap<String, Vec<Value>> = (0..ODD.len())
+        .map(|index| {
+            let tight = dataset.truth(&odd(index)).bounding_box().unwrap();
+            (odd(index), vec![json!({"box": [tight.x0, tight.y0, tight.x1, tight.y1]})])
+        })
+        .collect();
+    for strategy in ["lora", "late-lora", "full"] {
+        let project = dataset.project();
+        let strategy = format!("train.strategy={strategy}");
+        let set = ["--set", "embed.dtype=f32", "--set", "evaluate.sweep=false", "--set", &strategy];
+        let run = project.run(&set);
+        let masks: Vec<MaskRow> = table::read(&evaluation(&project, &run, "masks.parquet")).unwrap();
+        for (method, checkpoint) in decoders(&run) {
+            let args: Vec<&str> = checkpoint.iter().map(String::as_str).collect();
+            let found = dataset.predict(&project, &prompts, &args);
+            let rows: Vec<&MaskRow> = masks.iter().filter(|row| row.method == method).collect();
+            assert_eq!(rows.len(), ODD.len());
+            for row in rows {
+                assert_eq!(found[&(row.id.clone(), 0)].0, row.counts, "{strategy}, {method}, {}", row.id);
+            }
+        }
+    }
+}

@@ -104,8 +104,9 @@ class Data:
         pictures = [Image.fromarray(paint(mask).clip(0, 255).astype(np.uint8)) for mask in masks]
         boxes = [box_of(mask) for mask in masks]
         prepared = processor(images=pictures, input_boxes=[[[float(x) for x in box]] for box in boxes], return_tensors="pt")
+        self.pixels = prepared["pixel_values"].float()
         with torch.no_grad():
-            self.embeddings = model.get_image_embeddings(prepared["pixel_values"].float())
+            self.embeddings = model.get_image_embeddings(self.pixels)
         self.boxes = prepared["input_boxes"].float()
         self.points = {}
         for i in range(len(SAMPLES), len(samples)):

@@ -9,6 +9,7 @@ use resect_artifact::{Action, canonical_json};
 use resect_checkpoint::{CONFIG_FILE, SamConfig, parameter_counts};
 use resect_geometry::Views;
 use resect_train_params::{Loss, Padding, Prompts, Schedule, TrainParams};
+use resect_tuning::{Blocks, EncoderTune, EncoderTuning};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -64,6 +65,7 @@ impl Card<'_> {
         let library = match self.format {
             Format::Transformers => "transformers",
             Format::Original => "segment-anything",
+            Format::Peft => "peft",
         };
         let _ = writeln!(
             out,
@@ -122,13 +124,28 @@ impl Card<'_> {
                 Some(Origin::Phantom { .. }) => "synthetic images",
                 _ => "medical images",
             };
-            let _ = writeln!(
-                out,
-                "\nIts mask decoder ({:.2} M parameters) was tuned with [Resect](#lineage) on {images}; image encoder \
-                 ({:.2} M) and prompt encoder are the base's, unchanged.",
-                counts.mask_decoder as f64 / 1e6,
-                counts.vision_encoder as f64 / 1e6
-            );
+            let decoder = format!("mask decoder ({:.2} M parameters)", counts.mask_decoder as f64 / 1e6);
+            let encoder = format!("image encoder ({:.2} M)", counts.vision_encoder as f64 / 1e6);
+            let is_tuned = |part: &str| self.manifest.tuned.iter().any(|tuned| tuned == part);
+            let how =
+                self.lineage.train.as_ref().map_or_else(String::new, |train| tuned_as(&train.params.encoder));
+            let _ = match [is_tuned("vision_encoder"), is_tuned("mask_decoder")] {
+                [true, true] => writeln!(
+                    out,
+                    "\nIts {decoder} and its {encoder}{how} were tuned with [Resect](#lineage) on {images}; the prompt encoder is \
+                     the base's, unchanged."
+                ),
+                [true, false] => writeln!(
+                    out,
+                    "\nIts {encoder}{how} was tuned with [Resect](#lineage) on {images}; mask decoder and prompt encoder are the \
+                     base's, unchanged."
+                ),
+                [false, _] => writeln!(
+                    out,
+                    "\nIts {decoder} was tuned with [Resect](#lineage) on {images}; {encoder} and prompt encoder are the base's, \
+                     unchanged."
+                ),
+            };
         } else {
             out.push_str("\nNothing in it was tuned: it is the base checkpoint as it came.\n");
         }
@@ -312,6 +329,23 @@ impl Card<'_> {
                  )\n\
                  ```\n",
             ),
+            Format::Peft => out.push_str(
+                "```python\n\
+                 import torch\n\
+                 from peft import PeftModel\n\
+                 from PIL import Image\n\
+                 from transformers import SamModel, SamProcessor\n\n\
+                 base = \"BASE\"  # the base checkpoint, a folder or OWNER/NAME on the Hub\n\
+                 folder = \".\"  # this folder, or OWNER/NAME on the Hub\n\
+                 model = PeftModel.from_pretrained(SamModel.from_pretrained(base), folder).eval()\n\
+                 processor = SamProcessor.from_pretrained(base)\n\
+                 image = Image.open(\"image.png\").convert(\"RGB\")\n\
+                 box = [10.0, 20.0, 200.0, 180.0]  # x0, y0, x1, y1 in pixels of the image\n\
+                 inputs = processor(images=image, input_boxes=[[box]], return_tensors=\"pt\")\n\
+                 with torch.no_grad():\n    \
+                 outputs = model(**inputs, multimask_output=False)\n\
+                 ```\n",
+            ),
             Format::Original => {
                 let find = |end: &str| {
                     self.weights.iter().find(|name| name.ends_with(end)).map_or("", String::as_str)
@@ -393,7 +427,7 @@ impl Card<'_> {
             );
         }
         if self.lineage.base_is_random {
-            out.push_str("- Its image encoder has random weights.\n");
+            out.push_str("- Its image encoder began with random weights.\n");
         }
         out
     }
@@ -572,6 +606,27 @@ fn code(text: &str) -> String {
     let inner: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let inner = inner.replace('`', "'").replace('|', "\\|");
     format!("`{}`", if inner.trim().is_empty() { "\"\"" } else { &inner })
+}
+
+/// How the image encoder was tuned, in words that follow its name.
+fn tuned_as(encoder: &EncoderTuning) -> String {
+    let blocks = match &encoder.blocks {
+        Blocks::All => "all blocks".into(),
+        Blocks::Late => "the second half of the blocks".into(),
+        Blocks::From(first) => format!("the blocks from {first} on"),
+        Blocks::List(blocks) => {
+            format!("the blocks {}", blocks.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
+        }
+    };
+    match encoder.tune {
+        EncoderTune::None => String::new(),
+        EncoderTune::Full => format!(", all parameters of {blocks}"),
+        EncoderTune::Lora => {
+            let targets: Vec<String> =
+                encoder.targets.iter().map(|target| target.to_string().replace('"', "`")).collect();
+            format!(", by LoRA of rank {} on {} of {blocks}", encoder.rank, targets.join(", "))
+        }
+    }
 }
 
 #[cfg(test)]

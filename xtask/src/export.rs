@@ -23,7 +23,10 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use resect_artifact::{ArtifactId, Hash, hash_file};
 use resect_checkpoint::{
-    CONFIG_FILE, Checkpoint, Layout, NAMED_CONFIGS, PREPROCESSOR_FILE, SamConfig, TensorFile, WEIGHTS_FILE,
+    CONFIG_FILE, Checkpoint, Layout, NAMED_CONFIGS, PREPROCESSOR_FILE, Replaced, SamConfig, WEIGHTS_FILE,
+};
+use resect_tuning::{
+    ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, DecoderTune, EncoderTune, Tuned, Tuning, write_peft,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -73,6 +76,8 @@ pub enum Format {
     Transformers,
     /// Names of the original code, as safetensors and as a PyTorch file.
     Original,
+    /// What was tuned alone, LoRA unmerged: `PeftModel.from_pretrained` opens it over the base.
+    Peft,
 }
 
 /// The file that says what an export is: `resect.json`.
@@ -150,8 +155,7 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let subject = Subject::find(args.checkpoint.as_deref(), &store, args.pipeline.as_deref())?;
     subject.verify(&store)?;
     let checkpoint = Checkpoint::open(&subject.base)?;
-    let tuned = subject.tuned.as_ref().map(|tuned| TensorFile::open(&tuned.dir.join(DECODER_FILE)));
-    let tuned = tuned.transpose()?;
+    let tuned = subject.tuned.as_ref().map(|tuned| tuned.over(&checkpoint)).transpose()?;
 
     let parent = out.parent().context("--out must name a folder to make")?;
     std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -201,19 +205,24 @@ pub fn main(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tuned weights in a `checkpoint` artifact.
-const DECODER_FILE: &str = "decoder.safetensors";
-
 /// Writes weights and configuration; the names of the weights files.
 fn write_model(
     dir: &Path,
     format: Format,
     checkpoint: &Checkpoint,
-    tuned: Option<&TensorFile>,
+    tuned: Option<&Tuned<'_>>,
     size: &str,
 ) -> anyhow::Result<Vec<String>> {
+    if format == Format::Peft {
+        let tuned = tuned.context("--format peft needs a tuned checkpoint: the base alone has no adapter")?;
+        write_peft(dir, tuned, "")?;
+        return Ok(vec![ADAPTER_WEIGHTS_FILE.into(), ADAPTER_CONFIG_FILE.into()]);
+    }
     std::fs::write(dir.join(CONFIG_FILE), config_text(checkpoint)?)?;
+    let changed = |name: &str| tuned.filter(|tuned| tuned.changes(name)).map(|tuned| tuned.tensor(name));
+    let tuned = Some(&changed as Replaced<'_>);
     match format {
+        Format::Peft => bail!("internal error: an adapter was written before"),
         Format::Transformers => {
             checkpoint.write(&dir.join(WEIGHTS_FILE), Layout::Transformers, tuned)?;
             std::fs::write(dir.join(PREPROCESSOR_FILE), checkpoint.config().to_preprocessor_json())?;
@@ -264,12 +273,18 @@ fn manifest(format: Format, subject: &Subject, lineage: &Lineage, earlier: Optio
         return Manifest { layout: format, files: BTreeMap::new(), ..earlier.clone() };
     }
     let tuned = subject.tuned.as_ref();
+    let tuning = tuned.map(|tuned| tuned.summary.tuning.clone());
+    let has =
+        |part: &str, is: fn(&Tuning) -> bool| tuning.as_ref().filter(|t| is(t)).map(|_| part.to_owned());
+    let encoder = has("vision_encoder", |tuning| tuning.encoder.tune != EncoderTune::None);
+    let decoder = has("mask_decoder", |tuning| tuning.decoder.tune != DecoderTune::None);
+    let parts = encoder.into_iter().chain(decoder).collect();
     Manifest {
         format: FORMAT.into(),
         layout: format,
         checkpoint: tuned.map(|tuned| tuned.id.clone()),
         base: subject.base_id.clone(),
-        tuned: tuned.map(|_| "mask_decoder".to_owned()).into_iter().collect(),
+        tuned: parts,
         // A single-mask loss gives these heads no gradient: they do not know the decoder that was tuned beside them.
         iou_head_trained: tuned.is_none() && !lineage.base_is_random,
         lineage: lineage.ids(),

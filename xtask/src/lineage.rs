@@ -74,9 +74,11 @@ impl Lineage {
             let id = input(&train, kind);
             id.with_context(|| format!("the record of train with key {} names no {kind}", train.key.short()))
         };
-        let (targets, embeddings) = (input("targets")?, input("embeddings")?);
+        let targets = input("targets")?;
+        // What is tuned from the pixels on reads none.
+        let embeddings = self::input(&train, "embeddings");
         let ingest = made("ingest", "targets", &targets);
-        let embed = made("embed", "embeddings", &embeddings);
+        let embed = embeddings.and_then(|id| made("embed", "embeddings", &id));
         // The latest evaluation of this checkpoint on the targets it was tuned for; other targets are other figures.
         let evaluation = readable(store.actions("evaluate")).into_iter().find_map(|action| {
             let reads = |kind: &str, id: &ArtifactId| self::input(&action, kind).as_ref() == Some(id);

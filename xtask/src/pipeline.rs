@@ -1,6 +1,8 @@
 //! The pipeline file: read, completed with defaults, overridden by `--set`, and checked as a whole before anything
 //! runs. Every problem is reported at once, with its line and the nearest right name.
 
+mod strategy;
+
 use crate::matrix::{self, Axis, Variant};
 use crate::workspace;
 use anyhow::Context;
@@ -343,6 +345,10 @@ impl<'a> Reader<'a> {
                 let span = table.key(setting).and_then(|key| key.span()).or_else(|| item.span());
                 let line = span.map_or(line, |s| line_of(s.start));
                 reader.origins.insert(format!("{section}.{setting}"), format!("{name}:{line}"));
+                for (inner, item) in item.as_table_like().into_iter().flat_map(|inner| inner.iter()) {
+                    let line = item.span().map_or(line, |span| line_of(span.start));
+                    reader.origins.insert(format!("{section}.{setting}.{inner}"), format!("{name}:{line}"));
+                }
                 settings.insert(setting.to_owned(), json_of(item));
             }
             reader.document.insert(section.to_owned(), Value::Object(settings));
@@ -429,9 +435,7 @@ impl<'a> Reader<'a> {
         self.origins.insert(name.to_owned(), origin.clone());
         self.origins.entry(section.to_owned()).or_insert(origin);
         let table = self.document.entry(section).or_insert_with(|| Value::Object(Map::new()));
-        if let Some(table) = table.as_object_mut() {
-            table.insert(setting.to_owned(), value);
-        }
+        insert(table, setting, value);
     }
 
     /// Each pipeline that the axes make, or all that is wrong with any of them.
@@ -470,7 +474,9 @@ impl<'a> Reader<'a> {
 
     fn problem(&mut self, setting: &str, message: impl std::fmt::Display) {
         let section = setting.split('.').next().unwrap_or_default();
-        let origin = self.origins.get(setting).or_else(|| self.origins.get(section));
+        let table = setting.rsplit_once('.').map_or(section, |(table, _)| table);
+        let origins = [setting, table, section].map(|name| self.origins.get(name));
+        let origin = origins.into_iter().flatten().next();
         let file = workspace::display(self.path);
         let origin = origin.cloned().unwrap_or(file);
         self.problems.push(format!("{origin}: {setting} {message}"));
@@ -495,6 +501,7 @@ impl<'a> Reader<'a> {
             "folder" => BaseCheckpoint::Folder(self.section("checkpoint")),
             _ => BaseCheckpoint::Random(self.section("checkpoint")),
         };
+        self.strategy();
         let seeds = self.seeds();
         let mut pipeline = Pipeline {
             path: self.path.to_path_buf(),
@@ -531,6 +538,21 @@ impl<'a> Reader<'a> {
                 // What the other settings of the section should be cannot be told now.
                 self.document.remove(section);
                 default
+            }
+        }
+    }
+
+    /// `train.strategy`, taken out of its section: the settings that it names, where they are not given.
+    fn strategy(&mut self) {
+        let table = self.document.get_mut("train").and_then(Value::as_object_mut);
+        let Some(given) = table.and_then(|table| table.remove("strategy")) else { return };
+        let preset = given.as_str().and_then(strategy::settings);
+        match (preset, self.document.get_mut("train")) {
+            (Some(preset), Some(train)) => strategy::complete(train, preset),
+            _ => {
+                let given = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
+                let names = strategy::NAMES.join("\", \"");
+                self.problem("train.strategy", format!("must be one of \"{names}\", is \"{given}\""));
             }
         }
     }
@@ -577,27 +599,60 @@ impl<'a> Reader<'a> {
             }
         };
         let mut settings = defaults.clone();
-        for (name, value) in given {
-            let full = format!("{section}.{name}");
-            let known = defaults.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
-            if defaults.get(&name).is_none() {
-                let hint = did_you_mean(&name, known);
-                self.problem(&full, format!("is not a setting{hint}"));
-                continue;
-            }
-            // One setting at a time, so that each wrong type is reported, not only the first.
-            let mut alone = defaults.clone();
-            alone[&name] = value.clone();
-            match serde_json::from_value::<T>(alone) {
-                Ok(_) => settings[&name] = value,
-                Err(error) => self.problem(&full, format!("has a wrong value: {error}")),
-            }
-        }
+        self.fill::<T>(section, "", &given, &defaults, &mut settings);
         // Settings that pass one at a time may still contradict each other.
         serde_json::from_value(settings).unwrap_or_else(|error| {
             self.problem(section, format!("has settings that do not go together: {error}"));
             T::default()
         })
+    }
+
+    /// Puts the given settings of a section, or of a table in it whose path is `above`, into the place of their defaults.
+    fn fill<T: DeserializeOwned>(
+        &mut self,
+        section: &str,
+        above: &str,
+        given: &Map<String, Value>,
+        defaults: &Value,
+        settings: &mut Value,
+    ) {
+        let table = defaults.pointer(above).and_then(Value::as_object);
+        let known: Vec<String> = table.into_iter().flat_map(Map::keys).cloned().collect();
+        for (name, value) in given {
+            let pointer = format!("{above}/{name}");
+            let full = format!("{section}{}", pointer.replace('/', "."));
+            let default = known.contains(name).then(|| defaults.pointer(&pointer)).flatten();
+            match (default, value) {
+                (None, _) => {
+                    let hint = did_you_mean(name, known.iter().map(String::as_str));
+                    self.problem(&full, format!("is not a setting{hint}"));
+                }
+                (Some(Value::Object(_)), Value::Object(inner)) => {
+                    self.fill::<T>(section, &pointer, inner, defaults, settings);
+                }
+                (Some(Value::Object(_)), _) => {
+                    let table = full.clone();
+                    self.problem(&full, format!("must be a table: write [{table}]"));
+                }
+                (Some(_), _) => {
+                    // One setting at a time, so that each wrong type is reported, not only the first.
+                    let mut alone = defaults.clone();
+                    for document in [Some(&mut alone), Some(&mut *settings)].into_iter().flatten() {
+                        if let Some(place) = document.pointer_mut(&pointer) {
+                            *place = value.clone();
+                        }
+                    }
+                    if let Err(error) = serde_json::from_value::<T>(alone) {
+                        self.problem(&full, format!("has a wrong value: {error}"));
+                        if let (Some(place), Some(default)) =
+                            (settings.pointer_mut(&pointer), defaults.pointer(&pointer))
+                        {
+                            *place = default.clone();
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn check_values(&mut self, pipeline: &mut Pipeline) {
@@ -689,6 +744,18 @@ impl<'a> Reader<'a> {
         }
         if source.splits.iter().any(String::is_empty) {
             self.problem("dataset.splits", "holds an empty name");
+        }
+    }
+}
+
+/// Sets a setting of a table, or of the tables in it that the setting's dots name.
+fn insert(table: &mut Value, setting: &str, value: Value) {
+    let Some(table) = table.as_object_mut() else { return };
+    match setting.split_once('.') {
+        None => drop(table.insert(setting.to_owned(), value)),
+        Some((inner, setting)) => {
+            let inner = table.entry(inner).or_insert_with(|| Value::Object(Map::new()));
+            insert(inner, setting, value);
         }
     }
 }

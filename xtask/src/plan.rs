@@ -12,6 +12,7 @@ use crate::sources::Sources;
 use resect_artifact::{Accepted, Action, ArtifactId, Hash, Key, Store};
 use resect_device::Settings;
 use resect_embed_params::{EmbedParams, Shard};
+use resect_numeric::Place as ModelPlace;
 use resect_train_params::TrainParams;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -46,14 +47,17 @@ impl Step {
         }
     }
 
-    /// Kinds of the artifacts it reads; each kind is made by one step.
-    pub fn inputs(self) -> &'static [&'static str] {
-        match self {
-            Step::Dataset | Step::Base => &[],
-            Step::Ingest => &["dataset"],
-            Step::Embed => &["images", "base"],
-            Step::Train => &["embeddings", "targets", "base"],
-            Step::Evaluate => &["checkpoint", "images", "embeddings", "targets", "base"],
+    /// Kinds of the artifacts it reads; each kind is made by one step. `place` is where the tuned part of the model begins: what begins
+    /// with pixels reads no embeddings.
+    pub fn inputs(self, place: ModelPlace) -> &'static [&'static str] {
+        match (self, place) {
+            (Step::Dataset | Step::Base, _) => &[],
+            (Step::Ingest, _) => &["dataset"],
+            (Step::Embed, _) => &["images", "base"],
+            (Step::Train, ModelPlace::Pixels) => &["images", "targets", "base"],
+            (Step::Train, _) => &["embeddings", "targets", "base"],
+            (Step::Evaluate, ModelPlace::Pixels) => &["checkpoint", "images", "targets", "base"],
+            (Step::Evaluate, _) => &["checkpoint", "images", "embeddings", "targets", "base"],
         }
     }
 
@@ -70,7 +74,7 @@ impl Step {
     }
 
     pub fn is_source(self) -> bool {
-        self.inputs().is_empty()
+        matches!(self, Step::Dataset | Step::Base)
     }
 }
 
@@ -79,6 +83,8 @@ impl Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
     pub step: Step,
+    /// Kinds of the artifacts it reads.
+    pub reads: &'static [&'static str],
     /// The seed, where there are several.
     pub seed: Option<u64>,
     /// The part of the images that it embeds, where that is not all.
@@ -88,8 +94,8 @@ pub struct Task {
 }
 
 impl Task {
-    fn once(step: Step) -> Self {
-        Self { step, seed: None, shard: None, first: true }
+    fn once(step: Step, place: ModelPlace) -> Self {
+        Self { step, reads: step.inputs(place), seed: None, shard: None, first: true }
     }
 
     /// What tells it from others of its step in the same run.
@@ -131,6 +137,8 @@ pub struct Plan {
     /// What tells it from the others of a matrix.
     pub variant: Option<Variant>,
     pub sources: Arc<Sources>,
+    /// Where the part of the model begins that the pipeline tunes.
+    pub place: ModelPlace,
     pub store: Store,
     /// What of it this command has hashed.
     pub sound: Arc<Sound>,
@@ -214,9 +222,23 @@ impl Plan {
             let places = places.of(json!(pipeline.device), || Ok(Places::find(&pipeline.device)?))?;
             let from = json!([pipeline.dataset, pipeline.checkpoint]);
             let sources = sources.of(from, || Sources::resolve(&pipeline, &store, &mut hub))?;
+            let tuning = pipeline.train.tuning();
+            tuning.check(&sources.model)?;
+            let place = tuning.place(&sources.model)?;
             let (store, sound, codes) = (store.clone(), sound.clone(), codes.clone());
             let (accept, latest) = (accept.clone(), latest.clone());
-            plans.push(Self { pipeline, variant, sources, store, sound, places, codes, accept, latest });
+            plans.push(Self {
+                pipeline,
+                variant,
+                sources,
+                place,
+                store,
+                sound,
+                places,
+                codes,
+                accept,
+                latest,
+            });
         }
         hub.save()?;
         Ok(plans)
@@ -254,15 +276,18 @@ impl Plan {
     pub fn tasks(&self, shards: Option<Shards>) -> Vec<Task> {
         let upto = if matches!(shards, Some(Shards::One(_))) { Step::Embed } else { Step::Evaluate };
         let mut tasks = Vec::new();
-        for step in Step::ALL.into_iter().filter(|step| *step < Step::Train) {
-            let shard = |shard| Task { shard: Some(shard), ..Task::once(step) };
+        let once = |step| Task::once(step, self.place);
+        // What is tuned from the pixels on needs no features.
+        let is_done = |step: &Step| *step != Step::Embed || self.place != ModelPlace::Pixels;
+        for step in Step::ALL.into_iter().filter(|step| *step < Step::Train).filter(is_done) {
+            let shard = |shard| Task { shard: Some(shard), ..once(step) };
             match shards.filter(|_| step == Step::Embed) {
                 Some(Shards::One(one)) => tasks.push(shard(one)),
                 Some(Shards::All(count)) => {
                     tasks.extend((1..=count.get()).map(|index| shard(Shard { index, count: count.get() })));
-                    tasks.push(Task::once(step));
+                    tasks.push(once(step));
                 }
-                None => tasks.push(Task::once(step)),
+                None => tasks.push(once(step)),
             }
         }
         let seeds: Vec<Option<u64>> = match self.pipeline.seeds.as_slice() {
@@ -271,7 +296,7 @@ impl Plan {
         };
         for (i, seed) in seeds.into_iter().enumerate() {
             let each = Step::ALL.into_iter().filter(|step| *step >= Step::Train && *step <= upto);
-            tasks.extend(each.map(|step| Task { seed, first: i == 0, ..Task::once(step) }));
+            tasks.extend(each.map(|step| Task { seed, first: i == 0, ..once(step) }));
         }
         tasks
     }
@@ -282,8 +307,7 @@ impl Plan {
         let mut document = match self.sources.of(step) {
             Some(source) => source.document(&self.pipeline)?,
             None => {
-                let inputs: BTreeMap<_, _> =
-                    step.inputs().iter().map(|kind| (*kind, known.get(kind))).collect();
+                let inputs: BTreeMap<_, _> = task.reads.iter().map(|kind| (*kind, known.get(kind))).collect();
                 let numeric = numeric_class(step, self.places.of(step));
                 json!({ "params": self.params(task), "inputs": inputs, "numeric": numeric })
             }
@@ -301,7 +325,9 @@ impl Plan {
         match task.step {
             Step::Dataset | Step::Base => Value::Null,
             Step::Ingest => json!(pipeline.ingest_params(&self.sources.model)),
-            Step::Embed => json!(EmbedParams { shard: task.shard, ..pipeline.embed_params() }),
+            Step::Embed => {
+                json!(EmbedParams { shard: task.shard, place: self.place, ..pipeline.embed_params() })
+            }
             Step::Train => {
                 let seed = task.seed.unwrap_or(pipeline.train.seed);
                 json!(TrainParams { seed, ..pipeline.train.clone() })

@@ -270,7 +270,7 @@ pub fn pull(args: &PullArgs) -> anyhow::Result<ExitCode> {
             if task.step == Step::Train {
                 known.remove("checkpoint");
             }
-            if task.step.inputs().iter().any(|kind| !known.contains_key(kind)) {
+            if task.reads.iter().any(|kind| !known.contains_key(kind)) {
                 continue;
             }
             let keyed = plan.key(task, &known)?;

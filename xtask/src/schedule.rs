@@ -609,7 +609,7 @@ impl<'s> Schedule<'s> {
 /// Whether a task reads what another one makes.
 fn feeds(before: Task, after: Task) -> bool {
     let shard_of_it = before.shard.is_some() && after.shard.is_none() && before.step == after.step;
-    let reads = before.step.outputs().iter().any(|kind| after.step.inputs().contains(kind));
+    let reads = before.step.outputs().iter().any(|kind| after.reads.contains(kind));
     shard_of_it || (reads && before.is_known_to(after))
 }
 

@@ -108,7 +108,7 @@ fn outlooks(
             // That of another seed is another one.
             known.remove("checkpoint");
         }
-        let missing = step.inputs().iter().find(|kind| !known.contains_key(**kind));
+        let missing = task.reads.iter().find(|kind| !known.contains_key(**kind));
         let mut outlook = Outlook {
             name: step.name(),
             seed: task.seed,

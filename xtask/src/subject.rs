@@ -8,7 +8,9 @@ use crate::plan::{Step, numeric_class};
 use crate::record::{RunRecord, readable};
 use anyhow::{Context, bail};
 use resect_artifact::{Action, ArtifactId, Store};
-use resect_checkpoint::Checkpoint;
+use resect_checkpoint::{Checkpoint, TensorFile};
+use resect_checkpoint_records::Summary;
+use resect_tuning::EncoderTune;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint to work with.
@@ -27,8 +29,21 @@ pub struct Tuned {
     pub id: ArtifactId,
     /// Its folder.
     pub dir: PathBuf,
+    /// Its `checkpoint.json`.
+    pub summary: Summary,
     /// The record of the stage that made it.
     pub action: Action,
+}
+
+impl Tuned {
+    /// The tuned model over its base.
+    ///
+    /// # Errors
+    /// Weights that cannot be read or do not fit the base.
+    pub fn over<'a>(&self, base: &'a Checkpoint) -> anyhow::Result<resect_tuning::Tuned<'a>> {
+        let tensors = TensorFile::open(&self.summary.weights(&self.dir))?.read_weights()?;
+        Ok(resect_tuning::Tuned::new(base, &self.summary.tuning, tensors)?)
+    }
 }
 
 impl Subject {
@@ -106,7 +121,8 @@ impl Subject {
         let base_id = input(&action, "base").context("the record of the checkpoint names no base")?;
         sound("base", &base_id)
             .context("the checkpoint holds the decoder alone, and its base is not in the store")?;
-        let tuned = Tuned { id: id.clone(), dir: store.path("checkpoint", id), action };
+        let dir = store.path("checkpoint", id);
+        let tuned = Tuned { id: id.clone(), summary: Summary::read(&dir)?, dir, action };
         Ok(Self { base: store.path("base", &base_id), base_id: Some(base_id), tuned: Some(tuned) })
     }
 
@@ -134,11 +150,16 @@ impl Subject {
         }
     }
 
+    /// Whether its image encoder was tuned, so that what `embed` stored is of no use.
+    fn encodes_anew(&self) -> bool {
+        self.tuned.as_ref().is_some_and(|tuned| tuned.summary.tuning.encoder.tune != EncoderTune::None)
+    }
+
     /// Folders of embeddings in the store that the encoder of this checkpoint gave, the latest first: those which `embed` would
     /// give again now where `predict` computes (`place`), with its code at hand (`code`), in single precision, in which `predict`
     /// encodes.
     pub fn embeddings(&self, store: &Store, code: &str, place: &Place) -> Vec<PathBuf> {
-        let Some(base) = &self.base_id else { return Vec::new() };
+        let Some(base) = self.base_id.as_ref().filter(|_| !self.encodes_anew()) else { return Vec::new() };
         let numeric = numeric_class(Step::Embed, place);
         let actions = readable(store.actions("embed")).into_iter().filter(|action| {
             let says = |field: &str, value: &str| action.document[field].as_str() == Some(value);
@@ -146,6 +167,7 @@ impl Subject {
                 && says("code", code)
                 && says("numeric", &numeric)
                 && action.document["params"]["precision"] == "f32"
+                && action.document["params"]["place"].is_null()
                 && input(action, "base").as_ref() == Some(base)
         });
         let ids = actions.filter_map(|action| action.outputs.get("embeddings").cloned());

@@ -63,7 +63,7 @@ fn of(plan: &Plan, stage: Step, json: bool, said: &mut BTreeSet<Key>) -> anyhow:
             }
         };
         let missing = |kind: &&str| !known.contains_key(kind);
-        let waits_for: Vec<&str> = step.inputs().iter().copied().filter(missing).collect();
+        let waits_for: Vec<&str> = task.reads.iter().copied().filter(missing).collect();
         if !waits_for.is_empty() {
             let reason = format!("it depends on {} that would be made first", waits_for.join(" and "));
             answer("unknown", vec![reason]);

@@ -179,7 +179,7 @@ impl Worker<'_> {
                     !self.program.as_os_str().is_empty(),
                     "what was accepted changed while it was looked at; run again"
                 );
-                for kind in step.inputs() {
+                for kind in task.reads {
                     self.plan.sound.readable(&self.plan.store, kind, input(step, kind, known)?)?;
                 }
                 // A forced rerun is to show what the stage gives, not what it gave.
@@ -263,7 +263,7 @@ impl Worker<'_> {
                 .as_str()
                 .with_context(|| format!("internal error: the key of {} names no code", step.name()))?
                 .to_owned(),
-            inputs: step.inputs().iter().map(path).collect::<anyhow::Result<_>>()?,
+            inputs: task.reads.iter().map(path).collect::<anyhow::Result<_>>()?,
             hints,
             work: work.to_path_buf(),
             device: self.plan.places().of(step).device,

@@ -1,23 +1,29 @@
-//! `checkpoint`: what tuning gives. Only the mask decoder was trained, so only it is stored; the base checkpoint
-//! beside it (the action record names it) has the rest.
+//! `checkpoint`: what tuning gives. Only what was tuned is stored; the base checkpoint, which the action record names, has the rest.
 //!
-//! `checkpoint.json`: a [`Summary`]. `decoder.safetensors`: f32, Hugging Face names (`mask_decoder.*`).
-//! `history.parquet`: one [`Step`] a row. `epochs.parquet`: one [`Epoch`] a row, epoch 0 being the untuned decoder.
+//! `checkpoint.json`: a [`Summary`]. `tuned.safetensors`: the tensors that were changed or added, f32, by their Hugging Face names and
+//! the names of peft ([`resect_tuning`]); LoRA is not merged. Before 2.0 the mask decoder alone was tuned, and the file was
+//! `decoder.safetensors`.
+//! `history.parquet`: one [`Step`] a row. `epochs.parquet`: one [`Epoch`] a row, epoch 0 being the untuned model.
 
 mod selected_by;
 
 pub use selected_by::SelectedBy;
 
 use resect_data::{DataError, check_format, read_json};
+use resect_tuning::Tuning;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Format of `checkpoint.json`.
-pub const FORMAT: &str = "resect-checkpoint/1.1";
+pub const FORMAT: &str = "resect-checkpoint/2.0";
+/// What formats of the version before begin with. They are read, too.
+const EARLIER: &str = "resect-checkpoint/1.";
 /// What is known of the tuning.
 pub const SUMMARY_FILE: &str = "checkpoint.json";
 /// The tuned weights.
-pub const DECODER_FILE: &str = "decoder.safetensors";
+pub const TUNED_FILE: &str = "tuned.safetensors";
+/// The tuned weights before 2.0.
+const DECODER_FILE: &str = "decoder.safetensors";
 
 /// `checkpoint.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +41,15 @@ pub struct Summary {
     pub selected_by: SelectedBy,
     /// Mean Dice of the kept epoch on the validation part, on the low-res grid; absent without a validation part.
     pub validation_dice: Option<f64>,
+    /// What was tuned. (since 2.0; before, the mask decoder)
+    #[serde(default)]
+    pub tuning: Tuning,
+    /// What it was prompted with in training, as `train.prompts` names it. (since 2.0)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<String>,
+    /// Whether the head that predicts the IoU of masks was trained. (since 2.0)
+    #[serde(default)]
+    pub iou_head_trained: bool,
 }
 
 impl Summary {
@@ -45,8 +60,15 @@ impl Summary {
     pub fn read(dir: &Path) -> Result<Self, DataError> {
         let path = dir.join(SUMMARY_FILE);
         let summary: Self = read_json(&path)?;
-        check_format(&path, &summary.format, FORMAT)?;
+        if !summary.format.starts_with(EARLIER) {
+            check_format(&path, &summary.format, FORMAT)?;
+        }
         Ok(summary)
+    }
+
+    /// The file of the tuned weights of the artifact in `dir`.
+    pub fn weights(&self, dir: &Path) -> PathBuf {
+        dir.join(if self.format.starts_with(EARLIER) { DECODER_FILE } else { TUNED_FILE })
     }
 }
 
@@ -82,7 +104,7 @@ impl Step {
 /// One epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// 0 is the untuned decoder.
+    /// 0 is the untuned model.
     pub epoch: u32,
     /// Mean training loss; absent for epoch 0.
     pub train_loss: Option<f64>,

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -139,12 +138,12 @@ impl Checkpoint {
         part_tensors(&self.config, part).iter().map(|spec| self.tensor(&spec.name)).collect()
     }
 
-    /// Writes the whole model as a safetensors file of F32, with the names of a layout. Tensors of `tuned` take the place of the
-    /// checkpoint's. One tensor is in memory at a time.
+    /// Writes the whole model as a safetensors file of F32, with the names of a layout. Tensors that `tuned` gives take the place of
+    /// the checkpoint's. One tensor is in memory at a time.
     ///
     /// # Errors
-    /// A tensor of `tuned` that the model does not have or has in another shape, one that cannot be read, a failing disk.
-    pub fn write(&self, path: &Path, layout: Layout, tuned: Option<&TensorFile>) -> Result<(), Error> {
+    /// A tensor of `tuned` that has another shape than the model's, one that cannot be read, a failing disk.
+    pub fn write(&self, path: &Path, layout: Layout, tuned: Option<Replaced<'_>>) -> Result<(), Error> {
         // `transformers` asks for this entry before it reads a file.
         self.write_by(layout, tuned, |views| write_views(path, views, Some(("format", "pt"))))
     }
@@ -157,7 +156,7 @@ impl Checkpoint {
         &self,
         path: &Path,
         layout: Layout,
-        tuned: Option<&TensorFile>,
+        tuned: Option<Replaced<'_>>,
     ) -> Result<(), Error> {
         self.write_by(layout, tuned, |views| state_dict::write(path, &views))
     }
@@ -184,19 +183,10 @@ impl Checkpoint {
     fn write_by(
         &self,
         layout: Layout,
-        tuned: Option<&TensorFile>,
+        tuned: Option<Replaced<'_>>,
         write: impl for<'v> FnOnce(Vec<(String, Lazy<'v, ReadTensor<'v>>)>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let specs = tensors(&self.config);
-        if let Some(tuned) = tuned {
-            let known: BTreeMap<_, _> = specs.iter().map(|spec| (spec.name.as_str(), &spec.shape)).collect();
-            for name in tuned.names() {
-                if known.get(name).map(|shape| shape.as_slice()) != tuned.shape(name) {
-                    let message = "the tuned tensor is not one of the model's, or has another shape".into();
-                    return Err(Error::Unwritable { name: name.into(), message });
-                }
-            }
-        }
         let originals = original::original_names(&self.config);
         // A view cannot fail, so the first error is kept aside and the file is thrown away.
         let failed = RefCell::new(None);
@@ -209,11 +199,19 @@ impl Checkpoint {
         };
         let names: Vec<String> = specs.iter().map(named).collect::<Result<_, _>>()?;
         let views = specs.iter().zip(names).map(|(spec, name)| {
-            let tuned = tuned.filter(|tuned| tuned.shape(&spec.name).is_some());
             let failed = &failed;
             let read: ReadTensor<'_> = Box::new(move || {
-                let tensor = match tuned {
-                    Some(tuned) => tuned.weights(&spec.name),
+                let tensor = match tuned.and_then(|tuned| tuned(&spec.name)) {
+                    Some(tensor) => tensor.and_then(|tensor| match tensor.shape == spec.shape {
+                        true => Ok(tensor),
+                        false => Err(Error::Unwritable {
+                            name: spec.name.clone(),
+                            message: format!(
+                                "the tuned tensor is {:?}, the model's is {:?}",
+                                tensor.shape, spec.shape
+                            ),
+                        }),
+                    }),
                     None => self.tensor(&spec.name),
                 };
                 Cow::Owned(tensor.map(|tensor| tensor.data).unwrap_or_else(|error| {
@@ -227,6 +225,9 @@ impl Checkpoint {
         failed.into_inner().map_or(Ok(()), Err)
     }
 }
+
+/// The tensor that takes the place of the checkpoint's of a name, where there is one.
+pub type Replaced<'a> = &'a dyn Fn(&str) -> Option<Result<NamedTensor, Error>>;
 
 type ReadTensor<'a> = Box<dyn Fn() -> Cow<'a, [f32]> + 'a>;
 

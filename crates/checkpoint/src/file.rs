@@ -219,23 +219,35 @@ pub fn check_tensors<'a>(
     specs: &[TensorSpec],
     found: impl IntoIterator<Item = (&'a str, &'a [usize])>,
 ) -> Result<(), Mismatch> {
+    let expected = specs.iter().map(|spec| (spec.name.as_str(), spec.alias, spec.shape.as_slice()));
+    check_shapes(expected, found)
+}
+
+/// [`check_tensors`] of any tensors: each with its name, another name that it may have, and its shape.
+///
+/// # Errors
+/// As [`check_tensors`].
+pub fn check_shapes<'e, 'f>(
+    expected: impl IntoIterator<Item = (&'e str, Option<&'e str>, &'e [usize])>,
+    found: impl IntoIterator<Item = (&'f str, &'f [usize])>,
+) -> Result<(), Mismatch> {
     let mut unused: BTreeMap<&str, &[usize]> = found.into_iter().collect();
     let mut mismatch = Mismatch::default();
-    for spec in specs {
-        let held: Vec<_> = [Some(spec.name.as_str()), spec.alias]
+    for (name, alias, expected) in expected {
+        let held: Vec<_> = [Some(name), alias]
             .into_iter()
             .flatten()
             .filter_map(|name| unused.remove(name).map(|shape| (name, shape)))
             .collect();
         if held.is_empty() {
-            mismatch.missing.push(spec.name.clone());
+            mismatch.missing.push(name.into());
         }
         for (name, shape) in held {
-            if shape != spec.shape {
+            if shape != expected {
                 mismatch.misshapen.push(Misshapen {
                     name: name.into(),
                     found: shape.to_vec(),
-                    expected: spec.shape.clone(),
+                    expected: expected.to_vec(),
                 });
             }
         }

@@ -28,10 +28,10 @@ mod random;
 mod state_dict;
 mod table;
 
-pub use checkpoint::{CONFIG_FILE, Checkpoint, Layout, PREPROCESSOR_FILE, WEIGHTS_FILE};
+pub use checkpoint::{CONFIG_FILE, Checkpoint, Layout, PREPROCESSOR_FILE, Replaced, WEIGHTS_FILE};
 pub use config::{DecoderConfig, NAMED_CONFIGS, PromptConfig, SamConfig, VisionConfig};
 pub use error::{ConfigError, Error, Mismatch, Misshapen};
-pub use file::{NamedTensor, TensorFile, check_tensors, write_safetensors};
+pub use file::{NamedTensor, TensorFile, check_shapes, check_tensors, write_safetensors};
 pub use original::original_names;
 pub use pickle::PickleError;
 #[doc(hidden)]

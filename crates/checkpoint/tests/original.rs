@@ -359,20 +359,17 @@ fn every_flipped_byte_of_a_pytorch_file_is_an_error_or_a_tensor() {
 }
 
 #[test]
-fn a_tuned_tensor_takes_its_place_and_a_foreign_one_is_refused() {
+fn a_tuned_tensor_takes_its_place_and_one_of_another_shape_is_refused() {
     let ours = ours();
     let checkpoint = Checkpoint::open(ours.path()).unwrap();
     let dir = TempDir::new().unwrap();
-    let tuned = |name: &str, shape: &[usize]| {
-        let path = dir.path().join("tuned.safetensors");
+    let name = "mask_decoder.iou_token.weight";
+    let tuned = |shape: &[usize], found: &str| {
         let data = vec![0.5; shape.iter().product()];
-        write_safetensors(&path, [NamedTensor { name: name.into(), shape: shape.to_vec(), data }], None)
-            .unwrap();
-        TensorFile::open(&path).unwrap()
+        (found == name).then(|| Ok(NamedTensor { name: name.into(), shape: shape.to_vec(), data }))
     };
     let out = dir.path().join("out.safetensors");
-    let name = "mask_decoder.iou_token.weight";
-    checkpoint.write(&out, Layout::Transformers, Some(&tuned(name, &[1, 128]))).unwrap();
+    checkpoint.write(&out, Layout::Transformers, Some(&|found: &str| tuned(&[1, 128], found))).unwrap();
     let written = TensorFile::open(&out).unwrap();
     for expected in random(&tiny(), 7) {
         let found = written.tensor(&expected.name).unwrap();
@@ -382,8 +379,7 @@ fn a_tuned_tensor_takes_its_place_and_a_foreign_one_is_refused() {
             assert_eq!(found, expected);
         }
     }
-    for (name, shape) in [("mask_decoder.other", vec![1]), (name, vec![128])] {
-        let error = checkpoint.write(&out, Layout::Original, Some(&tuned(name, &shape))).unwrap_err();
-        assert!(matches!(error, Error::Unwritable { .. }), "{error}");
-    }
+    let error =
+        checkpoint.write(&out, Layout::Original, Some(&|found: &str| tuned(&[128], found))).unwrap_err();
+    assert!(matches!(error, Error::Unwritable { .. }), "{error}");
 }

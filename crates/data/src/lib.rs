@@ -7,7 +7,7 @@
 //! | `images` | `images.json`, `images-00000.arrow` ... | `images` |
 //! | `targets` | `targets.json`, `targets.parquet`, `masks.arrow`, `audit.json`, `rejected.json` | `targets`, `target-records` |
 //! | `embeddings` | `embeddings.json`, `index.parquet`, `embeddings-00000.arrow` ... | `embeddings` |
-//! | `checkpoint` | `checkpoint.json`, `decoder.safetensors`, `history.parquet`, `epochs.parquet` | `checkpoint-records` |
+//! | `checkpoint` | `checkpoint.json`, `tuned.safetensors`, `history.parquet`, `epochs.parquet` | `checkpoint-records` |
 //! | `evaluation` | `metrics.json`, `samples.parquet`, `sweep.parquet`, `masks.parquet`, `overlays/*.png` | `evaluation-records` |
 //!
 //! Tensors are uncompressed Arrow IPC files, memory-mapped on reading; tables are Parquet (crate `tables`). Everything is written

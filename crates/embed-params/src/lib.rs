@@ -1,7 +1,7 @@
 //! The settings of the stage `embed`, with their defaults. All of them enter its key.
 
 use resect_geometry::Views;
-use resect_numeric::{Dtype, Precision};
+use resect_numeric::{Dtype, Place, Precision};
 use serde::{Deserialize, Serialize};
 
 /// How `embed` computes embeddings and stores them.
@@ -17,6 +17,10 @@ pub struct EmbedParams {
     /// without augmentation it is not in a key either.
     #[serde(skip_serializing_if = "Views::is_none")]
     pub views: Views,
+    /// The place in the encoder where features are taken. No setting of the pipeline file: the runner takes it from what
+    /// `[train.encoder]` tunes.
+    #[serde(skip_serializing_if = "Place::is_neck")]
+    pub place: Place,
     /// The part of the images that is embedded; none is all. No setting of the pipeline file either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
@@ -60,6 +64,12 @@ impl std::str::FromStr for Shard {
 
 impl Default for EmbedParams {
     fn default() -> Self {
-        Self { dtype: Dtype::F16, precision: Precision::F32, views: Views::None, shard: None }
+        Self {
+            dtype: Dtype::F16,
+            precision: Precision::F32,
+            views: Views::None,
+            place: Place::Neck,
+            shard: None,
+        }
     }
 }

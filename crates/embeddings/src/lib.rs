@@ -1,6 +1,7 @@
 //! `embeddings`: the frozen image encoder's output for each distinct image, under one view or several.
 //!
-//! `embeddings.json`: `format`, `shape` (`[channels, grid, grid]`), `dtype`, `rows`. `index.parquet`: `pixel_hash`, `view`,
+//! `embeddings.json`: `format`, `place` (absent for the end of the encoder; `block:N` for the tokens that enter block N), `shape`
+//! (`[channels, grid, grid]`, of tokens `[grid, grid, channels]`), `dtype`, `rows`. `index.parquet`: `pixel_hash`, `view`,
 //! `shard`, `row`. `embeddings-NNNNN.arrow`, [`SHARD_ROWS`] rows each: `embedding`, a fixed-shape tensor of f16 or f32.
 
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float16Array, Float32Array};
@@ -9,7 +10,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use resect_data::{DataError, check_format, read_json, write_json};
 use resect_geometry::View;
-use resect_numeric::Dtype;
+use resect_numeric::{Dtype, Place};
 use resect_tables::{ipc, table};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -17,13 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Format of `embeddings.json`.
-pub const FORMAT: &str = "resect-embeddings/2.0";
+pub const FORMAT: &str = "resect-embeddings/2.1";
 /// Rows in a shard, the last one aside: 32 to 64 MiB for the published models.
 pub const SHARD_ROWS: usize = 16;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: String,
+    /// Where in the encoder the features were taken. (since 2.1)
+    #[serde(default, skip_serializing_if = "Place::is_neck")]
+    place: Place,
     shape: [usize; 3],
     dtype: Dtype,
     rows: usize,
@@ -40,6 +44,7 @@ struct IndexRow {
 /// Writes the artifact shard by shard; finished shards survive a kill.
 pub struct Writer {
     dir: PathBuf,
+    place: Place,
     shape: [usize; 3],
     dtype: Dtype,
 }
@@ -47,7 +52,12 @@ pub struct Writer {
 impl Writer {
     /// Begins or resumes an artifact in an existing folder.
     pub fn new(dir: &Path, shape: [usize; 3], dtype: Dtype) -> Self {
-        Self { dir: dir.into(), shape, dtype }
+        Self { dir: dir.into(), place: Place::Neck, shape, dtype }
+    }
+
+    /// The same artifact, of features at another place than the end of the encoder.
+    pub fn at(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     /// Whether shard `index` is already written, from an earlier start, with `rows` rows of this shape and format.
@@ -98,8 +108,8 @@ impl Writer {
             })
             .collect();
         table::write(&self.dir.join("index.parquet"), &index)?;
-        let header =
-            Header { format: FORMAT.into(), shape: self.shape, dtype: self.dtype, rows: index.len() };
+        let Self { place, shape, dtype, .. } = self;
+        let header = Header { format: FORMAT.into(), place, shape, dtype, rows: index.len() };
         write_json(&self.dir.join("embeddings.json"), &header)
     }
 }
@@ -167,6 +177,7 @@ fn open_shard(path: &Path, shape: [usize; 3], dtype: Dtype) -> Result<OpenShard,
 
 /// A published `embeddings` artifact.
 pub struct Embeddings {
+    place: Place,
     shape: [usize; 3],
     dtype: Dtype,
     /// Shard and row by pixel hash, for each view.
@@ -196,10 +207,15 @@ impl Embeddings {
             }
             by_view.entry(view).or_default().insert(pixel_hash, (shard, row));
         }
-        Ok(Self { shape: header.shape, dtype: header.dtype, by_view, shards })
+        Ok(Self { place: header.place, shape: header.shape, dtype: header.dtype, by_view, shards })
     }
 
-    /// `[channels, grid, grid]`.
+    /// Where in the encoder the features were taken.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// `[channels, grid, grid]`; of the tokens that enter a block, `[grid, grid, channels]`.
     pub fn shape(&self) -> [usize; 3] {
         self.shape
     }
@@ -230,16 +246,16 @@ impl Embeddings {
 
     /// Whether an image has an embedding under a view.
     pub fn contains(&self, pixel_hash: &str, view: View) -> bool {
-        self.place(pixel_hash, view).is_some()
+        self.location(pixel_hash, view).is_some()
     }
 
-    fn place(&self, pixel_hash: &str, view: View) -> Option<(usize, usize)> {
+    fn location(&self, pixel_hash: &str, view: View) -> Option<(usize, usize)> {
         self.by_view.get(&view)?.get(pixel_hash).copied()
     }
 
     /// The embedding of an image under a view, where it has one.
     pub fn get(&self, pixel_hash: &str, view: View) -> Option<Embedding<'_>> {
-        let (shard, row) = self.place(pixel_hash, view)?;
+        let (shard, row) = self.location(pixel_hash, view)?;
         let length = self.shape.iter().product::<usize>();
         let part = row * length..(row + 1) * length;
         Some(match &self.shards[shard].values {
@@ -250,7 +266,7 @@ impl Embeddings {
 
     /// The number of an image's embedding under a view among all, where it has one.
     pub fn row(&self, pixel_hash: &str, view: View) -> Option<usize> {
-        let (shard, row) = self.place(pixel_hash, view)?;
+        let (shard, row) = self.location(pixel_hash, view)?;
         Some(shard * SHARD_ROWS + row)
     }
 
@@ -271,7 +287,7 @@ impl Embeddings {
 
     /// Where an embedding is mapped.
     fn mapped(&self, pixel_hash: &str, view: View) -> Option<(&ipc::Map, &[u8])> {
-        let (shard, row) = self.place(pixel_hash, view)?;
+        let (shard, row) = self.location(pixel_hash, view)?;
         let OpenShard { values, length, map } = &self.shards[shard];
         let bytes = length * self.dtype.bytes();
         Some((map, &values.bytes()[row * bytes..(row + 1) * bytes]))

@@ -4,10 +4,10 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use resect_checkpoint::Checkpoint;
+use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_device::{DeviceError, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare};
-use resect_layers::{Cpu, Layers};
-use resect_numeric::Precision;
+use resect_layers::{Cpu, Layers, LoadError, Source};
+use resect_numeric::{Place, Precision};
 
 use crate::{EncoderError, ImageEncoder};
 
@@ -30,8 +30,22 @@ impl<B: Layers> Encoder<B> {
         precision: Precision,
         device: &B::Device,
     ) -> Result<Self, EncoderError> {
-        let model = ImageEncoder::load(checkpoint, device)?.with_precision(precision);
-        Ok(Self { model, side: checkpoint.config().image_size(), precision, device: device.clone() })
+        let source = &mut |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
+        Self::from_source(checkpoint.config(), source, precision, device)
+    }
+
+    /// The encoder whose tensors a source gives by their Hugging Face names.
+    ///
+    /// # Errors
+    /// A tensor that the source does not give, or of another shape.
+    pub fn from_source(
+        config: &SamConfig,
+        source: Source<'_>,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Result<Self, EncoderError> {
+        let model = ImageEncoder::from_source(config, source, device)?.with_precision(precision);
+        Ok(Self { model, side: config.image_size(), precision, device: device.clone() })
     }
 
     /// Side of the model input in pixels.
@@ -50,13 +64,28 @@ impl<B: Layers> Encoder<B> {
     /// # Errors
     /// Numbers that are not a whole number of images.
     pub fn forward(&self, pixels: Vec<f32>) -> Result<Tensor<B, 4>, EncoderError> {
+        self.forward_to(Place::Neck, pixels)
+    }
+
+    /// [`Encoder::forward`] as far as a place, to the features there ([`ImageEncoder::forward_to`]).
+    ///
+    /// # Errors
+    /// As [`Encoder::forward`].
+    pub fn forward_to(&self, place: Place, pixels: Vec<f32>) -> Result<Tensor<B, 4>, EncoderError> {
         let side = self.side;
         let images = pixels.len() / (3 * side * side);
         if pixels.len() != images * 3 * side * side {
             return Err(EncoderError::Pixels { found: pixels.len(), side });
         }
         let pixels = TensorData::new(pixels, [images, 3, side, side]);
-        Ok(B::within(|| self.model.forward(Tensor::from_data(pixels, &self.device))))
+        Ok(B::within(|| self.model.forward_to(place, Tensor::from_data(pixels, &self.device))))
+    }
+}
+
+impl<B: Layers> Encoder<B> {
+    /// Features at a place, as [`ImageEncoder::forward_from`] takes them, to embeddings `[n, C, g, g]`.
+    pub fn forward_from(&self, place: Place, features: Tensor<B, 4>) -> Tensor<B, 4> {
+        B::within(|| self.model.forward_from(place, features))
     }
 }
 
@@ -70,24 +99,24 @@ pub fn numbers<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
 pub struct Agreement {
     /// The largest difference, as a share of the embedding's largest magnitude.
     pub difference: f32,
-    /// The CPU's embedding, `C * g * g` numbers.
+    /// The CPU's features.
     pub expected: Vec<f32>,
 }
 
-/// Encodes one image on the CPU, too, and compares. `what` names the embedding in messages; `pixels` are `[1, 3, S, S]` as for
-/// [`Encoder::forward`].
+/// Encodes one image as far as a place on the CPU, too, with `reference`, the same encoder there, and compares. `what` names the
+/// features in messages; `pixels` are `[1, 3, S, S]` as for [`Encoder::forward`].
 ///
 /// # Errors
-/// Embeddings that differ by more than the precision explains; a checkpoint that cannot be read.
+/// Features that differ by more than the precision explains.
 pub fn compare_with_cpu<B: Layers>(
     encoder: &Encoder<B>,
-    checkpoint: &Checkpoint,
+    reference: &Encoder<Cpu>,
+    place: Place,
     what: &str,
     pixels: Vec<f32>,
 ) -> Result<Agreement, EncoderError> {
-    let reference = Encoder::<Cpu>::load(checkpoint, encoder.precision, &Default::default())?;
-    let found = numbers(encoder.forward(pixels.clone())?);
-    let expected = numbers(reference.forward(pixels)?);
+    let found = numbers(encoder.forward_to(place, pixels.clone())?);
+    let expected = numbers(reference.forward_to(place, pixels)?);
     let tolerance = match encoder.precision {
         Precision::F32 => SINGLE_TOLERANCE,
         Precision::Bf16 | Precision::F16 => NARROW_TOLERANCE,

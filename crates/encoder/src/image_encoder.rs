@@ -2,14 +2,16 @@
 //!
 //! Reference: `transformers`, `models/sam/modeling_sam.py`, `SamVisionEncoder`; `segment_anything/modeling/image_encoder.py`.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_layers::{
-    CHANNEL_NORM_EPS, Convolution, LayerNorm, Layers, Linear, LoadError, Mlp, Rounding, Source, Squares,
-    load_module, unloaded,
+    CHANNEL_NORM_EPS, Convolution, Factors, LayerNorm, Layers, Linear, LoadError, LowRank, Mlp, Rounding,
+    Source, Squares, load_module, unloaded,
 };
-use resect_numeric::Precision;
+use resect_numeric::{BlockLayer, Place, Precision};
 
 use crate::EncoderError;
 
@@ -29,7 +31,7 @@ pub struct ImageEncoder<B: Backend> {
 }
 
 impl<B: Backend> ImageEncoder<B> {
-    /// An encoder of the right shape whose parameters wait to be loaded.
+    /// An encoder of the right shape whose parameters are not loaded yet.
     pub fn new(config: &SamConfig, device: &B::Device) -> Self {
         let (v, grid) = (&config.vision, config.grid());
         let layers = (0..v.num_hidden_layers).map(|layer| Block::new(config, config.window(layer), device));
@@ -66,6 +68,32 @@ impl<B: Backend> ImageEncoder<B> {
     }
 }
 
+impl<B: Backend> ImageEncoder<B> {
+    /// Adds a low-rank addition to a layer of a block. Its parameters are not loaded yet.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    pub fn add_low_rank(&mut self, block: usize, layer: BlockLayer, addition: LowRank<B>) {
+        let Block { attn, mlp, .. } = &mut self.layers[block];
+        let [lin1, lin2] = mlp.layers_mut();
+        let place = match layer {
+            BlockLayer::Qkv => &mut attn.qkv.lora,
+            BlockLayer::Q => &mut attn.q,
+            BlockLayer::K => &mut attn.k,
+            BlockLayer::V => &mut attn.v,
+            BlockLayer::Proj => &mut attn.proj.lora,
+            BlockLayer::Lin1 => &mut lin1.lora,
+            BlockLayer::Lin2 => &mut lin2.lora,
+        };
+        *place = Some(addition);
+    }
+
+    /// How many blocks there are.
+    pub fn blocks(&self) -> usize {
+        self.layers.len()
+    }
+}
+
 impl<B: Layers> ImageEncoder<B> {
     /// The same encoder, with the operands of its products and convolutions rounded to `precision`; weights are stored in the format
     /// that the backend has for it. As built it rounds nothing.
@@ -74,8 +102,8 @@ impl<B: Layers> ImageEncoder<B> {
         store(&mut self.patch_embed.projection.weight, format);
         for block in &mut self.layers {
             let Block { attn, mlp, .. } = block;
-            for weight in [&mut attn.qkv.weight, &mut attn.proj.weight].into_iter().chain(mlp.weights_mut()) {
-                store(weight, format);
+            for layer in [&mut attn.qkv, &mut attn.proj].into_iter().chain(mlp.layers_mut()) {
+                store(&mut layer.weight, format);
             }
         }
         store(&mut self.neck.conv1.weight, format);
@@ -91,20 +119,73 @@ impl<B: Layers> ImageEncoder<B> {
     /// # Panics
     /// Where burn does: pixels of another size than the configuration's, or no image at all.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> Tensor<B, 4> {
-        let (mut x, grid) = self.patch_embed.forward(pixels, self.precision);
-        if let Some(position) = &self.pos_embed {
-            let [_, _, _, channels] = position.val().dims();
-            x = B::add(x, position.val().reshape([1, grid * grid, channels]));
+        self.forward_from(Place::Pixels, pixels)
+    }
+
+    /// Features at a place, as [`ImageEncoder::forward_to`] gives them, to embeddings `[b, C, g, g]`.
+    ///
+    /// # Panics
+    /// As [`ImageEncoder::forward`]; with a block that the encoder does not have.
+    pub fn forward_from(&self, place: Place, features: Tensor<B, 4>) -> Tensor<B, 4> {
+        let (first, tokens) = match place {
+            Place::Neck => return features,
+            Place::Pixels => (0, self.forward_patches(features)),
+            Place::Block(first) => {
+                let [images, height, width, hidden] = features.dims();
+                (first, features.reshape([images, height * width, hidden]))
+            }
+        };
+        self.forward_neck(self.forward_blocks(tokens, first..self.layers.len()))
+    }
+
+    /// Pixels `[b, 3, S, S]` to the features at a place: themselves, the tokens that enter a block `[b, g, g, hidden]`, or embeddings
+    /// `[b, C, g, g]`.
+    ///
+    /// # Panics
+    /// As [`ImageEncoder::forward_from`].
+    pub fn forward_to(&self, place: Place, pixels: Tensor<B, 4>) -> Tensor<B, 4> {
+        match place {
+            Place::Pixels => pixels,
+            Place::Neck => self.forward(pixels),
+            Place::Block(block) => {
+                let tokens = self.forward_blocks(self.forward_patches(pixels), 0..block);
+                let [images, count, hidden] = tokens.dims();
+                let grid = count.isqrt();
+                tokens.reshape([images, grid, grid, hidden])
+            }
         }
-        for block in &self.layers {
-            x = block.forward(x, grid, self.precision);
+    }
+
+    /// Pixels `[b, 3, S, S]` to the tokens that enter the first block, `[b, g * g, hidden]`.
+    fn forward_patches(&self, pixels: Tensor<B, 4>) -> Tensor<B, 3> {
+        let x = self.patch_embed.projection.forward_patches(pixels, self.precision);
+        match &self.pos_embed {
+            Some(position) => {
+                let [_, tokens, channels] = x.dims();
+                B::add(x, position.val().reshape([1, tokens, channels]))
+            }
+            None => x,
         }
-        self.neck.forward(x, grid, self.precision)
+    }
+
+    /// Tokens `[b, g * g, hidden]` that enter the first of `blocks` to those that leave the last one.
+    fn forward_blocks(&self, tokens: Tensor<B, 3>, blocks: Range<usize>) -> Tensor<B, 3> {
+        let grid = tokens.dims()[1].isqrt();
+        self.layers[blocks].iter().fold(tokens, |x, block| block.forward(x, grid, self.precision))
+    }
+
+    /// Tokens `[b, g * g, hidden]` that leave the last block to embeddings `[b, C, g, g]`.
+    fn forward_neck(&self, tokens: Tensor<B, 3>) -> Tensor<B, 4> {
+        let grid = tokens.dims()[1].isqrt();
+        self.neck.forward(tokens, grid, self.precision)
     }
 }
 
-/// Stores a weight in a format. What learns is the stored weight.
-fn store<B: Backend, const D: usize>(weight: &mut Param<Tensor<B, D>>, format: burn::tensor::FloatDType) {
+/// Stores a weight in a format, if it is loaded. What learns is the stored weight.
+fn store<B: Backend, const D: usize>(weight: &mut Param<Tensor<B, D>>, format: FloatDType) {
+    if !weight.is_initialized() {
+        return;
+    }
     *weight = Param::from_tensor(weight.val().cast(format).detach());
 }
 
@@ -112,15 +193,6 @@ fn store<B: Backend, const D: usize>(weight: &mut Param<Tensor<B, D>>, format: b
 #[derive(Module, Debug)]
 struct PatchEmbedding<B: Backend> {
     projection: Convolution<B>,
-}
-
-impl<B: Layers> PatchEmbedding<B> {
-    /// Pixels `[b, 3, S, S]` to tokens `[b, g * g, hidden]` and the grid `g`.
-    fn forward(&self, pixels: Tensor<B, 4>, precision: Precision) -> (Tensor<B, 3>, usize) {
-        let side = pixels.dims()[3];
-        let patch = self.projection.weight.dims()[3];
-        (self.projection.forward_patches(pixels, precision), side / patch)
-    }
 }
 
 /// A transformer block. (`SamVisionLayer`)
@@ -157,6 +229,10 @@ impl<B: Layers> Block<B> {
 #[derive(Module, Debug)]
 struct Attention<B: Backend> {
     qkv: Linear<B>,
+    /// Low-rank additions to the parts of `qkv`.
+    q: Option<LowRank<B>>,
+    k: Option<LowRank<B>>,
+    v: Option<LowRank<B>>,
     proj: Linear<B>,
     /// `[2 side - 1, head]`, by row distance.
     rel_pos_h: Option<Param<Tensor<B, 2>>>,
@@ -175,6 +251,9 @@ impl<B: Backend> Attention<B> {
         let table = || v.use_rel_pos.then(|| unloaded([2 * side - 1, hidden / heads], device));
         Self {
             qkv: Linear::new(hidden, 3 * hidden, device).with_bias(v.qkv_bias),
+            q: None,
+            k: None,
+            v: None,
             proj: Linear::new(hidden, hidden, device),
             rel_pos_h: table(),
             rel_pos_w: table(),
@@ -185,6 +264,14 @@ impl<B: Backend> Attention<B> {
 }
 
 impl<B: Layers> Attention<B> {
+    /// The additions to the weight of queries, keys and values, of `channels` each.
+    fn update(&self, channels: usize) -> Option<Factors<B>> {
+        let whole = self.qkv.lora.as_ref().map(|lora| (0, lora.factors()));
+        let parts = [&self.q, &self.k, &self.v].into_iter().enumerate();
+        let parts = parts.filter_map(|(i, part)| Some((i * channels, part.as_ref()?.factors())));
+        Factors::sum(whole.into_iter().chain(parts).collect(), 3 * channels)
+    }
+
     /// Normalised tokens `[b, g * g, c]` to what they attend to, projected and added to `residual` of the same shape.
     ///
     /// Windows at the edges reach over the image. Their tokens there are zeros before the projection, so that their keys and values are
@@ -199,7 +286,7 @@ impl<B: Layers> Attention<B> {
         let [images, _, channels] = normed.dims();
         let squares =
             Squares { images, grid, window: self.window, heads: self.heads, head: channels / self.heads };
-        let qkv = self.qkv.forward(normed, None, Rounding::all(precision));
+        let qkv = self.qkv.forward_updated(normed, self.update(channels), None, Rounding::all(precision));
         let outside = self.qkv.bias.as_ref().map(Param::val);
         let tables = self.rel_pos_h.as_ref().zip(self.rel_pos_w.as_ref());
         let tables = tables.map(|(rows, columns)| [rows.val(), columns.val()]);

@@ -50,6 +50,7 @@ const CASES: [Case; 4] = [
     Case {
         stage: "embed",
         alone: &[
+            ("crates/tuning/src/lora.rs", COMMENT),
             // Unit tests.
             ("crates/encoder/src/memory/tests.rs", COMMENT),
             ("crates/kernels/src/matmul/tests.rs", COMMENT),
@@ -132,12 +133,10 @@ const CASES: [Case; 4] = [
         alone: &[
             ("stages/train/src/loss/tests.rs", COMMENT),
             ("stages/train/src/loss/tests/reference.rs", COMMENT),
-            ("crates/encoder/src/image_encoder.rs", COMMENT),
             ("stages/embed/src/lib.rs", COMMENT),
             ("stages/evaluate/src/decode.rs", COMMENT),
             ("crates/segment/src/decode.rs", COMMENT),
             ("crates/pixels/src/resize.rs", COMMENT),
-            ("crates/images/src/lib.rs", COMMENT),
             ("crates/evaluation-records/src/lib.rs", COMMENT),
             ("crates/metrics/src/overlap.rs", COMMENT),
             ("crates/ingest-params/src/lib.rs", COMMENT),
@@ -147,6 +146,10 @@ const CASES: [Case; 4] = [
         changed: &[
             ("stages/train/src/loss.rs", COMMENT),
             ("crates/sam/src/mask_decoder.rs", COMMENT),
+            // It tunes the encoder, from the images on.
+            ("crates/encoder/src/image_encoder.rs", COMMENT),
+            ("crates/images/src/lib.rs", COMMENT),
+            ("crates/tuning/src/lora.rs", COMMENT),
             ("crates/train-params/src/lib.rs", COMMENT),
             ("crates/embeddings/src/lib.rs", COMMENT),
             ("crates/targets/src/lib.rs", COMMENT),

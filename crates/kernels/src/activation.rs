@@ -1,8 +1,13 @@
 //! Activations and their derivatives, element by element.
 
-use resect_numeric::Activation;
+use resect_numeric::{Activation, Precision};
 
-use crate::vector::{each, gelu, gelu_in_place, relu_in_place};
+use crate::blocks::each_item;
+use crate::rounding::round;
+use crate::vector::{each, gelu, gelu_in_place, relu_in_place, vectorised};
+
+/// Numbers that one thread takes at a time.
+const CHUNK: usize = 1 << 16;
 
 /// Activates in place. The derivative of a GELU goes to `slope`, unless that is empty; the derivative of a rectifier follows from
 /// its result.
@@ -18,6 +23,22 @@ pub(crate) fn activate(activation: Option<Activation>, y: &mut [f32], slope: &mu
             }
         }
     }
+}
+
+/// Activates in place and rounds the results to `result`, on several threads. The derivative of a GELU goes to `slope`, unless that is
+/// empty; the derivative of a rectifier follows from its result.
+pub fn activate_each(activation: Option<Activation>, result: Precision, y: &mut [f32], slope: &mut [f32]) {
+    let slopes: Vec<&mut [f32]> = match slope.is_empty() {
+        true => y.chunks(CHUNK).map(|_| Default::default()).collect(),
+        false => slope.chunks_mut(CHUNK).collect(),
+    };
+    each_item(y.chunks_mut(CHUNK).zip(slopes).collect(), |(y, slope): (&mut [f32], &mut [f32])| {
+        vectorised(
+            #[inline(always)]
+            || activate(activation, y, slope),
+        );
+        round(result, y);
+    });
 }
 
 /// The derivative of an activation at each element of a result.
@@ -38,7 +59,18 @@ impl<'a> Slope<'a> {
         }
     }
 
-    /// Multiplies the gradient by a result into the gradient by what was activated.
+    /// Changes the gradient by a result to the gradient by what was activated, on several threads.
+    pub fn apply_each(self, d: &mut [f32]) {
+        each_item(d.chunks_mut(CHUNK).enumerate().collect(), |(i, d): (usize, &mut [f32])| {
+            let slope = self.part(i * CHUNK..i * CHUNK + d.len());
+            vectorised(
+                #[inline(always)]
+                || slope.apply(d),
+            );
+        });
+    }
+
+    /// Changes the gradient by a result to the gradient by what was activated.
     #[inline(always)]
     pub(crate) fn apply(self, d: &mut [f32]) {
         match self {
@@ -88,7 +120,7 @@ impl<'a> Upstream<'a> {
         match self {
             Self::Plain(d) => d,
             Self::Activated(d, slope) => {
-                crate::vectorised(
+                vectorised(
                     #[inline(always)]
                     || slope.apply(d),
                 );

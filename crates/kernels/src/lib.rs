@@ -24,7 +24,7 @@ mod square_attention;
 mod transpose;
 mod vector;
 
-pub use activation::{Slope, Upstream};
+pub use activation::{Slope, Upstream, activate_each};
 pub use blocks::{by_rows, each_item, each_item_with};
 pub use buffer::{Buffer, release};
 pub use cross_attention::CrossAttention;

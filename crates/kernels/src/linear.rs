@@ -129,7 +129,8 @@ impl<'a> Linear<'a> {
     }
 
     /// Goes back from the gradient by the result to the gradients by `x` `[rows, from]`, by the weight and by the bias, each where it
-    /// has a target. Gradients are rounded where they enter a product.
+    /// has a target. Gradients are rounded where they enter a product. Without a target for the gradient by the weight, `x` is not read
+    /// and may be empty.
     ///
     /// # Panics
     /// When sizes do not fit one another.
@@ -142,8 +143,12 @@ impl<'a> Linear<'a> {
         db: Option<Target<'_>>,
     ) {
         let (from, to) = (self.from, self.to());
-        let rows = x.len() / from;
+        let rows = upstream.len() / to;
         assert_eq!(upstream.len(), rows * to, "size of the gradient by a result");
+        assert!(
+            x.len() == rows * from || dw.is_none() && x.is_empty(),
+            "size of the input of a linear layer"
+        );
         let channels = self.bias.map_or(to, <[f32]>::len);
         let length = strip(rows);
         let strips = rows.div_ceil(length);
@@ -191,7 +196,7 @@ impl<'a> Linear<'a> {
             true => (0..strips).map(|_| Default::default()).collect(),
             false => biases.chunks_exact_mut(channels).collect(),
         };
-        let inputs = x.chunks(length * from).zip(upstream.chunks(length * to));
+        let inputs = chunks(x, length * from, strips).into_iter().zip(upstream.chunks(length * to));
         let outputs = Target::chunks(dx, length * from, strips).into_iter().zip(dw).zip(biases);
         each_item(inputs.zip(outputs).collect(), |((x, upstream), ((dx, dw), db))| {
             self.strip(x, upstream, dx, dw, db);
@@ -208,13 +213,13 @@ impl<'a> Linear<'a> {
         db: &mut [f32],
     ) {
         let (from, to, weight) = (self.from, self.to(), &*self.weight);
-        let rows = x.len() / from;
+        let rows = upstream.len() / to;
         let divided = rows < TOGETHER && weight.len() >= LARGE_WEIGHT;
         let blocks = rows.div_ceil(TOGETHER);
         let mut dw = dw;
         let dx = Target::chunks(dx, TOGETHER * from, blocks);
         let upstream = upstream.chunks(TOGETHER * to);
-        for ((x, upstream), dx) in x.chunks(TOGETHER * from).zip(upstream).zip(dx) {
+        for ((x, upstream), dx) in chunks(x, TOGETHER * from, blocks).into_iter().zip(upstream).zip(dx) {
             let d = upstream.resolve();
             if !db.is_empty() {
                 vectorised(
@@ -244,6 +249,11 @@ impl<'a> Linear<'a> {
             }
         }
     }
+}
+
+/// Parts of `length` numbers each, the last one aside; `count` empty ones where there are no numbers.
+fn chunks(x: &[f32], length: usize, count: usize) -> Vec<&[f32]> {
+    if x.is_empty() { vec![&[]; count] } else { x.chunks(length).collect() }
 }
 
 /// `x += lin2(act(lin1(norm(x))))`, rows `[rows, c]` in place: the second half of a pre-norm block. The widest layer exists for a

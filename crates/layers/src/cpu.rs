@@ -23,6 +23,7 @@ use resect_numeric::{Activation, Precision};
 
 use crate::primitives::{primitive, tensor};
 use crate::{Affine, Layers, Rounding, Squares, reference};
+use activation::SavedActivation;
 use attention::Attention;
 use graph::{absent, any_tracked, primitives};
 use image::{Masks, Neighbourhoods, Sum};
@@ -64,6 +65,14 @@ impl Layers for Cpu {
         let layer =
             Linear::new(contiguous(x), contiguous(weight), bias.map(contiguous), activation, rounding);
         tensor(layer.predict(residual.map(primitive)))
+    }
+
+    fn activation_layer<const D: usize>(
+        x: Tensor<Self, D>,
+        activation: Option<Activation>,
+        result: Precision,
+    ) -> Tensor<Self, D> {
+        tensor(activation::predict(primitive(x), activation, result))
     }
 
     fn norm_layer<const D: usize>(
@@ -164,10 +173,26 @@ impl<C: CheckpointStrategy> Layers for Autodiff<Cpu, C> {
         let layer = Linear::new(x, weight, bias, activation, rounding);
         let nodes = inputs.map(absent);
         if any_tracked(&nodes) {
-            let (saved, out) = layer.forward(residual);
+            let keeps_input = nodes[1].is_tracked();
+            let (saved, out) = layer.forward(residual, keeps_input);
             differentiable(nodes, saved, out)
         } else {
             Tensor::from_inner(tensor(layer.predict(residual)))
+        }
+    }
+
+    fn activation_layer<const D: usize>(
+        x: Tensor<Self, D>,
+        activation: Option<Activation>,
+        result: Precision,
+    ) -> Tensor<Self, D> {
+        let x = primitive(x);
+        let node = x.clone();
+        if x.is_tracked() {
+            let (saved, out) = SavedActivation::forward(x.primitive, activation, result);
+            differentiable([node], saved, out)
+        } else {
+            Tensor::from_inner(tensor(activation::predict(x.primitive, activation, result)))
         }
     }
 

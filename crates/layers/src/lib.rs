@@ -47,9 +47,13 @@ pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDevice, open as open_cuda};
 pub use error::LoadError;
-pub use load::{Named, Source, load_module, named_tensors, parameter_names, parameter_shapes};
+pub use load::{
+    Named, Source, chosen_tensors, load_module, load_parameters, named_tensors, parameter_names,
+    parameter_shapes,
+};
 pub use modules::{
-    CHANNEL_NORM_EPS, Convolution, Embedding, FeedForward, LayerNorm, Linear, Mlp, Upscaling, unloaded,
+    CHANNEL_NORM_EPS, Convolution, Embedding, Factors, FeedForward, LayerNorm, Linear, LowRank, Mlp,
+    Upscaling, unloaded,
 };
 pub use primitives::{primitive, tensor};
 pub use resident::{Resident, room};
@@ -164,6 +168,15 @@ pub trait Layers: Backend {
         rounding: Rounding,
     ) -> Tensor<Self, D> {
         reference::linear(x, weight, bias, activation, residual, rounding)
+    }
+
+    /// `act(x)`, rounded to `result`.
+    fn activation_layer<const D: usize>(
+        x: Tensor<Self, D>,
+        activation: Option<Activation>,
+        result: Precision,
+    ) -> Tensor<Self, D> {
+        reference::activated(x, activation, result)
     }
 
     /// `act(norm(x + residual))` over the last axis, rounded to `result`.

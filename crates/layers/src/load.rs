@@ -26,7 +26,7 @@ impl LoadError {
     }
 }
 
-/// A module with every parameter replaced by the tensor of its name, which begins with `prefix`.
+/// A module with every parameter replaced by the tensor of its name. Names begin with `prefix`, unless that is empty.
 ///
 /// # Errors
 /// A tensor that the source does not give, or of another shape than the parameter's.
@@ -36,7 +36,22 @@ pub fn load_module<B: Backend, M: Module<B>>(
     source: Source<'_>,
     device: &B::Device,
 ) -> Result<M, LoadError> {
-    let mut loader = Loader::<B> { path: Path::new(prefix), source, device, failed: None };
+    load_parameters(module, prefix, |_| true, source, device)
+}
+
+/// [`load_module`] of the parameters whose names are `wanted`. The others stay as they are.
+///
+/// # Errors
+/// As [`load_module`].
+pub fn load_parameters<B: Backend, M: Module<B>>(
+    module: M,
+    prefix: &'static str,
+    wanted: impl Fn(&str) -> bool,
+    source: Source<'_>,
+    device: &B::Device,
+) -> Result<M, LoadError> {
+    let path = Path::new(prefix);
+    let mut loader = Loader::<B> { path, wanted: &wanted, source, device, failed: None };
     let module = module.map(&mut loader);
     match loader.failed {
         Some(error) => Err(error),
@@ -46,7 +61,16 @@ pub fn load_module<B: Backend, M: Module<B>>(
 
 /// Every parameter of a module by its Hugging Face name and in its layout, to be saved.
 pub fn named_tensors<B: Backend, M: Module<B>>(module: &M, prefix: &'static str) -> Vec<NamedTensor> {
-    let mut saver = Saver { path: Path::new(prefix), found: Vec::new() };
+    chosen_tensors(module, prefix, |_| true)
+}
+
+/// [`named_tensors`] of the parameters whose names are `wanted`.
+pub fn chosen_tensors<B: Backend, M: Module<B>>(
+    module: &M,
+    prefix: &'static str,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<NamedTensor> {
+    let mut saver = Saver { path: Path::new(prefix), wanted: &wanted, found: Vec::new() };
     module.visit(&mut saver);
     saver.found
 }
@@ -87,16 +111,23 @@ impl Path {
         self.owners.pop();
     }
 
-    /// The parameter's name in the checkpoint.
+    /// The parameter's name in the checkpoint. The factors of a low-rank addition are named as by peft, beside the layer's weight.
     fn name(&self) -> String {
-        let mut parts = vec![self.prefix];
-        parts.extend(self.fields.iter().map(String::as_str));
+        let mut parts = Vec::with_capacity(self.fields.len() + 1);
+        parts.extend((!self.prefix.is_empty()).then_some(self.prefix));
+        parts.extend(self.fields.iter().filter_map(|field| match field.as_str() {
+            "lora" => None,
+            "lora_a" => Some("lora_A"),
+            "lora_b" => Some("lora_B"),
+            field => Some(field),
+        }));
         parts.join(".")
     }
 
     /// Whether the checkpoint holds the parameter transposed.
     fn is_transposed(&self) -> bool {
-        self.owner() == "Struct:Linear" && self.fields.last().is_some_and(|field| field == "weight")
+        ["Struct:Linear", "Struct:Factor"].contains(&self.owner())
+            && self.fields.last().is_some_and(|field| field == "weight")
     }
 
     fn owner(&self) -> &str {
@@ -106,6 +137,7 @@ impl Path {
 
 struct Loader<'a, B: Backend> {
     path: Path,
+    wanted: &'a dyn Fn(&str) -> bool,
     source: Source<'a>,
     device: &'a B::Device,
     /// The first thing that went wrong; a mapper cannot return it.
@@ -137,6 +169,9 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_, B> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if !(self.wanted)(&self.path.name()) {
+            return param;
+        }
         // The shape is known without drawing the random weights that burn would start from, and they are never drawn.
         let shape: Vec<usize> = param.lazy_shape().to_vec();
         match self.read(&shape) {
@@ -149,12 +184,13 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_, B> {
     }
 }
 
-struct Saver {
+struct Saver<'a> {
     path: Path,
+    wanted: &'a dyn Fn(&str) -> bool,
     found: Vec<NamedTensor>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Saver {
+impl<B: Backend> ModuleVisitor<B> for Saver<'_> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.path.enter(name, container_type);
     }
@@ -164,10 +200,14 @@ impl<B: Backend> ModuleVisitor<B> for Saver {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let name = self.path.name();
+        if !(self.wanted)(&name) {
+            return;
+        }
         let value = param.val();
         let shape = value.dims().to_vec();
         let data = value.into_data().convert::<f32>().iter::<f32>().collect();
-        let tensor = NamedTensor { name: self.path.name(), shape, data };
+        let tensor = NamedTensor { name, shape, data };
         self.found.push(if self.path.is_transposed() { transposed(tensor) } else { tensor });
     }
 }

@@ -22,12 +22,14 @@ pub struct Linear<B: Backend> {
     pub weight: Param<Tensor<B, 2>>,
     /// `[out]`
     pub bias: Option<Param<Tensor<B, 1>>>,
+    /// An addition to the weight that is tuned in its place.
+    pub lora: Option<LowRank<B>>,
 }
 
 impl<B: Backend> Linear<B> {
     /// A layer with a bias, whose parameters are not loaded yet.
     pub fn new(from: usize, to: usize, device: &B::Device) -> Self {
-        Self { weight: unloaded([from, to], device), bias: Some(unloaded([to], device)) }
+        Self { weight: unloaded([from, to], device), bias: Some(unloaded([to], device)), lora: None }
     }
 
     /// The same layer with a bias or without one.
@@ -49,8 +51,24 @@ impl<B: Layers> Linear<B> {
         activation: Option<Activation>,
         rounding: Rounding,
     ) -> Tensor<B, D> {
+        self.forward_updated(x, self.lora.as_ref().map(LowRank::factors), activation, rounding)
+    }
+
+    /// [`Linear::forward`] with an addition to the weight, in place of [`Linear::lora`].
+    pub fn forward_updated<const D: usize>(
+        &self,
+        x: Tensor<B, D>,
+        update: Option<Factors<B>>,
+        activation: Option<Activation>,
+        rounding: Rounding,
+    ) -> Tensor<B, D> {
         let (weight, bias) = self.parameters();
-        B::linear_layer(x, weight, bias, activation, None, rounding)
+        let Some(update) = update else {
+            return B::linear_layer(x, weight, bias, activation, None, rounding);
+        };
+        let precision = rounding.operands;
+        let y = B::linear_layer(x.clone(), weight, bias, None, None, Rounding::operands(precision));
+        B::activation_layer(update.apply(y, x, precision), activation, rounding.result)
     }
 
     /// `residual + x W + b`.
@@ -61,7 +79,85 @@ impl<B: Layers> Linear<B> {
         precision: Precision,
     ) -> Tensor<B, D> {
         let (weight, bias) = self.parameters();
-        B::linear_layer(x, weight, bias, None, Some(residual), Rounding::operands(precision))
+        let rounding = Rounding::operands(precision);
+        match &self.lora {
+            None => B::linear_layer(x, weight, bias, None, Some(residual), rounding),
+            Some(lora) => {
+                let y = B::linear_layer(x.clone(), weight, bias, None, Some(residual), rounding);
+                lora.factors().apply(y, x, precision)
+            }
+        }
+    }
+}
+
+/// One factor of a low-rank matrix.
+#[derive(Module, Debug)]
+pub struct Factor<B: Backend> {
+    /// `[in, out]`; checkpoints have the transpose.
+    pub weight: Param<Tensor<B, 2>>,
+}
+
+/// A low-rank addition to the weight of a linear layer, `scale * A B`. (LoRA; Hu et al., 2021; peft's `LoraLayer`)
+#[derive(Module, Debug)]
+pub struct LowRank<B: Backend> {
+    /// `[in, rank]`
+    pub lora_a: Factor<B>,
+    /// `[rank, out]`
+    pub lora_b: Factor<B>,
+    scale: f64,
+}
+
+/// The factors of a low-rank addition to a weight: `A` `[in, rank]` and `B` `[rank, out]`, which is scaled.
+#[derive(Clone, Debug)]
+pub struct Factors<B: Backend> {
+    a: Tensor<B, 2>,
+    b: Tensor<B, 2>,
+}
+
+impl<B: Backend> LowRank<B> {
+    /// An addition whose parameters are not loaded yet.
+    pub fn new([from, to]: [usize; 2], rank: usize, scale: f64, device: &B::Device) -> Self {
+        let factor = |shape| Factor { weight: unloaded(shape, device) };
+        Self { lora_a: factor([from, rank]), lora_b: factor([rank, to]), scale }
+    }
+
+    /// The factors, with the scale.
+    pub fn factors(&self) -> Factors<B> {
+        let b = self.lora_b.weight.val();
+        let b = if self.scale == 1.0 { b } else { b.mul_scalar(self.scale) };
+        Factors { a: self.lora_a.weight.val(), b }
+    }
+}
+
+impl<B: Backend> Factors<B> {
+    /// The sum of additions to parts of the outputs: each with the first output that it adds to, of `outputs` in all. None where there is
+    /// none.
+    pub fn sum(parts: Vec<(usize, Self)>, outputs: usize) -> Option<Self> {
+        let widened = parts.into_iter().map(|(start, Self { a, b })| {
+            let [rank, width] = b.dims();
+            let b = match width == outputs {
+                true => b,
+                false => {
+                    let zeros = Tensor::zeros([rank, outputs], (&b.device(), b.dtype()));
+                    zeros.slice_assign([0..rank, start..start + width], b)
+                }
+            };
+            (a, b)
+        });
+        let (mut a, mut b): (Vec<_>, Vec<_>) = widened.unzip();
+        match a.len() {
+            0 => None,
+            1 => a.pop().zip(b.pop()).map(|(a, b)| Self { a, b }),
+            _ => Some(Self { a: Tensor::cat(a, 1), b: Tensor::cat(b, 0) }),
+        }
+    }
+}
+
+impl<B: Layers> Factors<B> {
+    /// `y + (x A) B` for `x` `[..., in]` and `y` `[..., out]`.
+    fn apply<const D: usize>(self, y: Tensor<B, D>, x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
+        let inner = B::linear_layer(x, self.a, None, None, None, Rounding::all(precision));
+        B::linear_layer(inner, self.b, None, None, Some(y), Rounding::operands(precision))
     }
 }
 
@@ -244,9 +340,9 @@ impl<B: Backend> Mlp<B> {
         }
     }
 
-    /// The weights of both layers, to be changed.
-    pub fn weights_mut(&mut self) -> [&mut Param<Tensor<B, 2>>; 2] {
-        [&mut self.lin1.weight, &mut self.lin2.weight]
+    /// Both layers, to be changed.
+    pub fn layers_mut(&mut self) -> [&mut Linear<B>; 2] {
+        [&mut self.lin1, &mut self.lin2]
     }
 }
 
@@ -264,6 +360,11 @@ impl<B: Layers> Mlp<B> {
         norm: &LayerNorm<B>,
         precision: Precision,
     ) -> Tensor<B, 3> {
+        if self.lin1.lora.is_some() || self.lin2.lora.is_some() {
+            let normed = norm.forward(x.clone(), precision);
+            let hidden = self.lin1.forward(normed, Some(self.activation), Rounding::all(precision));
+            return self.lin2.forward_onto(x, hidden, precision);
+        }
         let layers = [self.lin1.parameters(), self.lin2.parameters()];
         B::norm_mlp(x, norm.affine(), layers, self.activation, precision)
     }

@@ -53,6 +53,15 @@ pub fn activate<B: Backend, const D: usize>(activation: Option<Activation>, x: T
     }
 }
 
+/// [`crate::Layers::activation_layer`]
+pub fn activated<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    activation: Option<Activation>,
+    result: Precision,
+) -> Tensor<B, D> {
+    stored(activate(activation, x), result)
+}
+
 /// `x + residual`, or `x` where there is no residual.
 pub(crate) fn with_residual<B: Backend, const D: usize>(
     x: Tensor<B, D>,
@@ -106,7 +115,7 @@ pub fn norm<B: Backend, const D: usize>(
     let variance = (centred.clone() * centred.clone()).mean_dim(D - 1);
     let unit = centred / variance.add_scalar(affine.epsilon).sqrt();
     let y = unit * affine.gamma.unsqueeze() + affine.beta.unsqueeze();
-    stored(activate(activation, y), result)
+    activated(y, activation, result)
 }
 
 /// [`crate::Layers::cross_attention`]

@@ -48,10 +48,23 @@ where
     let defaults = Table::try_from(T::default()).unwrap();
     assert!(!defaults.is_empty());
     let mut accepted = 0;
-    for name in defaults.keys() {
+    let settings = defaults.iter().flat_map(|(name, value)| {
+        let inner = value.as_table().into_iter().flat_map(Table::keys).map(|inner| Some(inner.clone()));
+        inner.chain([None]).map(|inner| (name.clone(), inner))
+    });
+    for (table, inner) in settings {
         for value in values() {
             let mut section = defaults.clone();
-            section.insert(name.clone(), value.clone());
+            let name = match &inner {
+                None => {
+                    section.insert(table.clone(), value.clone());
+                    &table
+                }
+                Some(name) => {
+                    section[&table].as_table_mut().unwrap().insert(name.clone(), value.clone());
+                    name
+                }
+            };
             // As text, so that an error has a place, as that of a file has.
             let read: T = match toml::from_str(&toml::to_string(&section).unwrap()) {
                 Ok(read) => read,
@@ -62,12 +75,15 @@ where
             };
             // Accepted: then it is this value, and not another one that it was turned into.
             let written = Table::try_from(&read).unwrap();
-            let is_same = match (&written[name], &value) {
+            let found = inner.as_ref().map_or(&written[&table], |inner| &written[&table][inner]);
+            let is_same = match (found, &value) {
+                // A table that sets nothing leaves the defaults.
+                (found, Value::Table(given)) if given.is_empty() => *found == defaults[&table],
                 (Value::Float(a), Value::Integer(b)) => *a == *b as f64,
                 (Value::Array(a), Value::Array(b)) => a.iter().map(float).eq(b.iter().map(float)),
                 (a, b) => format!("{a:?}") == format!("{b:?}"),
             };
-            assert!(is_same, "{name} = {value} became {}", written[name]);
+            assert!(is_same, "{name} = {value} became {found}");
             let mut problems = Problems::default();
             check(&read, &mut problems);
             for problem in &problems.0 {

@@ -10,7 +10,7 @@ use resect_checkpoint::{
     Checkpoint, NamedTensor, POSITIONAL_EMBEDDING, POSITIONAL_EMBEDDING_ALIAS, Part, SamConfig,
     check_tensors, part_tensors, random,
 };
-use resect_layers::{LoadError, load_module, named_tensors, parameter_names};
+use resect_layers::{LoadError, Source, load_module, named_tensors, parameter_names};
 
 use crate::{Error, MaskDecoder, PromptEncoder};
 
@@ -49,7 +49,15 @@ impl<B: Backend> MaskDecoder<B> {
     /// A tensor that cannot be read.
     pub fn load(checkpoint: &Checkpoint, device: &B::Device) -> Result<Self, Error> {
         let source = &mut |name: &str| checkpoint.tensor(name).map_err(LoadError::from);
-        Ok(load_module(Self::new(checkpoint.config(), device), MASK_DECODER, source, device)?)
+        Self::from_source(checkpoint.config(), source, device)
+    }
+
+    /// A decoder whose tensors a source gives by their Hugging Face names.
+    ///
+    /// # Errors
+    /// A tensor that the source does not give, or of another shape.
+    pub fn from_source(config: &SamConfig, source: Source<'_>, device: &B::Device) -> Result<Self, Error> {
+        Ok(load_module(Self::new(config, device), MASK_DECODER, source, device)?)
     }
 
     /// Builds a decoder from tensors in memory: a tuned one, read with [`resect_checkpoint::TensorFile::read_weights`].

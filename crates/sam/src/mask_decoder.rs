@@ -41,8 +41,8 @@ pub struct MaskDecoder<B: Backend> {
 }
 
 impl<B: Backend> MaskDecoder<B> {
-    /// A decoder of the right shape whose parameters wait to be loaded.
-    pub(crate) fn new(config: &SamConfig, device: &B::Device) -> Self {
+    /// A decoder of the right shape whose parameters are not loaded yet.
+    pub fn new(config: &SamConfig, device: &B::Device) -> Self {
         let d = &config.decoder;
         let (hidden, masks) = (d.hidden_size, d.num_multimask_outputs + 1);
         Self {

@@ -5,6 +5,7 @@ use resect_embeddings::Embedding;
 use resect_encoder::compare_with_cpu;
 use resect_geometry::Size;
 use resect_layers::{Cpu, Layers};
+use resect_numeric::Place;
 use resect_prompt::Prompt;
 
 use crate::{PredictedMask, Prediction, Predictor, SegmentError};
@@ -53,7 +54,7 @@ impl<B: Layers> Predictor<B> {
     ) -> Result<Agreement, SegmentError> {
         let pixels = self.normalised(pixels, &crate::Frame::new(self.config(), original))?;
         let what = format!("the embedding of {image}");
-        let encoded = compare_with_cpu(self.encoder()?, &reference.checkpoint, &what, pixels)?;
+        let encoded = compare_with_cpu(self.encoder()?, reference.encoder()?, Place::Neck, &what, pixels)?;
         let expected = Embedding::F32(&encoded.expected);
         let prompts = std::slice::from_ref(prompt);
         let found = self.set_embedding(expected, original)?.predict(prompts, multimask)?;

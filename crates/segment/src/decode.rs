@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
-use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
-use resect_checkpoint_records::DECODER_FILE;
+use resect_checkpoint::{Checkpoint, TensorFile};
+use resect_checkpoint_records::Summary;
 use resect_embeddings::Embedding;
 use resect_encoder::numbers;
 use resect_geometry::Mask;
 use resect_layers::{Layers, Resident};
 use resect_prompt::{Form, ModelPrompt};
 use resect_sam::{MaskDecoder, MaskOutput, PromptEncoder, repeat_per_prompt};
+use resect_tuning::Tuned;
 
 use crate::{Frame, ImageEmbedding, SegmentError, Stored};
 
@@ -123,7 +124,11 @@ impl<B: Layers> Decoders<B> {
         let failed = |error: resect_sam::Error| SegmentError::Model(error.into());
         let decoder = |weights: &Weights<'_>| match weights {
             Weights::Base => MaskDecoder::load(base, device).map_err(failed),
-            Weights::Tuned(dir) => tuned(base.config(), dir, device),
+            Weights::Tuned(dir) => {
+                let tuned = tuned(base, dir)?;
+                MaskDecoder::from_source(base.config(), &mut |name| Ok(tuned.tensor(name)?), device)
+                    .map_err(failed)
+            }
         };
         let decoders = weights.iter().map(decoder).collect::<Result<_, _>>()?;
         let prompts = PromptEncoder::load(base, device).map_err(failed)?;
@@ -265,19 +270,19 @@ fn check_finite(index: usize, predictions: &[Prediction]) -> Result<(), SegmentE
     }
 }
 
-/// The decoder of a `checkpoint` artifact.
-fn tuned<B: Backend>(
-    config: &SamConfig,
-    dir: &Path,
-    device: &B::Device,
-) -> Result<MaskDecoder<B>, SegmentError> {
-    let path = dir.join(DECODER_FILE);
+/// The model of a `checkpoint` artifact.
+///
+/// # Errors
+/// An artifact that cannot be read, or that does not fit the base.
+pub fn tuned<'a>(base: &'a Checkpoint, dir: &Path) -> Result<Tuned<'a>, SegmentError> {
+    let summary = Summary::read(dir)?;
+    let path = summary.weights(dir);
     if !path.exists() {
-        return Err(SegmentError::NoDecoder { path });
+        return Err(SegmentError::NoWeights { path });
     }
     let tensors = TensorFile::open(&path).and_then(|file| file.read_weights());
     let tensors = tensors.map_err(|error| SegmentError::Tuned(error.into()))?;
-    MaskDecoder::from_tensors(config, tensors, device)
+    Tuned::new(base, &summary.tuning, tensors)
         .map_err(|error| SegmentError::TunedModel { path, source: error.into() })
 }
 

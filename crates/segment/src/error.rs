@@ -24,20 +24,23 @@ pub enum SegmentError {
         "the checkpoint has no {}\nhint: `train` did not finish, or its artifact was damaged; run `train` again",
         path.display()
     )]
-    NoDecoder {
+    NoWeights {
         /// Where the weights should be.
         path: PathBuf,
     },
     /// The tuned weights cannot be read.
-    #[error("the tuned decoder cannot be read")]
+    #[error("the tuned weights cannot be read")]
     Tuned(#[source] Box<resect_checkpoint::Error>),
-    /// The tuned weights are not those of the base checkpoint's decoder.
+    /// A file of the tuned checkpoint cannot be read.
+    #[error(transparent)]
+    Data(#[from] resect_data::DataError),
+    /// The tuned weights are not those of the base checkpoint's model.
     #[error("{} does not fit the base checkpoint; run `train` again with this one", path.display())]
     TunedModel {
         /// The tuned weights.
         path: PathBuf,
         /// What does not fit.
-        source: Box<resect_sam::Error>,
+        source: Box<resect_tuning::TuningError>,
     },
     /// Pixels that the image encoder does not take.
     #[error("the image cannot be encoded")]

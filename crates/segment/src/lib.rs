@@ -30,7 +30,7 @@ mod frame;
 mod predictor;
 
 pub use check::{Agreement, compare};
-pub use decode::{Decoders, PredictedMask, Prediction, Query, Weights};
+pub use decode::{Decoders, PredictedMask, Prediction, Query, Weights, tuned};
 pub use embedding::{ImageEmbedding, Stored};
 pub use error::SegmentError;
 pub use frame::Frame;

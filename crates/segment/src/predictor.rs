@@ -1,5 +1,6 @@
 //! The model as a library is used: set an image, ask for masks.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use burn::tensor::backend::Backend;
@@ -12,11 +13,13 @@ use resect_layers::Layers;
 use resect_numeric::Precision;
 use resect_prompt::{ModelPrompt, Prompt};
 
-use crate::{Decoders, Frame, ImageEmbedding, Prediction, Query, SegmentError, Weights};
+use crate::{Decoders, Frame, ImageEmbedding, Prediction, Query, SegmentError, Weights, tuned};
 
 /// A SAM on a device. Its image encoder is loaded when an image must be encoded for the first time. (`SamPredictor`)
 pub struct Predictor<B: Backend> {
     pub(crate) checkpoint: Checkpoint,
+    /// The folder of the `checkpoint` artifact, where the weights are tuned.
+    tuned: Option<PathBuf>,
     encoder: OnceLock<Encoder<B>>,
     decoders: Decoders<B>,
     device: B::Device,
@@ -30,7 +33,7 @@ pub struct Session<'a, B: Backend> {
 }
 
 impl<B: Layers> Predictor<B> {
-    /// Loads the prompt encoder of the base checkpoint and a mask decoder with `weights`. At most `batch` prompts, and at least
+    /// Loads the prompt encoder of the base checkpoint and a mask decoder with `weights`. The image encoder has them, too. At most `batch` prompts, and at least
     /// one, pass the decoder together; it bounds memory.
     ///
     /// # Errors
@@ -42,7 +45,11 @@ impl<B: Layers> Predictor<B> {
         device: &B::Device,
     ) -> Result<Self, SegmentError> {
         let decoders = Decoders::load(&checkpoint, &[weights], batch, device)?;
-        Ok(Self { checkpoint, encoder: OnceLock::new(), decoders, device: device.clone() })
+        let tuned = match weights {
+            Weights::Base => None,
+            Weights::Tuned(dir) => Some(dir.to_owned()),
+        };
+        Ok(Self { checkpoint, tuned, encoder: OnceLock::new(), decoders, device: device.clone() })
     }
 
     /// The base checkpoint.
@@ -68,7 +75,14 @@ impl<B: Layers> Predictor<B> {
         if let Some(encoder) = self.encoder.get() {
             return Ok(encoder);
         }
-        let loaded = Encoder::load(&self.checkpoint, Precision::F32, &self.device)?;
+        let loaded = match &self.tuned {
+            None => Encoder::load(&self.checkpoint, Precision::F32, &self.device)?,
+            Some(dir) => {
+                let tuned = tuned(&self.checkpoint, dir)?;
+                let source = &mut |name: &str| Ok(tuned.tensor(name)?);
+                Encoder::from_source(self.config(), source, Precision::F32, &self.device)?
+            }
+        };
         Ok(self.encoder.get_or_init(|| loaded))
     }
 

@@ -69,6 +69,11 @@ impl<P, R> Job<P, R> {
         }
     }
 
+    /// The folder of an input artifact that the stage has with some settings only.
+    pub fn optional_input(&self, name: &str) -> Option<&Path> {
+        self.inputs.get(name).map(PathBuf::as_path)
+    }
+
     /// The folder for an output artifact of a kind, empty: what a killed start left there, finished or not, would become part of it.
     ///
     /// # Errors

@@ -2,11 +2,12 @@
 
 use resect_geometry::Views;
 use resect_numeric::Precision;
+use resect_tuning::{DecoderTuning, EncoderTuning, Tuning};
 use serde::{Deserialize, Serialize};
 
 mod check;
 
-/// How the mask decoder is tuned. The defaults are the published recipe's.
+/// How a model is tuned. The defaults are the published recipe's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainParams {
@@ -71,6 +72,19 @@ pub struct TrainParams {
     pub precision: Precision,
     /// The views that each epoch draws from, one for each target.
     pub augment: Views,
+    /// What is tuned of the image encoder.
+    #[serde(deserialize_with = "resect_tuning::table")]
+    pub encoder: EncoderTuning,
+    /// What is tuned of the mask decoder.
+    #[serde(deserialize_with = "resect_tuning::table")]
+    pub decoder: DecoderTuning,
+}
+
+impl TrainParams {
+    /// What is tuned.
+    pub fn tuning(&self) -> Tuning {
+        Tuning { encoder: self.encoder.clone(), decoder: self.decoder }
+    }
 }
 
 impl Default for TrainParams {
@@ -104,6 +118,8 @@ impl Default for TrainParams {
             ema: 0.0,
             precision: Precision::F32,
             augment: Views::None,
+            encoder: EncoderTuning::default(),
+            decoder: DecoderTuning::default(),
         }
     }
 }
@@ -191,6 +207,16 @@ pub enum Prompts {
     Point,
     /// One or the other, drawn for each sample and epoch; in validation both, and the mean of both scores.
     Mixed,
+}
+
+impl std::fmt::Display for Prompts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Box => "box",
+            Self::Point => "point",
+            Self::Mixed => "mixed",
+        })
+    }
 }
 
 /// How often the learning rate's cosine turns.

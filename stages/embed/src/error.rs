@@ -1,7 +1,7 @@
 //! What can go wrong, told to the person who meets it. Messages leave their source to the one who prints the chain.
 
 use resect_embed_params::Shard;
-use resect_numeric::Precision;
+use resect_numeric::{Place, Precision};
 use std::path::PathBuf;
 
 /// The images could not be embedded.
@@ -31,6 +31,14 @@ pub enum EmbedError {
         shard: Shard,
         /// Distinct images in all.
         images: usize,
+    },
+    /// The encoder has no features to store at this place.
+    #[error("there are no features to store at {place}: the encoder has the blocks 0 to {}", blocks - 1)]
+    Place {
+        /// The place.
+        place: Place,
+        /// How many blocks the encoder has.
+        blocks: usize,
     },
     /// The images were resized for another model.
     #[error(

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use resect_embeddings::Embeddings;
-use resect_numeric::Dtype;
+use resect_numeric::{Dtype, Place};
 
 use crate::EmbedError;
 use crate::rows::Row;
@@ -16,13 +16,16 @@ pub(crate) struct Hints {
 
 impl Hints {
     /// Opens those that can be read and fit; the others are named in the log and left aside.
-    pub(crate) fn open(dirs: &[PathBuf], shape: [usize; 3], dtype: Dtype) -> Self {
+    pub(crate) fn open(dirs: &[PathBuf], place: Place, shape: [usize; 3], dtype: Dtype) -> Self {
         let fits = |dir: &PathBuf| match Embeddings::open(dir) {
-            Ok(found) if found.shape() == shape && found.dtype() == dtype => Some(found),
+            Ok(found) if (found.place(), found.shape(), found.dtype()) == (place, shape, dtype) => {
+                Some(found)
+            }
             Ok(found) => {
-                let (dir, shape, dtype) = (dir.display(), found.shape(), found.dtype());
+                let (dir, place) = (dir.display(), found.place());
+                let (shape, dtype) = (found.shape(), found.dtype());
                 tracing::warn!(
-                    "the earlier embeddings in {dir} are left aside: {dtype:?} of shape {shape:?}"
+                    "the earlier embeddings in {dir} are left aside: {dtype:?} of shape {shape:?} at {place}"
                 );
                 None
             }

@@ -31,7 +31,7 @@ use resect_encoder::{Encoder, compare_with_cpu};
 use resect_geometry::View;
 use resect_images::{ImageRef, Images};
 use resect_layers::{Cpu, Layers};
-use resect_numeric::Dtype;
+use resect_numeric::{Dtype, Place};
 use resect_params::Runtime;
 use resect_stage::Reporter;
 
@@ -100,7 +100,8 @@ pub fn run_with<B: Layers>(
     let images = Images::open(inputs.images)?;
     let checkpoint = open(inputs.base)?;
     check(&images, checkpoint.config())?;
-    let (mut distinct, shape, dtype) = (distinct(&images), shape(checkpoint.config()), params.dtype);
+    let (place, dtype) = (params.place, params.dtype);
+    let (mut distinct, shape) = (distinct(&images), shape(checkpoint.config(), place)?);
     if let Some(shard) = params.shard {
         let range = shard.range(distinct.len());
         if range.is_empty() {
@@ -111,12 +112,12 @@ pub fn run_with<B: Layers>(
     }
     let length = shape.iter().product();
     let views = params.views.views();
-    report.note(plan(distinct.len(), images.len(), views.len(), shape, dtype));
+    report.note(plan(distinct.len(), images.len(), views.len(), place, shape, dtype));
     let rows = Row::all(&distinct, views);
 
     remove_unfinished(out)?;
-    let writer = Writer::new(out, shape, dtype);
-    let hints = Hints::open(inputs.hints, shape, dtype);
+    let writer = Writer::new(out, shape, dtype).at(place);
+    let hints = Hints::open(inputs.hints, place, shape, dtype);
     let missing = rows.chunks(SHARD_ROWS).enumerate();
     let missing = missing.filter(|(index, rows)| !writer.has_shard(*index, rows.len()));
     let missing: Vec<Shard<'_>> = missing
@@ -148,14 +149,16 @@ pub fn run_with<B: Layers>(
                     if compared {
                         let first = encode::pixels(&batch[..1], encoder.side())?;
                         let what = format!("the embedding of image {}", batch[0].image.id);
-                        let agreement = compare_with_cpu(&encoder, &checkpoint, &what, first)?;
+                        let reference =
+                            Encoder::<Cpu>::load(&checkpoint, params.precision, &Default::default())?;
+                        let agreement = compare_with_cpu(&encoder, &reference, place, &what, first)?;
                         let difference = agreement.difference;
                         report.note(format!("agrees with the CPU on the first image to {difference:.1e}"));
                     }
                     none.insert(encoder)
                 }
             };
-            Ok(encoder.forward(pixels)?)
+            Ok(encoder.forward_to(place, pixels)?)
         },
         |batch, embeddings| {
             let embeddings = encode::finished(batch, embeddings, dtype, params.precision)?;
@@ -202,21 +205,38 @@ fn distinct(images: &Images) -> Vec<ImageRef<'_>> {
     images.iter().filter(|image| seen.insert(image.pixel_hash)).collect()
 }
 
-fn shape(config: &SamConfig) -> [usize; 3] {
-    [config.embedding_channels(), config.grid(), config.grid()]
+/// The shape of an image's features at a place.
+fn shape(config: &SamConfig, place: Place) -> Result<[usize; 3], EmbedError> {
+    let (grid, blocks) = (config.grid(), config.vision.num_hidden_layers);
+    match place {
+        Place::Neck => Ok([config.embedding_channels(), grid, grid]),
+        Place::Block(block) if block < blocks => Ok([grid, grid, config.vision.hidden_size]),
+        Place::Block(_) | Place::Pixels => Err(EmbedError::Place { place, blocks }),
+    }
 }
 
 /// What will be done, and the disk it needs.
-fn plan(distinct: usize, images: usize, views: usize, shape: [usize; 3], dtype: Dtype) -> String {
-    let [channels, height, width] = shape;
-    let bytes = views * distinct * channels * height * width * dtype.bytes();
+fn plan(
+    distinct: usize,
+    images: usize,
+    views: usize,
+    place: Place,
+    shape: [usize; 3],
+    dtype: Dtype,
+) -> String {
+    let [a, b, c] = shape;
+    let bytes = views * distinct * a * b * c * dtype.bytes();
+    let what = match place {
+        Place::Block(block) => format!("tokens that enter block {block}"),
+        Place::Neck | Place::Pixels => "embeddings".into(),
+    };
     let format = match dtype {
         Dtype::F16 => "f16",
         Dtype::F32 => "f32",
     };
     let each = if views > 1 { format!(" under {views} views each") } else { String::new() };
     format!(
-        "{distinct} distinct of {images} images{each}, embeddings [{channels}, {height}, {width}] in {format}: {} on disk",
+        "{distinct} distinct of {images} images{each}, {what} [{a}, {b}, {c}] in {format}: {} on disk",
         megabytes(bytes)
     )
 }

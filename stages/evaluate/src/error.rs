@@ -7,6 +7,38 @@ use resect_evaluation_records::Method;
 /// The tuned decoder could not be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
+    /// What the checkpoint was tuned as does not fit the base.
+    #[error(transparent)]
+    Tuning(Box<resect_tuning::TuningError>),
+    /// The image encoder cannot be built, or cannot take an image.
+    #[error(transparent)]
+    Encode(Box<resect_encoder::EncoderError>),
+    /// An artifact that the checkpoint needs.
+    #[error(
+        "internal error: a model that is tuned from {place} on needs the artifact `{artifact}`, which it was not given"
+    )]
+    NoInput {
+        /// Where the tuned part of the model begins.
+        place: resect_numeric::Place,
+        /// Its kind.
+        artifact: &'static str,
+    },
+    /// A folder for encodings.
+    #[error("cannot create {}", path.display())]
+    Work {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An encoding is not finite.
+    #[error("the {method} encoder gives NaN or infinite numbers for image {id}: its weights are of no use")]
+    Encoding {
+        /// The image.
+        id: String,
+        /// Whose encoder.
+        method: Method,
+    },
     /// The device cannot be used, or computes something else than the CPU.
     #[error(transparent)]
     Device(#[from] resect_device::DeviceError),
@@ -109,4 +141,16 @@ fn listed(names: &[String]) -> String {
         list += &format!(" and {} more", names.len() - LISTED);
     }
     list
+}
+
+impl From<resect_tuning::TuningError> for EvaluateError {
+    fn from(error: resect_tuning::TuningError) -> Self {
+        Self::Tuning(error.into())
+    }
+}
+
+impl From<resect_encoder::EncoderError> for EvaluateError {
+    fn from(error: resect_encoder::EncoderError) -> Self {
+        Self::Encode(error.into())
+    }
 }

@@ -13,6 +13,7 @@
 mod baselines;
 mod check;
 mod decode;
+mod encodings;
 mod error;
 mod flow;
 mod notes;
@@ -30,7 +31,6 @@ use rayon::prelude::*;
 use resect_checkpoint::Checkpoint;
 use resect_checkpoint_records::Summary;
 use resect_device::Device;
-use resect_embeddings::Embeddings;
 use resect_evaluate_params::EvaluateParams;
 use resect_evaluation_records::{MaskRow, Method};
 use resect_geometry::{Mask, Size};
@@ -42,6 +42,7 @@ use resect_stage::Reporter;
 use resect_targets::Targets;
 
 use decode::{Answer, Pair, Prompted};
+use encodings::{Encodings, Given};
 use samples::Sample;
 use score::{Predicted, figures};
 use sweep::Sweep;
@@ -57,7 +58,7 @@ pub struct Inputs<'a> {
     /// Resized images, for Otsu's threshold and the overlays.
     pub images: &'a Path,
     /// Image embeddings.
-    pub embeddings: &'a Path,
+    pub embeddings: Option<&'a Path>,
     /// Masks, boxes and splits.
     pub targets: &'a Path,
     /// The base checkpoint.
@@ -76,12 +77,14 @@ pub fn run(
     params: &EvaluateParams,
     runtime: &Runtime,
     out: &Path,
+    work: &Path,
     report: &Reporter,
 ) -> Result<(), EvaluateError> {
     match device {
         Device::Cpu => {
             let opened = Opened::open(inputs)?;
-            let decoders = on_cpu(&opened.base, inputs, runtime)?;
+            let opened = opened.encoded::<Cpu>(inputs, &Default::default(), false, runtime, work, report)?;
+            let decoders = opened.on_cpu(inputs, runtime)?;
             opened.evaluate(&opened.samples()?, &decoders, params, runtime, out, report)
         }
         #[cfg(feature = "cuda")]
@@ -93,7 +96,7 @@ pub fn run(
             report.note(format!("computes on {gpu}"));
             let room = resect_layers::room(gpu.free_memory()?, needed(runtime.decode_batch.max(1)));
             let embeddings = Resident::<resect_layers::Cuda>::new(device, room);
-            run_with(embeddings.clone(), inputs, params, runtime, out, report)?;
+            run_with(embeddings.clone(), inputs, params, runtime, out, work, report)?;
             report.note(format!("{} embeddings stayed in the GPU's memory", embeddings.len()));
             Ok(())
         }
@@ -112,29 +115,26 @@ pub fn run_with<B: Layers>(
     params: &EvaluateParams,
     runtime: &Runtime,
     out: &Path,
+    work: &Path,
     report: &Reporter,
 ) -> Result<(), EvaluateError> {
     let opened = Opened::open(inputs)?;
-    let Opened { base, embeddings, .. } = &opened;
-    let decoders = Pair::load(base, inputs.checkpoint, runtime.decode_batch, resident)?;
-    let reference = on_cpu(base, inputs, runtime)?;
+    let opened = opened.encoded::<B>(inputs, resident.device(), true, runtime, work, report)?;
+    let Encoded { opened: Opened { base, .. }, encodings } = &opened;
+    let sets = encodings.sets().len();
+    let decoders = Pair::load(base, inputs.checkpoint, sets, runtime.decode_batch, resident)?;
+    let reference = opened.on_cpu(inputs, runtime)?;
     let samples = opened.samples()?;
     let first = &samples[..samples.len().min(runtime.decode_batch.max(1))];
     let first: Vec<Prompted<'_>> = first.iter().map(tightly).collect();
-    let difference = check::agree(&decoders, &reference, embeddings, &first)?;
+    let difference = check::agree(&decoders, &reference, encodings, &first)?;
     report.note(format!("agrees with the CPU on the first batch to {difference:.1e}"));
     opened.evaluate(&samples, &decoders, params, runtime, out, report)
-}
-
-/// The decoders on the CPU, where no embedding stays: each is read from its file when it is needed.
-fn on_cpu(base: &Checkpoint, inputs: &Inputs<'_>, runtime: &Runtime) -> Result<Pair<Cpu>, EvaluateError> {
-    Pair::load(base, inputs.checkpoint, runtime.decode_batch, Resident::new(Default::default(), 0))
 }
 
 /// The artifacts that are read.
 struct Opened {
     images: Images,
-    embeddings: Embeddings,
     targets: Targets,
     base: Checkpoint,
     summary: Summary,
@@ -144,16 +144,48 @@ impl Opened {
     fn open(inputs: &Inputs<'_>) -> Result<Self, EvaluateError> {
         Ok(Self {
             images: Images::open(inputs.images)?,
-            embeddings: Embeddings::open(inputs.embeddings)?,
             targets: Targets::open(inputs.targets)?,
             base: open(inputs.base)?,
             summary: Summary::read(inputs.checkpoint)?,
         })
     }
 
+    /// Opens or computes the encodings of the test images on a device, `compared` with the CPU or not.
+    fn encoded<B: Layers>(
+        self,
+        inputs: &Inputs<'_>,
+        device: &B::Device,
+        compared: bool,
+        runtime: &Runtime,
+        work: &Path,
+        report: &Reporter,
+    ) -> Result<Encoded, EvaluateError> {
+        let Self { images, targets, base, summary } = &self;
+        let given = Given { inputs, base, tuning: &summary.tuning, images, targets, work, runtime, report };
+        let encodings = Encodings::open::<B>(&given, device, compared)?;
+        Ok(Encoded { opened: self, encodings })
+    }
+}
+
+/// The artifacts that are read, with the encodings of the test images.
+struct Encoded {
+    opened: Opened,
+    encodings: Encodings,
+}
+
+impl Encoded {
+    /// The decoders on the CPU, where no embedding stays: each is read from its file when it is needed.
+    fn on_cpu(&self, inputs: &Inputs<'_>, runtime: &Runtime) -> Result<Pair<Cpu>, EvaluateError> {
+        let (base, sets) = (&self.opened.base, self.encodings.sets().len());
+        let resident = Resident::new(Default::default(), 0);
+        Pair::load(base, inputs.checkpoint, sets, runtime.decode_batch, resident)
+    }
+
     fn samples(&self) -> Result<Vec<Sample<'_>>, EvaluateError> {
-        samples::check_model(self.base.config(), &self.images, &self.embeddings, &self.targets)?;
-        samples::collect(self.base.config(), &self.images, &self.embeddings, &self.targets)
+        let Opened { images, targets, base, .. } = &self.opened;
+        let encodings = self.encodings.first()?;
+        samples::check_model(base.config(), images, encodings, targets)?;
+        samples::collect(base.config(), images, encodings, targets)
     }
 
     fn evaluate<B: Layers>(
@@ -168,7 +200,7 @@ impl Opened {
         let batch = runtime.decode_batch.max(1);
         let (mut scores, mut masks) = (Vec::with_capacity(samples.len()), Vec::new());
         let prompted: Vec<Prompted<'_>> = samples.iter().map(tightly).collect();
-        decoders.each_batch(&prompted, batch, false, &self.embeddings, |batch, answers| {
+        decoders.each_batch(&prompted, batch, false, &self.encodings, |batch, answers| {
             let scored = batch.par_iter().zip(&answers);
             let scored =
                 scored.map(|(prompted, answer)| score(&prompted.sample, answer, params.surface_tolerance));
@@ -176,15 +208,15 @@ impl Opened {
                 scores.push(of_target);
                 masks.extend(predicted);
             }
-            decode::release(batch, &self.embeddings);
-            self.images.release();
+            decode::release(batch, &self.encodings);
+            self.opened.images.release();
             report.progress("scoring", scores.len() as u64, samples.len() as u64, "targets");
             Ok(())
         })?;
 
         let totaller = Totaller::new(samples, params);
-        let embeddings = &self.embeddings;
-        let sweep = Sweep { samples, scores: &scores, embeddings, batch, params, report };
+        let encodings = &self.encodings;
+        let sweep = Sweep { samples, scores: &scores, encodings, batch, params, report };
         let swept = if params.sweep { Some(sweep.rows(decoders)?) } else { None };
         let points = match &swept {
             Some(rows) => {
@@ -194,7 +226,8 @@ impl Opened {
             None => Vec::new(),
         };
         let rows = totals::sample_rows(samples, &scores, params.size_bounds);
-        let metrics = totals::metrics(samples, &scores, &rows, &self.summary, params, &totaller, points);
+        let metrics =
+            totals::metrics(samples, &scores, &rows, &self.opened.summary, params, &totaller, points);
         resect_data::write_json(&out.join("metrics.json"), &metrics)?;
         resect_tables::table::write(&out.join("samples.parquet"), &rows)?;
         resect_tables::table::write(&out.join("masks.parquet"), &masks)?;

@@ -7,7 +7,7 @@ fn main() -> ExitCode {
         let inputs = resect_evaluate::Inputs {
             checkpoint: job.input("checkpoint")?,
             images: job.input("images")?,
-            embeddings: job.input("embeddings")?,
+            embeddings: job.optional_input("embeddings"),
             targets: job.input("targets")?,
             base: job.input("base")?,
         };
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             &job.params,
             &job.runtime,
             &job.output("evaluation")?,
+            &job.state()?,
             report,
         )?;
         Ok(())

@@ -1,7 +1,6 @@
-//! Whether the prompt matters, and how much: both decoders with other prompts than the tight box, from the same embeddings.
+//! Whether the prompt matters, and how much: both decoders with other prompts than the tight box.
 
 use rayon::prelude::*;
-use resect_embeddings::Embeddings;
 use resect_evaluate_params::EvaluateParams;
 use resect_evaluation_records::{Method, PromptKind, SweepFigures, SweepPoint, SweepRow};
 use resect_layers::Layers;
@@ -12,6 +11,7 @@ use resect_stage::Reporter;
 
 use crate::EvaluateError;
 use crate::decode::{self, Answer, Pair, Prompted};
+use crate::encodings::Encodings;
 use crate::prompt::{self, Form};
 use crate::samples::Sample;
 use crate::totals::{Scores, Totaller};
@@ -21,7 +21,7 @@ pub(crate) struct Sweep<'a> {
     pub samples: &'a [Sample<'a>],
     /// What the tight boxes gave.
     pub scores: &'a [Scores],
-    pub embeddings: &'a Embeddings,
+    pub encodings: &'a Encodings,
     pub batch: usize,
     pub params: &'a EvaluateParams,
     pub report: &'a Reporter,
@@ -88,12 +88,12 @@ impl Sweep<'_> {
         let prompted: Vec<Option<Prompted<'_>>> = prompted.collect::<Result<_, EvaluateError>>()?;
         let prompted: Vec<Prompted<'_>> = prompted.into_iter().flatten().collect();
         let mut rows = forms.map(|_| Vec::new());
-        decoders.each_batch(&prompted, self.batch, multimask, self.embeddings, |batch, answers| {
+        decoders.each_batch(&prompted, self.batch, multimask, self.encodings, |batch, answers| {
             let found = batch.par_iter().zip(&answers).map(|(asked, answer)| rows_of(asked, answer, forms));
             for of_target in found.collect::<Result<Vec<_>, _>>()? {
                 rows.iter_mut().zip(of_target).for_each(|(rows, found)| rows.extend(found));
             }
-            decode::release(batch, self.embeddings);
+            decode::release(batch, self.encodings);
             Ok(())
         })?;
         Ok(rows)

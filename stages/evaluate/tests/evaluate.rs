@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use resect_checkpoint::{NamedTensor, SamConfig, random, write_random, write_safetensors};
-use resect_checkpoint_records::{self as checkpoint, DECODER_FILE, SelectedBy, Summary};
+use resect_checkpoint_records::{self as checkpoint, SelectedBy, Summary, TUNED_FILE};
 use resect_data::{read_json, write_json};
 use resect_device::Device;
 #[cfg(not(feature = "cuda"))]
@@ -158,10 +158,19 @@ impl Setup {
         let checkpoint = setup.create("checkpoint");
         let (epoch, epochs, selected_by) = (2, 3, SelectedBy::ValidationDice);
         let format = checkpoint::FORMAT.into();
-        let summary =
-            Summary { format, epoch, epochs, stopped_early: false, selected_by, validation_dice: Some(0.5) };
+        let summary = Summary {
+            format,
+            epoch,
+            epochs,
+            stopped_early: false,
+            selected_by,
+            validation_dice: Some(0.5),
+            tuning: Default::default(),
+            prompts: None,
+            iou_head_trained: false,
+        };
         write_json(&checkpoint.join("checkpoint.json"), &summary).unwrap();
-        write_safetensors(&checkpoint.join(DECODER_FILE), tuned, None).unwrap();
+        write_safetensors(&checkpoint.join(TUNED_FILE), tuned, None).unwrap();
 
         let params = EmbedParams { dtype: Dtype::F32, ..EmbedParams::default() };
         let [images, base, out] = [setup.path("images"), setup.path("base"), setup.create("embeddings")];
@@ -198,13 +207,14 @@ fn evaluate(
     let inputs = Inputs {
         checkpoint: &checkpoint,
         images: &images,
-        embeddings: &embeddings,
+        embeddings: Some(&embeddings),
         targets: &targets,
         base: &base,
     };
     std::fs::create_dir_all(&out).unwrap();
     let runtime = Runtime { decode_batch, ..Runtime::default() };
-    run(Device::Cpu, &inputs, params, &runtime, &out, &Reporter::silent())
+    let work = dir.join("work");
+    run(Device::Cpu, &inputs, params, &runtime, &out, &work, &Reporter::silent())
 }
 
 /// All files below a folder, by relative path.
@@ -440,7 +450,7 @@ fn inputs_that_lack_something_are_named() {
         assert!(message.contains(what), "{message}");
     };
     // A tuned decoder of other shapes, then none.
-    let weights = setup.path("checkpoint").join(DECODER_FILE);
+    let weights = setup.path("checkpoint").join(TUNED_FILE);
     let mut tensors = decoder(&miniature(), 8);
     tensors.retain(|tensor| tensor.name != "mask_decoder.iou_token.weight");
     write_safetensors(&weights, tensors, None).unwrap();
@@ -453,7 +463,7 @@ fn inputs_that_lack_something_are_named() {
     let mut tensors = decoder(&miniature(), 8);
     tensors.iter_mut().for_each(|tensor| tensor.data.fill(f32::NAN));
     write_safetensors(&weights, tensors, None).unwrap();
-    fails("decoder.safetensors: tensor `mask_decoder.iou_prediction_head.layers.0.bias` holds NaN at [0]");
+    fails("tuned.safetensors: tensor `mask_decoder.iou_prediction_head.layers.0.bias` holds NaN at [0]");
     // Finite ones whose sums are not.
     let mut tensors = decoder(&miniature(), 8);
     tensors.iter_mut().for_each(|tensor| tensor.data.fill(f32::MAX));
@@ -516,14 +526,15 @@ fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
     let setup = Setup::new();
     setup.evaluate("out", 2).unwrap();
     let [checkpoint, images, embeddings, targets, base, out] = &devices_of(&setup);
-    let inputs = Inputs { checkpoint, images, embeddings, targets, base };
+    let inputs = Inputs { checkpoint, images, embeddings: Some(embeddings), targets, base };
     let params = params();
     let runtime = Runtime { decode_batch: 2, ..Runtime::default() };
     std::fs::create_dir(out).unwrap();
     let said = Said::default();
     // Room for no embedding, which then is brought each time.
     let (resident, report) = (Resident::new(Default::default(), 0), Reporter::new(said.clone()));
-    run_with::<resect_layers::Cpu>(resident, &inputs, &params, &runtime, out, &report).unwrap();
+    let work = setup.path("work");
+    run_with::<resect_layers::Cpu>(resident, &inputs, &params, &runtime, out, &work, &report).unwrap();
     let said = said.text();
     let (_, difference) = said.split_once("agrees with the CPU on the first batch to ").unwrap();
     let difference: f64 = difference.split('"').next().unwrap().parse().unwrap();
@@ -551,9 +562,9 @@ fn another_device_is_compared_with_the_cpu_and_gives_what_it_gives() {
 fn without_a_backend_for_gpus_nothing_starts() {
     let setup = Setup::new();
     let [checkpoint, images, embeddings, targets, base, out] = &devices_of(&setup);
-    let inputs = Inputs { checkpoint, images, embeddings, targets, base };
+    let inputs = Inputs { checkpoint, images, embeddings: Some(embeddings), targets, base };
     let (params, runtime, report) = (EvaluateParams::default(), Runtime::default(), Reporter::silent());
-    let error = run(Device::Cuda(1), &inputs, &params, &runtime, out, &report).unwrap_err();
+    let error = run(Device::Cuda(1), &inputs, &params, &runtime, out, out, &report).unwrap_err();
     assert!(matches!(error, EvaluateError::Device(DeviceError::NotBuilt { device: Device::Cuda(1) })));
     assert!(error.to_string().contains("--features resect-embed/cuda"), "{error}");
 }

@@ -22,7 +22,7 @@ use resect_params::Runtime;
 use resect_stage::{Message, Reporter};
 use resect_target_records::Split;
 use resect_targets as targets;
-use resect_train::{DecoderTrainer, Inputs, OnDevice, run_with};
+use resect_train::{Inputs, ModelTrainer, OnDevice, run_with};
 use resect_train_params::TrainParams;
 use std::error::Error;
 use std::io::Write;
@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// The trainer of the CPU.
-type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+type Kernels = ModelTrainer<Autodiff<Cpu>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut epochs, mut params, mut cases) = (3, TrainParams::default(), Vec::new());
@@ -78,7 +78,8 @@ fn epoch(
     }
     write_embeddings(&embeddings, &config, train + validation)?;
     write_targets(&targets, &config, train, train + validation)?;
-    let inputs = Inputs { embeddings: &embeddings, targets: &targets, base: &base };
+    let inputs =
+        Inputs { embeddings: Some(&embeddings), images: None, targets: &targets, base: &base, adapter: None };
     let said = Said::default();
     let (runtime, report) = (Runtime::default(), Reporter::new(said.clone()));
     let before = processor_seconds();

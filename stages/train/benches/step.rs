@@ -1,40 +1,44 @@
-//! How long a training step of the mask decoder takes: forward, loss, backward and AdamW, on random samples.
+//! How long a training step takes, and how much memory: forward, loss, backward and AdamW, on random samples.
 //!
 //! ```text
 //! cargo bench --workspace --bench step -- [--tensors | --cuda] [--bf16 | --f16] [--steps N] tiny:4 vit-b:2    # model:batch
+//! cargo bench --workspace --bench step -- --strategy lora vit-b:1                 # or late-lora, full; all samples on one image
 //! RAYON_NUM_THREADS=1 cargo bench ...                                             # on one thread
 //! ```
 //!
 //! `--tensors` measures the layers in tensors, `--cuda` those of the first GPU, for a program built with
 //! `--features resect-train/cuda`; `benches/dry_cuda.sh` counts what it asks of the driver. `benches/decoder_step.py` is the same in
-//! PyTorch; `benches/compare.py` runs both in turn.
+//! PyTorch, `benches/tuning_step.py` where the encoder is tuned; `benches/compare.py` runs both in turn.
 
 use burn_autodiff::Autodiff;
-use resect_checkpoint::{Part, SamConfig, part_tensors, random};
+use resect_checkpoint::{Checkpoint, SamConfig, write_random};
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_layers::{Cpu, Reference};
-use resect_numeric::Precision;
+use resect_numeric::{Place, Precision};
 use resect_prompt::ModelPrompt;
 use resect_sam::PromptEncoder;
-use resect_train::{DecoderTrainer, Outcome, Sample, Trainer};
+use resect_train::{ModelTrainer, Outcome, Roles, Sample, Setup, Trainer};
 use resect_train_params::TrainParams;
+use resect_tuning::{Blocks, EncoderTune, EncoderTuning, LoraTarget};
 use std::error::Error;
 use std::time::Instant;
 
 /// The trainer of the CPU.
-type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+type Kernels = ModelTrainer<Autodiff<Cpu>>;
 /// The layers, the loss and AdamW in tensors.
-type Tensors = DecoderTrainer<Reference>;
+type Tensors = ModelTrainer<Reference>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut on, mut precision, mut steps, mut cases) = (Backend::Kernels, Precision::F32, 20, Vec::new());
+    let mut encoder = EncoderTuning::default();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--tensors" => on = Backend::Tensors,
             #[cfg(feature = "cuda")]
             "--cuda" => on = Backend::Cuda,
+            "--strategy" => encoder = strategy(&args.next().ok_or("--strategy needs a name")?)?,
             "--bf16" => precision = Precision::Bf16,
             "--f16" => precision = Precision::F16,
             "--steps" => steps = args.next().ok_or("--steps wants a number")?.parse()?,
@@ -50,19 +54,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (name, batch) = case.split_once(':').ok_or("a case is written model:batch")?;
         let batch = batch.parse()?;
         let times = match on {
-            Backend::Kernels => times::<Kernels>(name, batch, precision, steps)?,
-            Backend::Tensors => times::<Tensors>(name, batch, precision, steps)?,
+            Backend::Kernels => times::<Kernels>(name, batch, precision, &encoder, steps)?,
+            Backend::Tensors => times::<Tensors>(name, batch, precision, &encoder, steps)?,
             #[cfg(feature = "cuda")]
             Backend::Cuda => {
                 resect_layers::open_cuda(0)?;
-                times::<DecoderTrainer<Autodiff<resect_layers::Cuda>>>(name, batch, precision, steps)?
+                times::<ModelTrainer<Autodiff<resect_layers::Cuda>>>(name, batch, precision, &encoder, steps)?
             }
         };
         let median = times[times.len() / 2];
         println!(
-            "{case} median {median:.2} ms a step, {:.2} ms a sample, fastest {:.2} ms",
+            "{case} median {median:.2} ms a step, {:.2} ms a sample, fastest {:.2} ms, peak memory {} MB",
             median / batch as f64,
-            times[0]
+            times[0],
+            peak_memory()?
         );
     }
     Ok(())
@@ -76,24 +81,65 @@ enum Backend {
     Cuda,
 }
 
+/// What a strategy tunes of the encoder, as `train.strategy` names it.
+fn strategy(name: &str) -> Result<EncoderTuning, Box<dyn Error>> {
+    let lora = EncoderTuning { tune: EncoderTune::Lora, ..EncoderTuning::default() };
+    Ok(match name {
+        "decoder" => EncoderTuning::default(),
+        "lora" => lora,
+        "late-lora" => EncoderTuning {
+            blocks: Blocks::Late,
+            targets: vec![LoraTarget::Qkv, LoraTarget::Mlp],
+            rank: 16,
+            alpha: 16.0,
+            ..lora
+        },
+        "full" => EncoderTuning { tune: EncoderTune::Full, ..EncoderTuning::default() },
+        _ => return Err("no strategy of this name".into()),
+    })
+}
+
+/// The largest resident memory of the process so far, in megabytes.
+fn peak_memory() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.split_whitespace().next().ok_or("no number")?.parse::<u64>()? / 1000)
+}
+
 /// Milliseconds of each step, sorted.
 fn times<T: Trainer>(
     name: &str,
     batch: usize,
     precision: Precision,
+    encoder: &EncoderTuning,
     steps: usize,
 ) -> Result<Vec<f64>, Box<dyn Error>> {
     let config = SamConfig::named(name).ok_or("no model of this name")?;
-    let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
-    let tensors = random(&config, 0).filter(|tensor| names.contains(&tensor.name)).collect();
+    let dir = tempfile::tempdir()?;
+    write_random(dir.path(), &config, 0)?;
+    let base = Checkpoint::open(dir.path())?;
     let prompts = PromptEncoder::random(&config, 0, &Default::default())?;
-    let params = TrainParams { batch_size: batch as u32, accumulation: 1, precision, ..Default::default() };
-    let mut trainer = T::new(&config, tensors, &prompts, &params, &Default::default())?;
+    let params = TrainParams {
+        batch_size: batch as u32,
+        accumulation: 1,
+        precision,
+        encoder: encoder.clone(),
+        ..Default::default()
+    };
+    let roles = Roles::new(&config, &params.tuning())?;
+    let setup =
+        Setup { config: &config, roles: &roles, prompts: &prompts, params: &params, base: Some(&base) };
+    let mut trainer = T::new(&setup, roles.initial(&base, None, 0)?, &Default::default())?;
 
     let side = config.image_size() as f32;
     let bounds = [0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side];
     let tokens = prompts.forward(&[ModelPrompt::of_box(bounds)])?.tokens();
-    let places = config.embedding_channels() * config.grid() * config.grid();
+    let (grid, side) = (config.grid(), config.image_size());
+    let places = match roles.place() {
+        Place::Pixels => config.vision.num_channels * side * side,
+        Place::Block(_) => grid * grid * config.vision.hidden_size,
+        Place::Neck => config.embedding_channels() * grid * grid,
+    };
     let embedding: Vec<f32> = (0..places).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
     let low_res = config.low_res();
     let mask: Vec<u8> = (0..low_res * low_res).map(|i| u8::from(i % low_res > i / low_res)).collect();

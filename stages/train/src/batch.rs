@@ -2,10 +2,11 @@
 
 use crate::TrainError;
 use crate::augment::Seen;
+use crate::features::Features;
 use crate::prompt::to_model;
 use rayon::prelude::*;
 use resect_checkpoint::SamConfig;
-use resect_embeddings::{Embedding, Embeddings};
+use resect_embeddings::Embedding;
 use resect_geometry::{Size, View};
 use resect_layers::Cpu;
 use resect_prompt::Prompt;
@@ -13,12 +14,11 @@ use resect_sam::PromptEncoder;
 use resect_targets::Targets;
 use resect_train_params::{MaskFit, TrainParams};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-/// Embeddings and targets that are known to fit each other and the model.
+/// Features and targets that are known to fit each other and the model.
 pub struct Samples<'a> {
     targets: &'a Targets,
-    embeddings: &'a Embeddings,
+    features: &'a Features,
     fit: MaskFit,
 }
 
@@ -27,9 +27,9 @@ pub struct Samples<'a> {
 pub struct Sample<'a> {
     /// The name of the target.
     pub name: &'a str,
-    /// The image, `[C, g, g]`.
+    /// The image: its embedding `[C, g, g]`, or what the model takes in its place ([`crate::Roles::place`]).
     pub embedding: Embedding<'a>,
-    /// Which of the embeddings that is: samples of one row have the same.
+    /// Which of all images under all views that is: samples of one row have the same.
     pub row: usize,
     /// The prompt, `[t, C]`.
     pub tokens: &'a [f32],
@@ -43,18 +43,11 @@ impl<'a> Samples<'a> {
     /// Checks that targets, embeddings and model belong together, and that each image is embedded under all views.
     pub fn new(
         targets: &'a Targets,
-        embeddings: &'a Embeddings,
+        features: &'a Features,
         model: &SamConfig,
         views: &[View],
         fit: MaskFit,
     ) -> Result<Self, TrainError> {
-        let expected = [model.embedding_channels(), model.grid(), model.grid()];
-        if embeddings.shape() != expected {
-            let found = embeddings.shape();
-            return Err(TrainError::Misfit(format!(
-                "embeddings are {found:?}, the model's are {expected:?}"
-            )));
-        }
         if targets.low_res_size() as usize != model.low_res() {
             let (found, expected) = (targets.low_res_size(), model.low_res());
             return Err(TrainError::Misfit(format!(
@@ -62,11 +55,11 @@ impl<'a> Samples<'a> {
             )));
         }
         for target in targets.rows() {
-            if let Some(view) = views.iter().find(|view| !embeddings.contains(&target.pixel_hash, **view)) {
+            if let Some(view) = views.iter().find(|view| !features.contains(&target.pixel_hash, **view)) {
                 return Err(TrainError::NoEmbedding { target: target.id.clone(), view: *view });
             }
         }
-        Ok(Self { targets, embeddings, fit })
+        Ok(Self { targets, features, fit })
     }
 
     /// The targets.
@@ -95,7 +88,16 @@ impl<'a> Samples<'a> {
         chosen.par_iter().with_max_len(1).map(|seen| seen.mask(self.targets, self.fit)).collect()
     }
 
-    /// The chosen targets with their tokens and masks.
+    /// What the model takes of the images of the chosen targets and is not stored.
+    ///
+    /// # Errors
+    /// Pixels that do not fit the model.
+    pub fn inputs(&self, chosen: &[Seen]) -> Result<Vec<Option<Vec<f32>>>, TrainError> {
+        let hash = |seen: &Seen| self.targets.rows()[seen.target].pixel_hash.as_str();
+        self.features.prepare(&chosen.iter().map(|seen| (hash(seen), *seen)).collect::<Vec<_>>())
+    }
+
+    /// The chosen targets with their tokens, masks and [`Samples::inputs`].
     ///
     /// # Errors
     /// A target without an embedding under its view.
@@ -104,45 +106,39 @@ impl<'a> Samples<'a> {
         chosen: &[Seen],
         tokens: &'s [Vec<f32>],
         masks: &'s [Cow<'_, [u8]>],
+        inputs: &'s [Option<Vec<f32>>],
     ) -> Result<Vec<Sample<'s>>, TrainError> {
-        let samples = chosen.iter().zip(tokens).zip(masks).map(|((seen, tokens), mask)| {
-            let target = &self.targets.rows()[seen.target];
-            let missing = || TrainError::NoEmbedding { target: target.id.clone(), view: seen.view };
-            let embedding = self.embeddings.get(&target.pixel_hash, seen.view).ok_or_else(missing)?;
-            let row = self.embeddings.row(&target.pixel_hash, seen.view).ok_or_else(missing)?;
-            let side = self.targets.low_res_size();
-            let image = match self.fit {
-                MaskFit::Padded => seen.view.size(target.original()).with_longest_side(side),
-                MaskFit::Squashed => Size::square(side),
-            };
-            Ok(Sample { name: &target.id, embedding, row, tokens, mask, image })
-        });
+        let samples =
+            chosen.iter().zip(tokens).zip(masks).zip(inputs).map(|(((seen, tokens), mask), input)| {
+                let target = &self.targets.rows()[seen.target];
+                let missing = || TrainError::NoEmbedding { target: target.id.clone(), view: seen.view };
+                let (hash, view) = (&target.pixel_hash, seen.view);
+                let embedding = self.features.get(hash, view, input.as_deref()).ok_or_else(missing)?;
+                let row = self.features.row(&target.pixel_hash, seen.view).ok_or_else(missing)?;
+                let side = self.targets.low_res_size();
+                let image = match self.fit {
+                    MaskFit::Padded => seen.view.size(target.original()).with_longest_side(side),
+                    MaskFit::Squashed => Size::square(side),
+                };
+                Ok(Sample { name: &target.id, embedding, row, tokens, mask, image })
+            });
         samples.collect()
     }
 
     /// Has the system begin to read what is needed next from disk, while something else is computed.
     pub fn fetch(&self, chosen: &[Seen]) {
         for seen in chosen {
-            self.embeddings.fetch(&self.targets.rows()[seen.target].pixel_hash, seen.view);
+            self.features.fetch(&self.targets.rows()[seen.target].pixel_hash, seen.view);
         }
     }
 
     /// Gives the memory of what was read back to the system: memory does not grow with the number of samples.
     pub fn release(&self, chosen: &[Seen]) {
         for seen in chosen {
-            self.embeddings.release(&self.targets.rows()[seen.target].pixel_hash, seen.view);
+            self.features.release(&self.targets.rows()[seen.target].pixel_hash, seen.view);
         }
         self.targets.release();
     }
-}
-
-/// The places of a batch's samples, those with equally many tokens together.
-pub fn by_token_count(batch: &[Sample<'_>]) -> Vec<Vec<usize>> {
-    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (place, sample) in batch.iter().enumerate() {
-        groups.entry(sample.tokens.len()).or_default().push(place);
-    }
-    groups.into_values().collect()
 }
 
 /// The order of an epoch's targets.

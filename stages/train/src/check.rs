@@ -6,23 +6,14 @@
 mod problem;
 
 use crate::batch::Sample;
-use crate::trainer::{Outcome, Place, Stepped, Trainer};
+use crate::trainer::{OnPlace, Outcome, Setup, Stepped, Trainer};
 use crate::{OnCpu, TrainError};
 use problem::Problem;
-use resect_checkpoint::{NamedTensor, SamConfig};
+use resect_checkpoint::NamedTensor;
 use resect_device::{DeviceError, NARROW_TOLERANCE, SINGLE_TOLERANCE, compare, compare_whole, norm};
-use resect_layers::Cpu;
 use resect_numeric::Precision;
-use resect_sam::PromptEncoder;
 use resect_train_params::TrainParams;
 use std::collections::BTreeMap;
-
-/// What trainers are made from, besides tensors and a device.
-pub struct Make<'a> {
-    pub config: &'a SamConfig,
-    pub prompts: &'a PromptEncoder<Cpu>,
-    pub params: &'a TrainParams,
-}
 
 /// What may differ, as a share.
 struct Tolerance {
@@ -51,14 +42,14 @@ const FIXED: Tolerance = Tolerance { numbers: SINGLE_TOLERANCE, gradient: 0.02, 
 /// afterwards. Logits, loss and the gradient's norm must agree, the largest difference among them, as a share, is returned; and so
 /// must the gradient of each tensor.
 pub fn agrees<T: Trainer>(
-    make: &Make<'_>,
+    setup: &Setup<'_>,
     device: &T::Device,
     tensors: &[NamedTensor],
     batch: &[Sample<'_>],
 ) -> Result<f32, TrainError> {
     let [in_single, in_narrow] = FIRST_BATCH;
-    let tolerance = if make.params.precision == Precision::F32 { in_single } else { in_narrow };
-    make.compared::<T>(device, tensors, batch, "the first batch", &tolerance)
+    let tolerance = if setup.params.precision == Precision::F32 { in_single } else { in_narrow };
+    compared::<T>(setup, device, tensors, batch, "the first batch", &tolerance)
 }
 
 /// Does the same with a problem of its own, whatever is to be trained: two samples on the model `tiny` with random weights, in single
@@ -74,41 +65,34 @@ pub fn solves_fixed_problem<T: Trainer>(device: &T::Device, params: &TrainParams
         padding: params.padding,
         ..TrainParams::default()
     };
-    let make = Make { config: &problem.config, prompts: &problem.prompts, params: &params };
-    make.compared::<T>(&device.apart(), &problem.tensors, &batch, "the fixed problem", &FIXED)
+    let Problem { config, prompts, roles, .. } = &problem;
+    let setup = Setup { config, roles, prompts, params: &params, base: None };
+    compared::<T>(&setup, &device.apart(), &problem.tensors, &batch, "the fixed problem", &FIXED)
 }
 
-impl Make<'_> {
-    fn trainer<T: Trainer>(&self, device: &T::Device, tensors: &[NamedTensor]) -> Result<T, TrainError> {
-        T::new(self.config, tensors.to_vec(), self.prompts, self.params, device)
+/// Takes a first step on a device and on the CPU, and compares all that came of it. `problem` names the batch in messages.
+fn compared<T: Trainer>(
+    setup: &Setup<'_>,
+    device: &T::Device,
+    tensors: &[NamedTensor],
+    batch: &[Sample<'_>],
+    problem: &str,
+    tolerance: &Tolerance,
+) -> Result<f32, TrainError> {
+    let found = first_step(T::new(setup, tensors.to_vec(), device)?, batch, problem)?;
+    let expected = first_step(OnCpu::new(setup, tensors.to_vec(), &Default::default())?, batch, problem)?;
+    let mut largest = 0f32;
+    for ((what, found), (_, expected)) in found.numbers.iter().zip(&expected.numbers) {
+        let difference = compare(what, found, expected, tolerance.numbers).map_err(DeviceError::Disagrees)?;
+        largest = largest.max(difference);
     }
-
-    /// Takes a first step on a device and on the CPU, and compares all that came of it. `problem` names the batch in messages.
-    fn compared<T: Trainer>(
-        &self,
-        device: &T::Device,
-        tensors: &[NamedTensor],
-        batch: &[Sample<'_>],
-        problem: &str,
-        tolerance: &Tolerance,
-    ) -> Result<f32, TrainError> {
-        let found = first_step(self.trainer::<T>(device, tensors)?, batch, problem)?;
-        let expected = first_step(self.trainer::<OnCpu>(&Default::default(), tensors)?, batch, problem)?;
-        let mut largest = 0f32;
-        for ((what, found), (_, expected)) in found.numbers.iter().zip(&expected.numbers) {
-            let difference =
-                compare(what, found, expected, tolerance.numbers).map_err(DeviceError::Disagrees)?;
-            largest = largest.max(difference);
-        }
-        let least = tolerance.floor * norm(expected.gradient.values().flatten().copied());
-        for (name, expected) in &expected.gradient {
-            let found = found.gradient.get(name).map(Vec::as_slice).unwrap_or_default();
-            let what = format!("the gradient of {name} on {problem}, in AdamW's first moment,");
-            compare_whole(&what, found, expected, tolerance.gradient, least)
-                .map_err(DeviceError::Disagrees)?;
-        }
-        Ok(largest)
+    let least = tolerance.floor * norm(expected.gradient.values().flatten().copied());
+    for (name, expected) in &expected.gradient {
+        let found = found.gradient.get(name).map(Vec::as_slice).unwrap_or_default();
+        let what = format!("the gradient of {name} on {problem}, in AdamW's first moment,");
+        compare_whole(&what, found, expected, tolerance.gradient, least).map_err(DeviceError::Disagrees)?;
     }
+    Ok(largest)
 }
 
 /// What a first step computes.

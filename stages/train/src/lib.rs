@@ -1,7 +1,8 @@
-//! `train`: embeddings and targets to a tuned mask decoder.
+//! `train`: features and targets to a tuned model.
 //!
-//! Only the mask decoder learns. The image encoder's output is read from the cache, the prompt encoder is frozen. The
-//! recipe is the published one (box prompts with outward jitter, MONAI's DiceCELoss, AdamW, a cosine per epoch,
+//! By default the mask decoder alone learns: the image encoder's output is read from the cache, and the prompt encoder is frozen. With
+//! `[train.encoder]` the image encoder learns, too, as a whole or by LoRA ([`resect_tuning`]); what comes before its first tuned block is
+//! read from the cache. The recipe is the published one (box prompts with outward jitter, MONAI's DiceCELoss, AdamW, a cosine per epoch,
 //! gradient accumulation), with other losses and prompts, a cosine per step and clipping for who wants them; `tests/curve.rs`
 //! holds its loss curve to PyTorch's. Each epoch is scored on the validation part with prompts that no draw moves, and the best
 //! one is kept, or the last; `train.patience` ends training early, and `train.ema` scores and keeps a moving average of the
@@ -12,7 +13,7 @@
 //! Every random choice depends on the seed, the epoch and the target alone ([`resect_seed`]), so neither a restart nor
 //! the number of threads changes a bit of the result.
 //!
-//! The loop is `tuning.rs`; a [`Trainer`] learns: [`DecoderTrainer`], on any backend.
+//! The loop is `tuning.rs`; a [`Trainer`] learns: [`ModelTrainer`], on any backend.
 
 mod adamw;
 mod augment;
@@ -23,10 +24,13 @@ mod check;
 mod clock;
 #[cfg(feature = "cube")]
 mod cube;
-mod decoder_trainer;
+mod features;
 mod layout;
 mod loss;
 mod loss_scale;
+mod memory;
+mod model;
+mod model_trainer;
 mod parameters;
 mod prompt;
 mod resident;
@@ -42,18 +46,19 @@ use augment::Seen;
 pub use backend::TrainingBackend;
 pub use batch::Sample;
 use batch::Samples;
-pub use decoder_trainer::DecoderTrainer;
+use features::Features;
 pub use loss::{Objective, Terms, Values};
+pub use model::{Role, Roles};
+pub use model_trainer::ModelTrainer;
 pub use resident::OnDevice;
 pub use sample_loss::SampleLoss;
-pub use trainer::{Outcome, Place, Stepped, Trainer};
+pub use trainer::{OnPlace, Outcome, Setup, Stepped, Trainer};
 
 use burn_autodiff::Autodiff;
-use resect_checkpoint::{Checkpoint, Part, write_safetensors};
-use resect_checkpoint_records::{DECODER_FILE, FORMAT, SelectedBy, Summary};
+use resect_checkpoint::{Checkpoint, write_safetensors};
+use resect_checkpoint_records::{FORMAT, SelectedBy, Summary, TUNED_FILE};
 use resect_data::{DataError, write_json};
 use resect_device::{Device, DeviceError};
-use resect_embeddings::Embeddings;
 use resect_geometry::View;
 use resect_layers::Cpu;
 use resect_params::Runtime;
@@ -64,6 +69,7 @@ use resect_tables::table;
 use resect_target_records::Split;
 use resect_targets::Targets;
 use resect_train_params::{Keep, TrainParams};
+use resect_tuning::EncoderTune;
 #[cfg(feature = "cuda")]
 use resident::Share;
 use resume::Progress;
@@ -75,12 +81,16 @@ use validate::Validation;
 /// The artifacts `train` reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// `embeddings`.
-    pub embeddings: &'a Path,
+    /// `embeddings`: features at the place where the tuned part of the model begins. None where the model takes pixels.
+    pub embeddings: Option<&'a Path>,
+    /// `images`, where the model takes pixels.
+    pub images: Option<&'a Path>,
     /// `targets`.
     pub targets: &'a Path,
     /// `base`: the checkpoint that is tuned.
     pub base: &'a Path,
+    /// `adapter`: low-rank additions in peft's format that training goes on from.
+    pub adapter: Option<&'a Path>,
 }
 
 /// What goes wrong in training.
@@ -101,6 +111,49 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Model(#[from] resect_sam::Error),
+    /// What is tuned does not fit the model.
+    #[error(transparent)]
+    Tuning(#[from] resect_tuning::TuningError),
+    /// An artifact that the choice of what is tuned needs.
+    #[error("internal error: training from {place} needs the artifact `{artifact}`, which it was not given")]
+    NoInput {
+        /// Where the tuned part of the model begins.
+        place: resect_numeric::Place,
+        /// Its kind.
+        artifact: &'static str,
+    },
+    /// There is not enough memory.
+    #[error(
+        "training takes about {}, and {} are free{}",
+        memory::gigabytes(*needed),
+        memory::gigabytes(*available),
+        if fitting.is_empty() { String::new() } else { format!("\nhint: {}", fitting.join("; ")) }
+    )]
+    Memory {
+        /// Bytes, about.
+        needed: u64,
+        /// Bytes.
+        available: u64,
+        /// What would fit.
+        fitting: Vec<String>,
+    },
+    /// A parameter that is tuned has no gradient.
+    #[error(
+        "internal error: the loss gives `{name}` no gradient, though it is to be tuned; please report this with the settings in \
+         [train]"
+    )]
+    NoGradient {
+        /// Its Hugging Face name.
+        name: String,
+    },
+    /// Pixels that do not fit the model.
+    #[error("image {id} cannot be given to the model")]
+    Image {
+        /// Its pixel hash.
+        id: String,
+        /// Why.
+        source: Box<resect_encoder::EncoderError>,
+    },
     /// A prompt that does not lie in its image.
     #[error("a target's prompt cannot be used")]
     Prompt(#[from] resect_prompt::PromptError),
@@ -226,6 +279,17 @@ pub fn run(
 ) -> Result<(), TrainError> {
     match device {
         Device::Cpu => {
+            let base = Checkpoint::open(inputs.base)?;
+            let (tuning, samples) = (
+                params.tuning(),
+                (params.batch_size as usize).min(<Cpu as TrainingBackend>::SAMPLES_AT_ONCE),
+            );
+            let available = memory::available().unwrap_or(u64::MAX);
+            let needed = memory::check(base.config(), &tuning, samples, available)?;
+            if tuning.encoder.tune != EncoderTune::None {
+                report.note(format!("takes about {} of memory", memory::gigabytes(needed)));
+            }
+            drop(base);
             let place = OnDevice::default();
             let trained = run_with::<OnCpu>(&place, inputs, params, runtime, out, state, report);
             resect_layers::cpu::release_memory();
@@ -245,7 +309,7 @@ pub fn run(
             let group = (params.batch_size * params.accumulation) as usize;
             let share = Share::of(free, group, training);
             let place = OnDevice::new(device, share.together, share.room);
-            type OnGpu = DecoderTrainer<Autodiff<resect_layers::Cuda>>;
+            type OnGpu = ModelTrainer<Autodiff<resect_layers::Cuda>>;
             let kept = place.clone();
             run_with::<OnGpu>(&place, inputs, params, runtime, out, state, report)?;
             report.note(format!("{} embeddings stayed in the GPU's memory", kept.resident()));
@@ -257,7 +321,7 @@ pub fn run(
 }
 
 /// The trainer of the CPU.
-type OnCpu = DecoderTrainer<Autodiff<Cpu>>;
+type OnCpu = ModelTrainer<Autodiff<Cpu>>;
 
 /// [`run`] on the device of a trainer of choice.
 ///
@@ -273,10 +337,10 @@ pub fn run_with<T: Trainer>(
     report: &Reporter,
 ) -> Result<(), TrainError> {
     let base = Checkpoint::open(inputs.base)?;
-    let embeddings = Embeddings::open(inputs.embeddings)?;
+    let roles = Roles::new(base.config(), &params.tuning())?;
+    let features = Features::open(inputs, base.config(), roles.place())?;
     let targets = Targets::open(inputs.targets)?;
-    let samples =
-        Samples::new(&targets, &embeddings, base.config(), params.augment.views(), params.mask_fit)?;
+    let samples = Samples::new(&targets, &features, base.config(), params.augment.views(), params.mask_fit)?;
     let prompts = PromptEncoder::load(&base, &Default::default())?;
     let train = targets.of(Split::Train);
     if train.is_empty() {
@@ -290,7 +354,9 @@ pub fn run_with<T: Trainer>(
     let batches = train.len().div_ceil(params.batch_size as usize);
     let steps = u64::from(params.epochs) * batches.div_ceil(params.accumulation as usize) as u64;
     let rate = LearningRate::new(params, steps)?;
-    parameters::table(base.config()).into_iter().for_each(|line| report.note(line));
+    parameters::table(base.config(), &roles).into_iter().for_each(|line| report.note(line));
+    let setup = Setup { config: base.config(), roles: &roles, prompts: &prompts, params, base: Some(&base) };
+    let initial = || roles.initial(&base, inputs.adapter, params.seed);
     if !T::IS_REFERENCE {
         let difference = check::solves_fixed_problem::<T>(device, params)?;
         report.note(format!("agrees with the CPU on a fixed problem in f32 to {difference:.1e}"));
@@ -298,18 +364,16 @@ pub fn run_with<T: Trainer>(
             train.iter().map(|&i| Seen::upright(i)).take(params.batch_size as usize).collect();
         let boxes = first.iter().map(|seen| Prompt::of_box(targets.rows()[seen.target].bounding_box()));
         let tokens = samples.tokens(&first, &boxes.collect::<Vec<_>>(), &prompts)?;
-        let make = check::Make { config: base.config(), prompts: &prompts, params };
-        let masks = samples.masks(&first);
-        let batch = samples.with(&first, &tokens, &masks)?;
-        let difference = check::agrees::<T>(&make, device, &base.part(Part::MaskDecoder)?, &batch)?;
+        let (masks, inputs) = (samples.masks(&first), samples.inputs(&first)?);
+        let batch = samples.with(&first, &tokens, &masks, &inputs)?;
+        let difference = check::agrees::<T>(&setup, device, &initial()?, &batch)?;
         report.note(format!("agrees with the CPU on a first step to {difference:.1e}"));
     }
     let setting = Setting {
+        setup,
         params,
         runtime,
-        config: base.config(),
         samples: &samples,
-        prompts: &prompts,
         train: &train,
         validation: &validation,
         rate,
@@ -317,7 +381,7 @@ pub fn run_with<T: Trainer>(
         device,
         report,
     };
-    let tuning = Tuning::<T>::start(setting, || Ok(base.part(Part::MaskDecoder)?))?;
+    let tuning = Tuning::<T>::start(setting, initial)?;
     finish(out, tuning.finish()?, params, report)
 }
 
@@ -339,8 +403,11 @@ fn finish(out: &Path, progress: Progress, params: &TrainParams, report: &Reporte
             _ => SelectedBy::LastEpoch,
         },
         validation_dice,
+        tuning: params.tuning(),
+        prompts: Some(params.prompts.to_string()),
+        iou_head_trained: false,
     };
-    write_safetensors(&out.join(DECODER_FILE), progress.kept_tensors, None)?;
+    write_safetensors(&out.join(TUNED_FILE), progress.kept_tensors, None)?;
     write_json(&out.join("checkpoint.json"), &summary)?;
     Ok(())
 }

@@ -1,39 +1,51 @@
 //! The table of parameters at the head of the training log: how many each part has, and which of them learn.
 
-use resect_checkpoint::{Part, SamConfig, TensorSpec, parameter_counts, part_tensors};
-use resect_sam::is_idle;
+use crate::model::Roles;
+use resect_checkpoint::{SamConfig, parameter_counts};
 
-/// One line for each part and one for all, aligned.
-pub fn table(config: &SamConfig) -> Vec<String> {
+/// One line for each part and one for all, aligned: how many parameters a part has, how many are tuned, and as which share.
+pub fn table(config: &SamConfig, roles: &Roles) -> Vec<String> {
     let counts = parameter_counts(config);
-    let untouched = untouched(config);
-    let trainable = format!(
-        "trainable; {} of them (IoU head, hypernetworks 1 to {}) get no gradient from a single-mask loss",
-        count(untouched),
-        config.decoder.num_multimask_outputs
-    );
-    let rows = [
-        ("image encoder", counts.vision_encoder, "frozen"),
-        ("prompt encoder", counts.prompt_encoder, "frozen"),
-        ("positions", counts.shared, "frozen"),
-        ("mask decoder", counts.mask_decoder, &trainable),
-        ("in all", counts.total(), ""),
+    let row = |part: &str, base: usize, prefix: &str| {
+        let tuned = roles.stored().filter(|(name, _)| name.starts_with(prefix));
+        let (mut added, mut tuned_count, mut taught) = (0, 0, 0);
+        for (name, shape) in tuned {
+            let count = shape.iter().product::<usize>();
+            tuned_count += count;
+            added += if name.contains(".lora_") { count } else { 0 };
+            taught += if roles.learns(name) { count } else { 0 };
+        }
+        (part.to_owned(), base + added, tuned_count, tuned_count - taught)
+    };
+    let parts = [
+        row("image encoder", counts.vision_encoder, "vision_encoder."),
+        row("prompt encoder", counts.prompt_encoder, "prompt_encoder."),
+        row("positions", counts.shared, "shared_image_embedding."),
+        row("mask decoder", counts.mask_decoder, "mask_decoder."),
     ];
-    let row = |(part, number, what): (&str, usize, &str)| {
-        format!("{part:<15} {:>8} {:>12}  {what}", count(number), grouped(number)).trim_end().to_owned()
+    let all = parts.iter().fold((String::from("in all"), 0, 0, 0), |all, part| {
+        (all.0, all.1 + part.1, all.2 + part.2, all.3 + part.3)
+    });
+    let line = |(part, number, tuned, untaught): (String, usize, usize, usize)| {
+        let share = 100.0 * tuned as f64 / number as f64;
+        let mut line = format!("{part:<15} {:>8} {:>12}", count(number), grouped(number));
+        match tuned {
+            0 => line.push_str("  frozen"),
+            _ => {
+                line.push_str(&format!("  tuned {:>8} {:>12}  {share:>5.1} %", count(tuned), grouped(tuned)))
+            }
+        }
+        if untaught > 0 && part != "in all" {
+            line.push_str(&format!(
+                "; {} of them (IoU head, hypernetworks 1 to {}) get no gradient from a single-mask loss",
+                count(untaught),
+                config.decoder.num_multimask_outputs
+            ));
+        }
+        line
     };
-    let head = format!("{:<15} {:>8}", "parameters", "");
-    [head.trim_end().to_owned()].into_iter().chain(rows.map(row)).collect()
-}
-
-/// Parameters of the decoder that the loss on the single mask does not depend on. (The tokens of the other masks do count: the
-/// single mask's token attends to them.)
-fn untouched(config: &SamConfig) -> usize {
-    let untouched = |spec: &&TensorSpec| {
-        spec.name.starts_with("mask_decoder.iou_prediction_head.") || is_idle(&spec.name)
-    };
-    let specs = part_tensors(config, Part::MaskDecoder);
-    specs.iter().filter(untouched).map(TensorSpec::elements).sum()
+    let head = String::from("parameters");
+    [head].into_iter().chain(parts.into_iter().chain([all]).map(line)).collect()
 }
 
 /// `4.06 M`, `6.2 K`, `93`.

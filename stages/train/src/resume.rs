@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! state/epoch-00007/                 after seven epochs; "epoch-00007-step-00000123": and in the next one, after step 123 of all
-//!   decoder.safetensors   the weights
+//!   tuned.safetensors     the tuned weights
 //!   average.safetensors   their moving average, where one is taken
 //!   kept.safetensors      those of the epoch that is kept so far; absent in the first
 //!   moments.safetensors   AdamW's moments, or what else the trainer's optimiser remembers
@@ -17,21 +17,19 @@
 //! a state is on its way to the disk.
 
 use crate::TrainError;
-use crate::trainer::Trainer;
+use crate::trainer::{Setup, Trainer};
 use crate::validate::Score;
 use resect_checkpoint::NamedTensor;
-use resect_checkpoint::{SamConfig, TensorFile, write_safetensors};
+use resect_checkpoint::{TensorFile, write_safetensors};
 use resect_checkpoint_records::{Epoch, Step};
 use resect_data::{read_json, write_json};
-use resect_layers::Cpu;
-use resect_sam::PromptEncoder;
 use resect_tables::table;
 use resect_train_params::{Keep, TrainParams};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-const WEIGHTS: &str = "decoder.safetensors";
+const WEIGHTS: &str = "tuned.safetensors";
 const AVERAGE: &str = "average.safetensors";
 const KEPT: &str = "kept.safetensors";
 const HISTORY: &str = "history.parquet";
@@ -224,14 +222,12 @@ fn same_kept(before: Option<&PathBuf>, kept: u32, aside: &Path) -> bool {
 /// none is found again.
 pub fn load<T: Trainer>(
     state: &Path,
-    config: &SamConfig,
-    prompts: &PromptEncoder<Cpu>,
-    params: &TrainParams,
+    setup: &Setup<'_>,
     device: &T::Device,
     note: impl Fn(String),
 ) -> Result<Option<(T, Progress)>, TrainError> {
     while let Some(dir) = newest(state)? {
-        match read(&dir, config, prompts, params, device) {
+        match read(&dir, setup, device) {
             Ok(found) => return Ok(Some(found)),
             // It says nothing of the files.
             Err(error @ TrainError::Device(_)) => return Err(error),
@@ -253,13 +249,7 @@ fn name_of(dir: &Path) -> String {
 }
 
 /// What lies in a state's folder.
-fn read<T: Trainer>(
-    dir: &Path,
-    config: &SamConfig,
-    prompts: &PromptEncoder<Cpu>,
-    params: &TrainParams,
-    device: &T::Device,
-) -> Result<(T, Progress), TrainError> {
+fn read<T: Trainer>(dir: &Path, setup: &Setup<'_>, device: &T::Device) -> Result<(T, Progress), TrainError> {
     let tensors = |file: &str| TensorFile::open(&dir.join(file))?.read_all();
     let Saved { kept, groups, loss } = read_json(&dir.join(POSITION))?;
     let average = dir.join(AVERAGE).exists().then(|| tensors(AVERAGE)).transpose()?;
@@ -271,7 +261,7 @@ fn read<T: Trainer>(
         groups,
         loss,
     };
-    let mut trainer = T::new(config, tensors(WEIGHTS)?, prompts, params, device)?;
+    let mut trainer = T::new(setup, tensors(WEIGHTS)?, device)?;
     trainer.restore(dir, progress.step() - progress.skipped(), average)?;
     Ok((trainer, progress))
 }

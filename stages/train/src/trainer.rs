@@ -1,10 +1,10 @@
-//! What learns: a decoder with its optimiser.
+//! What learns: a model with its optimiser.
 
 use crate::TrainError;
 use crate::batch::Sample;
 use crate::loss::Values;
-use resect_checkpoint::NamedTensor;
-use resect_checkpoint::SamConfig;
+use crate::model::Roles;
+use resect_checkpoint::{Checkpoint, NamedTensor, SamConfig};
 use resect_layers::Cpu;
 use resect_sam::PromptEncoder;
 use resect_train_params::TrainParams;
@@ -42,20 +42,35 @@ impl Outcome {
     }
 }
 
-/// Where a decoder learns.
-pub trait Place: Default {
+/// What trainers are made from, besides tensors and a device.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// The model's sizes.
+    pub config: &'a SamConfig,
+    /// What is tuned.
+    pub roles: &'a Roles,
+    /// The prompt encoder, which is frozen.
+    pub prompts: &'a PromptEncoder<Cpu>,
+    /// The settings.
+    pub params: &'a TrainParams,
+    /// Where the tensors come from that the model computes with and that are not tuned.
+    pub base: Option<&'a Checkpoint>,
+}
+
+/// Where a model learns.
+pub trait OnPlace: Default {
     /// The same device, with no embeddings held and none of those that others hold.
     fn apart(&self) -> Self;
 }
 
-/// A decoder that learns on some device.
+/// A model that learns on some device.
 ///
 /// Steps may be under way when [`Trainer::step`] returns; [`Trainer::outcomes`] waits for them. So a device need not be waited for
 /// after each step. A step whose loss is not finite, or whose norm is not without being skipped for it, changes nothing, and neither
 /// does any step after it.
 pub trait Trainer: Sized {
     /// What names a device; by default the first.
-    type Device: Place;
+    type Device: OnPlace;
 
     /// Whether it is what others are compared with when training starts ([`crate::run`]).
     const IS_REFERENCE: bool;
@@ -63,17 +78,11 @@ pub trait Trainer: Sized {
     /// Steps after which outcomes should be asked for, at the latest.
     const STEPS_AT_ONCE: usize;
 
-    /// A trainer that has not taken a step.
+    /// A trainer that has not taken a step. `tensors` are those that are tuned.
     ///
     /// # Errors
-    /// Tensors that are no decoder of this configuration.
-    fn new(
-        config: &SamConfig,
-        tensors: Vec<NamedTensor>,
-        prompts: &PromptEncoder<Cpu>,
-        params: &TrainParams,
-        device: &Self::Device,
-    ) -> Result<Self, TrainError>;
+    /// Tensors that are not those that are tuned; a base that lacks others.
+    fn new(setup: &Setup<'_>, tensors: Vec<NamedTensor>, device: &Self::Device) -> Result<Self, TrainError>;
 
     /// Takes a step with the gradients of a group, or skips it: batches of `params.batch_size` samples, the last of which may be
     /// smaller. What is minimised is the sum of the batches' losses, each the mean over its samples, divided by
@@ -93,7 +102,7 @@ pub trait Trainer: Sized {
     /// step was. In single precision, in which a checkpoint is evaluated.
     fn logits(&mut self, batch: &[Sample<'_>]) -> Vec<Vec<f32>>;
 
-    /// The decoder's tensors, to be saved.
+    /// The tuned tensors, to be saved.
     fn tensors(&self) -> Vec<NamedTensor>;
 
     /// Their moving average over the steps whose outcomes are known (`params.ema`), where one is taken and a step was.

@@ -8,28 +8,25 @@ use crate::loss_scale;
 use crate::prompt;
 use crate::resume::{self, Progress, Saver};
 use crate::schedule::LearningRate;
-use crate::trainer::{Outcome, Stepped, Trainer};
+use crate::trainer::{Outcome, Setup, Stepped, Trainer};
 use crate::validate::{Score, Validation};
 use crate::{NotFinite, TrainError};
 use resect_checkpoint::NamedTensor;
-use resect_checkpoint::SamConfig;
 use resect_checkpoint_records::{Epoch, Step};
-use resect_layers::Cpu;
 use resect_params::Runtime;
-use resect_sam::PromptEncoder;
 use resect_stage::{Plain, Reporter};
 use resect_tables::table;
 use resect_train_params::TrainParams;
 use std::path::Path;
 use std::time::Instant;
 
-/// What does not change while a decoder is tuned.
+/// What does not change while a model is tuned.
 pub struct Setting<'a, T: Trainer> {
+    /// What the trainer is made from.
+    pub setup: Setup<'a>,
     pub params: &'a TrainParams,
     pub runtime: &'a Runtime,
-    pub config: &'a SamConfig,
     pub samples: &'a Samples<'a>,
-    pub prompts: &'a PromptEncoder<Cpu>,
     /// Indices of the targets to learn from.
     pub train: &'a [usize],
     /// What each epoch is scored on.
@@ -59,7 +56,7 @@ impl<T: Trainer> Setting<'_, T> {
     }
 }
 
-/// A decoder that is being tuned.
+/// A model that is being tuned.
 pub struct Tuning<'a, T: Trainer> {
     setting: Setting<'a, T>,
     trainer: T,
@@ -80,22 +77,22 @@ struct UnderWay {
 }
 
 impl<'a, T: Trainer> Tuning<'a, T> {
-    /// Goes on from the state that an earlier start saved, or begins with the decoder as it comes.
+    /// Goes on from the state that an earlier start saved, or begins with the model as it comes.
     pub fn start(
         setting: Setting<'a, T>,
         came: impl FnOnce() -> Result<Vec<NamedTensor>, TrainError>,
     ) -> Result<Self, TrainError> {
-        let Setting { params, config, prompts, report, device, .. } = setting;
+        let Setting { setup, report, device, .. } = setting;
         let mut clock = Clock::default();
         let note = |line| report.note(line);
-        let resumed = resume::load::<T>(setting.state, config, prompts, params, device, note)?;
+        let resumed = resume::load::<T>(setting.state, &setup, device, note)?;
         let (trainer, progress) = match resumed {
             Some(resumed) => {
                 report.note(format!("resumed after {}", resumed.1.position()));
                 resumed
             }
             None => {
-                let mut trainer = T::new(config, came()?, prompts, params, device)?;
+                let mut trainer = T::new(&setup, came()?, device)?;
                 let score = timed(&mut clock.validation, || setting.score(&mut trainer))?;
                 let progress = Progress::new(score);
                 for row in &progress.epochs {
@@ -123,12 +120,12 @@ impl<'a, T: Trainer> Tuning<'a, T> {
 
     /// Trains an epoch, or what is left of it.
     fn epoch(&mut self) -> Result<(), TrainError> {
-        let Setting { params, runtime, samples, prompts, train, .. } = self.setting;
+        let Setting { setup, params, runtime, samples, train, .. } = self.setting;
         let epoch = self.progress.next_epoch();
         let order = batch::order(train, samples.targets(), params, epoch);
         let drawn = prompt::drawn(samples.targets(), &order, params, epoch)?;
         let seen = augment::drawn(samples.targets(), &order, params, epoch);
-        let tokens = samples.tokens(&seen, &drawn, prompts)?;
+        let tokens = samples.tokens(&seen, &drawn, setup.prompts)?;
         let together = (params.batch_size * params.accumulation) as usize;
         let groups: Vec<_> = seen.chunks(together).zip(tokens.chunks(together)).collect();
         let is_due = |step: u32| runtime.save_steps > 0 && step.is_multiple_of(runtime.save_steps);
@@ -164,7 +161,8 @@ impl<'a, T: Trainer> Tuning<'a, T> {
         let samples = self.setting.samples;
         let masks = samples.masks(group);
         let learning_rate = self.setting.rate.of(epoch, step);
-        self.trainer.step(&samples.with(group, tokens, &masks)?, learning_rate)?;
+        let inputs = samples.inputs(group)?;
+        self.trainer.step(&samples.with(group, tokens, &masks, &inputs)?, learning_rate)?;
         self.under_way.push(UnderWay { epoch, step, learning_rate, group: group.to_vec() });
         self.clock.learning += began.elapsed().as_secs_f64();
         Ok(())

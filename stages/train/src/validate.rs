@@ -62,7 +62,8 @@ impl<'a> Validation<'a> {
                 self.samples.fetch(next);
             }
             let masks = self.samples.masks(chosen);
-            let batch = self.samples.with(chosen, tokens, &masks)?;
+            let inputs = self.samples.inputs(chosen)?;
+            let batch = self.samples.with(chosen, tokens, &masks, &inputs)?;
             let logits = trainer.logits(&batch);
             let scores = logits.into_par_iter().zip(&batch).map(|(logits, sample)| self.of(logits, sample));
             // Summed in their order, whichever thread was first.

@@ -3,7 +3,7 @@
 mod support;
 
 use resect_checkpoint::{Checkpoint, SamConfig};
-use resect_checkpoint_records::{DECODER_FILE, Step};
+use resect_checkpoint_records::{Step, TUNED_FILE};
 use resect_device::Device;
 use resect_embeddings as embeddings;
 use resect_geometry::Views;
@@ -90,11 +90,17 @@ fn write(masks: &[Mask], rows: &[(u32, View, View)]) -> TempDir {
 /// Every step, and the file of the tuned weights.
 fn train(dir: &TempDir, params: &TrainParams) -> Result<(Vec<Step>, Vec<u8>), Box<TrainError>> {
     let (embeddings, targets) = (dir.path().join("embeddings"), dir.path().join("targets"));
-    let inputs = Inputs { embeddings: &embeddings, targets: &targets, base: &base() };
+    let inputs = Inputs {
+        embeddings: Some(&embeddings),
+        images: None,
+        targets: &targets,
+        base: &base(),
+        adapter: None,
+    };
     let (out, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     run(Device::Cpu, &inputs, params, &Runtime::default(), out.path(), state.path(), &Reporter::silent())?;
     let steps = table::read(&out.path().join("history.parquet")).unwrap();
-    Ok((steps, std::fs::read(out.path().join(DECODER_FILE)).unwrap()))
+    Ok((steps, std::fs::read(out.path().join(TUNED_FILE)).unwrap()))
 }
 
 /// The view of a sample in an epoch.

@@ -8,28 +8,28 @@ mod support;
 
 use burn_autodiff::Autodiff;
 use resect_checkpoint::NamedTensor;
-use resect_checkpoint::{Checkpoint, SamConfig, TensorFile};
-use resect_checkpoint_records::{DECODER_FILE, Epoch, Step};
+use resect_checkpoint::{Checkpoint, TensorFile};
+use resect_checkpoint_records::{Epoch, Step, TUNED_FILE};
 use resect_embeddings as embeddings;
 use resect_geometry::{Mask, Size, View};
 use resect_layers::{Cpu, Reference};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
-use resect_sam::{PromptEncoder, is_idle};
+use resect_sam::is_idle;
 use resect_stage::Reporter;
 use resect_tables::table;
 use resect_target_records::{Split, Target};
 use resect_targets as targets;
-use resect_train::{DecoderTrainer, Inputs, Outcome, Sample, TrainError, Trainer, run_with};
+use resect_train::{Inputs, ModelTrainer, Outcome, Sample, Setup, TrainError, Trainer, run_with};
 use resect_train_params::{JitterUnit, Loss, Padding, Prompts, TrainParams};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The trainer of the CPU.
-type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+type Kernels = ModelTrainer<Autodiff<Cpu>>;
 /// The layers, the loss and AdamW in tensors.
-type Tensors = DecoderTrainer<Reference>;
+type Tensors = ModelTrainer<Reference>;
 
 /// Largest difference of a step's loss, relative.
 const LOSS_TOLERANCE: f64 = 1e-4;
@@ -174,7 +174,13 @@ impl Artifacts {
     fn train<T: Trainer>(&self, params: &TrainParams, state: &str) -> Result<Trained, Box<TrainError>> {
         let (embeddings, targets) = (self.path("embeddings"), self.path("targets"));
         let (base, state) = (fixtures().join("sam-tiny"), self.path(state));
-        let inputs = Inputs { embeddings: &embeddings, targets: &targets, base: &base };
+        let inputs = Inputs {
+            embeddings: Some(&embeddings),
+            images: None,
+            targets: &targets,
+            base: &base,
+            adapter: None,
+        };
         let out = tempfile::tempdir().unwrap();
         let out = out.path();
         std::fs::create_dir_all(&state).unwrap();
@@ -183,7 +189,7 @@ impl Artifacts {
         Ok(Trained {
             steps: table::read(&out.join("history.parquet")).unwrap(),
             epochs: table::read(&out.join("epochs.parquet")).unwrap(),
-            weights: tensors(&out.join(DECODER_FILE)),
+            weights: tensors(&out.join(TUNED_FILE)),
         })
     }
 }
@@ -319,14 +325,8 @@ impl<T: Trainer> Trainer for Interrupted<T> {
 
     const STEPS_AT_ONCE: usize = T::STEPS_AT_ONCE;
 
-    fn new(
-        config: &SamConfig,
-        tensors: Vec<NamedTensor>,
-        prompts: &PromptEncoder<Cpu>,
-        params: &TrainParams,
-        device: &T::Device,
-    ) -> Result<Self, TrainError> {
-        Ok(Self(T::new(config, tensors, prompts, params, device)?, 0))
+    fn new(setup: &Setup<'_>, tensors: Vec<NamedTensor>, device: &T::Device) -> Result<Self, TrainError> {
+        Ok(Self(T::new(setup, tensors, device)?, 0))
     }
 
     fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) -> Result<(), TrainError> {

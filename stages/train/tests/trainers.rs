@@ -9,13 +9,13 @@ use resect_layers::{Cpu, Reference};
 use resect_numeric::Precision;
 use resect_prompt::{Label, ModelPoint, ModelPrompt};
 use resect_sam::PromptEncoder;
-use resect_train::{DecoderTrainer, OnDevice, Outcome, Sample, Stepped, Trainer};
+use resect_train::{ModelTrainer, OnDevice, Outcome, Roles, Sample, Setup, Stepped, Trainer};
 use resect_train_params::{Loss, Padding, TrainParams};
 
 /// The trainer of the CPU.
-type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+type Kernels = ModelTrainer<Autodiff<Cpu>>;
 /// The layers, the loss and AdamW in tensors.
-type Tensors = DecoderTrainer<Reference>;
+type Tensors = ModelTrainer<Reference>;
 
 /// Losses of some batches and norms of some steps; then validation logits, and tensors by name.
 struct Trained {
@@ -29,6 +29,7 @@ struct Trained {
 /// the grid.
 struct Case {
     config: SamConfig,
+    roles: Roles,
     decoder: Vec<NamedTensor>,
     prompts: PromptEncoder<Cpu>,
     tokens: [Vec<f32>; 3],
@@ -58,7 +59,8 @@ impl Case {
         let side = config.low_res();
         let mask = |s| (0..side * side).map(|i| u8::from(i % side / 2 > i / side * s)).collect();
         let masks = (0..3).map(mask).collect();
-        Self { config, decoder, prompts, tokens, embeddings, masks }
+        let roles = Roles::new(&config, &TrainParams::default().tuning()).unwrap();
+        Self { config, roles, decoder, prompts, tokens, embeddings, masks }
     }
 
     fn samples(&self) -> Vec<Sample<'_>> {
@@ -81,7 +83,12 @@ impl Case {
     }
 
     fn trainer<T: Trainer>(&self, params: &TrainParams) -> T {
-        T::new(&self.config, self.decoder.clone(), &self.prompts, params, &Default::default()).unwrap()
+        T::new(&self.setup(params), self.decoder.clone(), &Default::default()).unwrap()
+    }
+
+    fn setup<'a>(&'a self, params: &'a TrainParams) -> Setup<'a> {
+        let Self { config, roles, prompts, .. } = self;
+        Setup { config, roles, prompts, params, base: None }
     }
 }
 
@@ -274,7 +281,7 @@ fn neither_room_nor_company_changes_what_is_learnt() {
     let train = |together: usize, room: u64| {
         let place = OnDevice::new(Default::default(), together, room);
         let decoder = case.decoder.clone();
-        let mut trainer = Tensors::new(&case.config, decoder, &case.prompts, &published(), &place).unwrap();
+        let mut trainer = Tensors::new(&case.setup(&published()), decoder, &place).unwrap();
         let outcomes = [0, 1].map(|_| step(&mut trainer, &samples, 1e-3));
         (outcomes, trainer.tensors(), place.resident())
     };
@@ -298,7 +305,7 @@ fn a_group_that_passes_at_once_is_batches_one_after_the_other() {
     let train = |together| {
         let place = OnDevice::new(Default::default(), together, u64::MAX);
         let decoder = case.decoder.clone();
-        let mut trainer = Tensors::new(&case.config, decoder, &case.prompts, &published(), &place).unwrap();
+        let mut trainer = Tensors::new(&case.setup(&published()), decoder, &place).unwrap();
         [0, 1].map(|_| step(&mut trainer, &samples, 1e-3))
     };
     let whole = train(usize::MAX);

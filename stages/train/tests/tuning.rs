@@ -4,28 +4,27 @@ mod support;
 
 use burn_autodiff::Autodiff;
 use resect_checkpoint::NamedTensor;
-use resect_checkpoint::{Checkpoint, SamConfig, TensorFile, write_safetensors};
-use resect_checkpoint_records::{DECODER_FILE, Epoch, SelectedBy, Step, Summary};
+use resect_checkpoint::{Checkpoint, TensorFile, write_safetensors};
+use resect_checkpoint_records::{Epoch, SelectedBy, Step, Summary, TUNED_FILE};
 use resect_embeddings as embeddings;
 use resect_geometry::{Mask, Size, View};
 use resect_layers::{Cpu, Reference};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
-use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
 use resect_tables::table;
 use resect_target_records::{Split, Target};
 use resect_targets as targets;
-use resect_train::{DecoderTrainer, Inputs, Outcome, Sample, Stepped, TrainError, Trainer, run_with};
+use resect_train::{Inputs, ModelTrainer, Outcome, Sample, Setup, Stepped, TrainError, Trainer, run_with};
 use resect_train_params::{Keep, TrainParams};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The trainer of the CPU.
-type Kernels = DecoderTrainer<Autodiff<Cpu>>;
+type Kernels = ModelTrainer<Autodiff<Cpu>>;
 /// The layers, the loss and AdamW in tensors.
-type Tensors = DecoderTrainer<Reference>;
+type Tensors = ModelTrainer<Reference>;
 
 const TRAIN: usize = 7;
 const VALIDATION: usize = 3;
@@ -105,7 +104,13 @@ impl Project {
         state: &str,
     ) -> Result<Trained, Box<TrainError>> {
         let (embeddings, targets) = (self.path("embeddings"), self.path("targets"));
-        let inputs = Inputs { embeddings: &embeddings, targets: &targets, base: &self.base };
+        let inputs = Inputs {
+            embeddings: Some(&embeddings),
+            images: None,
+            targets: &targets,
+            base: &self.base,
+            adapter: None,
+        };
         let state = self.path(state);
         std::fs::create_dir_all(&state).unwrap();
         let out = tempfile::tempdir().unwrap();
@@ -119,7 +124,7 @@ impl Project {
             summary: Summary::read(out).unwrap(),
             steps: table::read(&out.join("history.parquet")).unwrap(),
             epochs: table::read(&out.join("epochs.parquet")).unwrap(),
-            weights: TensorFile::open(&out.join(DECODER_FILE)).unwrap().read_all().unwrap(),
+            weights: TensorFile::open(&out.join(TUNED_FILE)).unwrap().read_all().unwrap(),
         })
     }
 
@@ -194,14 +199,8 @@ impl<T: Trainer> Trainer for Watched<T> {
 
     const STEPS_AT_ONCE: usize = T::STEPS_AT_ONCE;
 
-    fn new(
-        config: &SamConfig,
-        tensors: Vec<NamedTensor>,
-        prompts: &PromptEncoder<Cpu>,
-        params: &TrainParams,
-        device: &T::Device,
-    ) -> Result<Self, TrainError> {
-        Ok(Self(T::new(config, tensors, prompts, params, device)?))
+    fn new(setup: &Setup<'_>, tensors: Vec<NamedTensor>, device: &T::Device) -> Result<Self, TrainError> {
+        Ok(Self(T::new(setup, tensors, device)?))
     }
 
     fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) -> Result<(), TrainError> {
@@ -302,7 +301,7 @@ fn a_damaged_state_is_set_aside_and_training_starts_over() {
     let project = Project::new(VALIDATION, None);
     let at_once = project.train::<Kernels>(&params(), &Runtime::default(), "at-once").unwrap();
     let files =
-        ["decoder.safetensors", "moments.safetensors", "history.parquet", "epochs.parquet", "progress.json"];
+        ["tuned.safetensors", "moments.safetensors", "history.parquet", "epochs.parquet", "progress.json"];
     for (number, file) in files.into_iter().enumerate() {
         let name = format!("damaged-{number}");
         SAVES.set(1);

@@ -35,9 +35,12 @@ fn the_kind_of_arithmetic_is_that_of_the_device_and_of_the_cpu_as_it_was() {
 
 #[test]
 fn every_input_is_made_by_an_earlier_step() {
-    for (i, step) in Step::ALL.into_iter().enumerate() {
-        for input in step.inputs() {
-            assert!(Step::ALL[..i].iter().any(|earlier| earlier.outputs().contains(input)), "{input}");
+    for place in [ModelPlace::Pixels, ModelPlace::Block(1), ModelPlace::Neck] {
+        for (i, step) in Step::ALL.into_iter().enumerate() {
+            assert_eq!(step.inputs(place).is_empty(), step.is_source());
+            for input in step.inputs(place) {
+                assert!(Step::ALL[..i].iter().any(|earlier| earlier.outputs().contains(input)), "{input}");
+            }
         }
     }
 }

@@ -1,10 +1,18 @@
 //! Activations in the backward pass.
 
 use burn_flex::FlexTensor;
-use resect_kernels::{Buffer, Slope, Upstream};
-use resect_numeric::Activation;
+use resect_kernels::{Buffer, Slope, Upstream, activate_each};
+use resect_numeric::{Activation, Precision};
 
-use super::tensors::{from_buffer, numbers, numbers_mut, owned};
+use super::graph::{Saved, Sink};
+use super::tensors::{from_buffer, len, numbers, numbers_mut, owned};
+
+/// [`crate::Layers::activation_layer`]
+pub(super) fn predict(x: FlexTensor, activation: Option<Activation>, result: Precision) -> FlexTensor {
+    let mut y = owned(x);
+    activate_each(activation, result, numbers_mut(&mut y), &mut []);
+    y
+}
 
 /// A buffer of `count` numbers for a kernel to write the derivatives of an activation to, or an empty one where the backward pass needs
 /// none.
@@ -35,6 +43,14 @@ impl SavedActivation {
         }
     }
 
+    /// The activation of `x`, rounded to `result`, and what its backward pass needs.
+    pub fn forward(x: FlexTensor, activation: Option<Activation>, result: Precision) -> (Self, FlexTensor) {
+        let mut slope = slope_buffer(activation, len(&x));
+        let mut y = owned(x);
+        activate_each(activation, result, numbers_mut(&mut y), &mut slope);
+        (Self::new(activation, slope, &y), y)
+    }
+
     /// Passes `d`, the gradient by the activation's result, to a kernel, which changes it to the gradient by the activation's input.
     /// Returns the latter.
     pub fn with_upstream(&self, d: FlexTensor, kernel: impl FnOnce(Upstream<'_>)) -> FlexTensor {
@@ -49,5 +65,17 @@ impl SavedActivation {
         let mut d = owned(d);
         kernel(Upstream::Activated(numbers_mut(&mut d), slope));
         d
+    }
+}
+
+/// The input.
+impl Saved<1> for SavedActivation {
+    fn backward(self, d: FlexTensor, [x]: [Sink; 1]) -> [Option<FlexTensor>; 1] {
+        let d = self.with_upstream(d, |upstream| {
+            if let Upstream::Activated(d, slope) = upstream {
+                slope.apply_each(d);
+            }
+        });
+        [x.give(d)]
     }
 }

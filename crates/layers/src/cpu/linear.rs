@@ -54,13 +54,17 @@ impl Linear {
         self.run(sample, residual, &mut [])
     }
 
-    /// The result, and what the backward pass needs.
-    pub fn forward(self, residual: Option<FlexTensor>) -> (SavedLinear, FlexTensor) {
+    /// The result, and what the backward pass needs. It needs the input for the gradient by the weight alone (`keeps_input`).
+    pub fn forward(mut self, residual: Option<FlexTensor>, keeps_input: bool) -> (SavedLinear, FlexTensor) {
         let rows = len(&self.x) / self.weight.layout().shape()[0];
         let mut slope = slope_buffer(self.activation, rows * self.weight.layout().shape()[1]);
         let out = self.run(rows, residual, &mut slope);
         let activation = SavedActivation::new(self.activation, slope, &out);
-        (SavedLinear { layer: self, activation }, out)
+        let input = shape(&self.x);
+        if !keeps_input {
+            self.x = from_buffer(Buffer::default(), &[0]);
+        }
+        (SavedLinear { layer: self, input, activation }, out)
     }
 
     fn run(&self, sample: usize, residual: Option<FlexTensor>, slope: &mut [f32]) -> FlexTensor {
@@ -81,15 +85,18 @@ impl Linear {
 /// What the backward pass of a linear layer needs.
 #[derive(Clone, Debug)]
 pub(super) struct SavedLinear {
+    /// Its input is empty if the weight has no gradient.
     layer: Linear,
+    /// The shape of the input.
+    input: Vec<usize>,
     activation: SavedActivation,
 }
 
 /// Input, weight, bias and residual.
 impl Saved<4> for SavedLinear {
     fn backward(self, d: FlexTensor, [x, weight, bias, residual]: [Sink; 4]) -> [Option<FlexTensor>; 4] {
-        let Self { layer, activation } = self;
-        let mut dx = x.open(&shape(&layer.x));
+        let Self { layer, input, activation } = self;
+        let mut dx = x.open(&input);
         let mut dw = weight.open(&shape(&layer.weight));
         let mut db = layer.bias.as_ref().and_then(|layer| bias.open(&shape(layer)));
         let d = activation.with_upstream(d, |upstream| {

@@ -2,7 +2,8 @@ use super::*;
 use crate::Predictor;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use resect_checkpoint::{NamedTensor, random, write_random, write_safetensors};
+use resect_checkpoint::{NamedTensor, SamConfig, random, write_random, write_safetensors};
+use resect_checkpoint_records::{FORMAT, SUMMARY_FILE, SelectedBy, TUNED_FILE};
 use resect_layers::Cpu;
 use resect_prompt::{Label, ModelPoint};
 
@@ -105,7 +106,19 @@ fn several_decoders_give_what_each_gives_alone() {
     std::fs::create_dir(&tuned).unwrap();
     let weights: Vec<NamedTensor> =
         random(base.config(), 6).filter(|tensor| tensor.name.starts_with("mask_decoder.")).collect();
-    write_safetensors(&tuned.join(DECODER_FILE), weights, None).unwrap();
+    write_safetensors(&tuned.join(TUNED_FILE), weights, None).unwrap();
+    let summary = Summary {
+        format: FORMAT.into(),
+        epoch: 1,
+        epochs: 1,
+        stopped_early: false,
+        selected_by: SelectedBy::LastEpoch,
+        validation_dice: None,
+        tuning: Default::default(),
+        prompts: None,
+        iou_head_trained: false,
+    };
+    resect_data::write_json(&tuned.join(SUMMARY_FILE), &summary).unwrap();
     let prompts = prompts(base.config());
     let values = embedding(base.config(), 1);
     let decoded = |weights: &[Weights<'_>]| {
@@ -121,8 +134,9 @@ fn several_decoders_give_what_each_gives_alone() {
         assert_ne!(base, tuned);
     }
     assert!(decoded(&[]).iter().all(Vec::is_empty));
-    let none = Decoders::<Cpu>::load(&base, &[Weights::Tuned(dir.path())], 4, &Default::default());
-    assert!(matches!(none, Err(SegmentError::NoDecoder { .. })));
+    std::fs::remove_file(tuned.join(TUNED_FILE)).unwrap();
+    let none = Decoders::<Cpu>::load(&base, &[Weights::Tuned(&tuned)], 4, &Default::default());
+    assert!(matches!(none, Err(SegmentError::NoWeights { .. })));
 }
 
 #[test]

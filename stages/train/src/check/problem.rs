@@ -2,18 +2,22 @@
 
 use crate::TrainError;
 use crate::batch::Sample;
+use crate::model::Roles;
 use resect_checkpoint::{NamedTensor, Part, SamConfig, part_tensors, random};
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_layers::Cpu;
 use resect_prompt::ModelPrompt;
 use resect_sam::PromptEncoder;
+use resect_tuning::Tuning;
 use std::collections::HashSet;
 
 /// Weights and samples that are always the same.
 pub struct Problem {
     pub config: SamConfig,
     pub prompts: PromptEncoder<Cpu>,
+    /// The decoder is tuned.
+    pub roles: Roles,
     pub tensors: Vec<NamedTensor>,
     samples: Vec<OwnSample>,
 }
@@ -42,7 +46,8 @@ impl Problem {
             .into_iter()
             .enumerate()
             .map(|(i, (name, bounds, height))| OwnSample::new(&config, &prompts, name, i, bounds, height));
-        Ok(Self { samples: samples.collect::<Result<_, _>>()?, config, prompts, tensors })
+        let roles = Roles::new(&config, &Tuning::default())?;
+        Ok(Self { samples: samples.collect::<Result<_, _>>()?, roles, config, prompts, tensors })
     }
 
     pub fn batch(&self) -> Vec<Sample<'_>> {

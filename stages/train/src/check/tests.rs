@@ -1,15 +1,17 @@
 use super::*;
-use crate::DecoderTrainer;
+use crate::ModelTrainer;
 use crate::loss::Values;
-use resect_checkpoint::{Part, part_tensors, random};
+use crate::model::Roles;
+use resect_checkpoint::{Part, SamConfig, part_tensors, random};
 use resect_embeddings::Embedding;
 use resect_geometry::Size;
 use resect_layers::Reference;
+use resect_sam::PromptEncoder;
 use resect_train_params::Loss;
 use std::path::Path;
 
 /// The layers, the loss and AdamW in tensors.
-type Tensors = DecoderTrainer<Reference>;
+type Tensors = ModelTrainer<Reference>;
 
 const LOGITS: usize = 0;
 const LOSS: usize = 1;
@@ -32,16 +34,10 @@ impl<const WHAT: usize> Trainer for Wrong<WHAT> {
 
     const STEPS_AT_ONCE: usize = Tensors::STEPS_AT_ONCE;
 
-    fn new(
-        config: &SamConfig,
-        tensors: Vec<NamedTensor>,
-        prompts: &PromptEncoder<Cpu>,
-        params: &TrainParams,
-        device: &Self::Device,
-    ) -> Result<Self, TrainError> {
-        let precision = if WHAT == ROUNDED { Precision::F16 } else { params.precision };
-        let params = TrainParams { precision, ..params.clone() };
-        Tensors::new(config, tensors, prompts, &params, device).map(Self)
+    fn new(setup: &Setup<'_>, tensors: Vec<NamedTensor>, device: &Self::Device) -> Result<Self, TrainError> {
+        let precision = if WHAT == ROUNDED { Precision::F16 } else { setup.params.precision };
+        let params = TrainParams { precision, ..setup.params.clone() };
+        Tensors::new(&Setup { params: &params, ..*setup }, tensors, device).map(Self)
     }
 
     fn step(&mut self, group: &[Sample<'_>], learning_rate: f64) -> Result<(), TrainError> {
@@ -129,22 +125,23 @@ fn whatever_a_step_gets_wrong_is_named() {
     };
     let batch = [sample("a"), sample("b")];
     let params = TrainParams::default();
-    let make = Make { config: &config, prompts: &prompts, params: &params };
+    let roles = Roles::new(&config, &params.tuning()).unwrap();
+    let setup = Setup { config: &config, roles: &roles, prompts: &prompts, params: &params, base: None };
 
     // What is rounded on either side of a tie is not wrong. Nor can a fifth of a gradient's rows be told from it, which only the fixed
     // problem refuses.
     for precision in [Precision::Bf16, Precision::F16] {
         let params = TrainParams { precision, ..Default::default() };
-        let make = Make { config: &config, prompts: &prompts, params: &params };
-        agrees::<Tensors>(&make, &Default::default(), &tensors, &batch).unwrap();
-        agrees::<Wrong<ROWS>>(&make, &Default::default(), &tensors, &batch).unwrap();
+        let setup = Setup { params: &params, ..setup };
+        agrees::<Tensors>(&setup, &Default::default(), &tensors, &batch).unwrap();
+        agrees::<Wrong<ROWS>>(&setup, &Default::default(), &tensors, &batch).unwrap();
     }
-    let difference = agrees::<Tensors>(&make, &Default::default(), &tensors, &batch).unwrap();
+    let difference = agrees::<Tensors>(&setup, &Default::default(), &tensors, &batch).unwrap();
     assert!(difference < 1e-4, "{difference}");
-    let logits = agrees::<Wrong<LOGITS>>(&make, &Default::default(), &tensors, &batch);
-    let loss = agrees::<Wrong<LOSS>>(&make, &Default::default(), &tensors, &batch);
-    let gradient = agrees::<Wrong<GRADIENT>>(&make, &Default::default(), &tensors, &batch);
-    let tensor = agrees::<Wrong<TENSOR>>(&make, &Default::default(), &tensors, &batch);
+    let logits = agrees::<Wrong<LOGITS>>(&setup, &Default::default(), &tensors, &batch);
+    let loss = agrees::<Wrong<LOSS>>(&setup, &Default::default(), &tensors, &batch);
+    let gradient = agrees::<Wrong<GRADIENT>>(&setup, &Default::default(), &tensors, &batch);
+    let tensor = agrees::<Wrong<TENSOR>>(&setup, &Default::default(), &tensors, &batch);
     for (found, what) in [
         (logits, "the mask of target b of the first batch differs by"),
         (loss, "the loss of the first batch differs by"),
@@ -189,8 +186,9 @@ fn the_fixed_problem_leaves_no_embedding_on_the_device() {
 fn the_fixed_problem_teaches_every_tensor() {
     let problem = Problem::new().unwrap();
     let params = TrainParams::default();
-    let make = Make { config: &problem.config, prompts: &problem.prompts, params: &params };
-    let trainer = make.trainer::<OnCpu>(&Default::default(), &problem.tensors).unwrap();
+    let Problem { config, roles, prompts, .. } = &problem;
+    let setup = Setup { config, roles, prompts, params: &params, base: None };
+    let trainer = OnCpu::new(&setup, problem.tensors.clone(), &Default::default()).unwrap();
     let step = first_step(trainer, &problem.batch(), "a test").unwrap();
     let least = FIXED.floor * norm(step.gradient.values().flatten().copied());
     for (name, gradient) in &step.gradient {

@@ -1,27 +1,37 @@
 use super::*;
+use crate::model::Needed;
 use burn::module::AutodiffModule;
 use burn::tensor::DType;
 use burn_autodiff::Autodiff;
-use resect_checkpoint::NamedTensor;
-use resect_checkpoint::{Part, SamConfig, part_tensors, random};
+use resect_checkpoint::{NamedTensor, SamConfig, random};
 use resect_layers::Cpu;
+use resect_sam::is_operand;
+use resect_tuning::Tuning;
 
-fn decoder(seed: u64) -> MaskDecoder<Cpu> {
+fn roles() -> Roles {
+    Roles::new(&SamConfig::named("tiny").unwrap(), &Tuning::default()).unwrap()
+}
+
+fn load<B: Backend>(tensors: Vec<NamedTensor>) -> Model<B> {
     let config = SamConfig::named("tiny").unwrap();
-    let names: Vec<_> = part_tensors(&config, Part::MaskDecoder).into_iter().map(|spec| spec.name).collect();
-    let tensors = random(&config, seed).filter(|tensor| names.contains(&tensor.name)).collect();
-    MaskDecoder::from_tensors(&config, tensors, &Default::default()).unwrap()
+    Model::load(&config, &roles(), tensors, None, Needed::All, &Default::default()).unwrap()
+}
+
+/// A model of which the decoder is tuned.
+fn model(seed: u64) -> Model<Cpu> {
+    let decoder = |tensor: &NamedTensor| tensor.name.starts_with("mask_decoder.");
+    load(random(&SamConfig::named("tiny").unwrap(), seed).filter(decoder).collect())
 }
 
 /// Those of names for which something holds.
-fn of(decoder: &MaskDecoder<Cpu>, wanted: impl Fn(&str) -> bool) -> Vec<NamedTensor> {
-    decoder.tensors().into_iter().filter(|tensor| wanted(&tensor.name)).collect()
+fn of(model: &Model<Cpu>, wanted: impl Fn(&str) -> bool) -> Vec<NamedTensor> {
+    model.tensors(&roles()).into_iter().filter(|tensor| wanted(&tensor.name)).collect()
 }
 
 #[test]
 fn what_is_gathered_is_spread_again() {
-    let (one, other) = (decoder(1), decoder(2));
-    let layout = Layout::new(&one);
+    let (one, other) = (model(1), model(2));
+    let layout = Layout::new(&one, &roles());
     let spread = layout.spread(layout.gathered(&other, &Default::default()), one.clone());
     let still = |name: &str| name.contains("iou_prediction_head");
     assert_eq!(of(&spread, |name| !still(name)), of(&other, |name| !still(name)));
@@ -30,16 +40,12 @@ fn what_is_gathered_is_spread_again() {
 
 #[test]
 fn only_operands_are_rounded() {
-    let one = decoder(1);
-    let layout = Layout::new(&one);
-    let learning = MaskDecoder::<Autodiff<Cpu>>::from_tensors(
-        &SamConfig::named("tiny").unwrap(),
-        one.tensors(),
-        &Default::default(),
-    );
+    let (one, roles) = (model(1), roles());
+    let layout = Layout::new(&one, &roles);
+    let learning = load::<Autodiff<Cpu>>(one.tensors(&roles));
     let vector = layout.gathered(&one, &Default::default());
-    let spread = layout.spread_to_learn(vector, Some(FloatDType::BF16), learning.unwrap()).valid();
-    let exact = |name: &str| !is_operand(name) || !learns(name);
+    let spread = layout.spread_to_learn(vector, Some(FloatDType::BF16), learning).valid();
+    let exact = |name: &str| !is_operand(name) || !roles.learns(name);
     assert_eq!(of(&spread, exact), of(&one, exact));
     for (rounded, came) in of(&spread, |name| !exact(name)).iter().zip(of(&one, |name| !exact(name))) {
         let (rounded, came) = (rounded.data.iter(), came.data.iter());
@@ -52,7 +58,7 @@ fn only_operands_are_rounded() {
 
 #[test]
 fn parameters_are_aligned_and_apart() {
-    let layout = Layout::new(&decoder(1));
+    let layout = Layout::new(&model(1), &roles());
     let mut places: Vec<_> = layout.places.iter().flatten().cloned().collect();
     places.sort_by_key(|numbers| numbers.start);
     assert!(places.iter().all(|numbers| numbers.start.is_multiple_of(ALIGNMENT)));

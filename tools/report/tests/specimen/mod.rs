@@ -178,6 +178,9 @@ fn checkpoint(dir: &Path, recipe: &Recipe) {
         stopped_early: false,
         selected_by: if validated { SelectedBy::ValidationDice } else { SelectedBy::LastEpoch },
         validation_dice: validated.then_some(0.871),
+        tuning: Default::default(),
+        prompts: Some("box".into()),
+        iou_head_trained: false,
     };
     write_json(&dir.join("checkpoint.json"), &summary).unwrap();
     let epochs = (0..=EPOCHS).map(|epoch| {

@@ -1,4 +1,4 @@
-//! Training of the mask decoder with burn's graph, on any backend.
+//! Training of a model with burn's graph, on any backend.
 //!
 //! On a GPU a step is some hundred kernels, each started by the host, and the host is what takes time. So a group passes the decoder at
 //! once, all parameters are one vector ([`Layout`]), and nothing waits for a number of a step before [`Trainer::outcomes`] asks for
@@ -6,31 +6,31 @@
 
 use crate::adamw::{AdamW, is_finite};
 use crate::average::Average;
-use crate::batch::{Sample, by_token_count};
-use crate::layout::{Layout, learns};
+use crate::batch::Sample;
+use crate::layout::Layout;
 use crate::loss::{Objective, Values};
 use crate::loss_scale::LossScale;
+use crate::model::{Model, Needed, Roles};
 use crate::resident::OnDevice;
 use crate::resume::failed;
-use crate::trainer::{Outcome, Stepped, Trainer};
+use crate::trainer::{Outcome, Setup, Stepped, Trainer};
 use crate::{TrainError, TrainingBackend};
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, FloatDType, Tensor, TensorData};
 use resect_checkpoint::{NamedTensor, SamConfig, TensorFile, write_safetensors};
-use resect_layers::{Cpu, Layers};
-use resect_numeric::Precision;
+use resect_layers::{Cpu, Layers, parameter_names};
+use resect_numeric::Place;
 use resect_prompt::ModelPrompt;
-use resect_sam::{MaskDecoder, PromptEmbeddings, PromptEncoder};
-use resect_train_params::TrainParams;
+use resect_sam::PromptEmbeddings;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// File of AdamW's moments.
 const MOMENTS: &str = "moments.safetensors";
 
-/// Trains a [`MaskDecoder`] with burn's graph.
-pub struct DecoderTrainer<B: AutodiffBackend> {
+/// Trains a [`Model`] with burn's graph.
+pub struct ModelTrainer<B: AutodiffBackend> {
     config: SamConfig,
     batch_size: usize,
     accumulation: u32,
@@ -39,12 +39,15 @@ pub struct DecoderTrainer<B: AutodiffBackend> {
     /// The format that operands of products are rounded to.
     narrow: Option<FloatDType>,
     layout: Layout,
-    /// The decoder as it came, on the CPU; it names parameters, and has those that never change.
-    came: MaskDecoder<Cpu>,
+    roles: Roles,
+    /// The features that the model takes are those of this place, and have this shape.
+    entry: (Place, [usize; 3]),
+    /// The tuned parameters and the mask decoder as they came, on the CPU. It names parameters.
+    came: Model<Cpu>,
     /// What learns, with the present weights.
-    decoder: MaskDecoder<B>,
+    model: Model<B>,
     /// What predicts in single precision; its weights are set when it is to.
-    predictor: MaskDecoder<B::InnerBackend>,
+    predictor: Model<B::InnerBackend>,
     /// `[length]` of the layout.
     weights: Tensor<B::InnerBackend, 1>,
     optimizer: AdamW<B::InnerBackend>,
@@ -52,6 +55,8 @@ pub struct DecoderTrainer<B: AutodiffBackend> {
     loss_scale: Option<LossScale<B::InnerBackend>>,
     /// Whether no loss and no norm was other than finite, `[1]`.
     sound: Tensor<B::InnerBackend, 1, Bool>,
+    /// A parameter that is to learn and had no gradient in a step, by its number.
+    lacking: Option<usize>,
     /// Steps whose numbers are on the device.
     under_way: Vec<UnderWay<B>>,
     /// The results of steps before those.
@@ -83,10 +88,10 @@ impl<B: AutodiffBackend> UnderWay<B> {
     }
 }
 
-/// What a decoder takes.
+/// What a model takes.
 struct Inputs<B: Backend> {
-    /// `[n, C, g, g]`.
-    embeddings: Tensor<B, 4>,
+    /// Of the image of each sample, or of the one image of all.
+    features: Tensor<B, 4>,
     /// `[n, t, C]`.
     sparse: Tensor<B, 3>,
     /// `[n, C, g, g]`.
@@ -101,22 +106,25 @@ struct Pass<B: AutodiffBackend> {
     loss: Tensor<Inner<B>, 1>,
     /// Its gradient, times the scale of the loss, `[length]`.
     gradient: Tensor<Inner<B>, 1>,
+    /// A parameter that is to learn and has no gradient.
+    lacking: Option<usize>,
 }
 
 /// A backend without gradients.
 type Inner<B> = <B as AutodiffBackend>::InnerBackend;
 
-impl<B> DecoderTrainer<B>
+impl<B> ModelTrainer<B>
 where
     B: AutodiffBackend<InnerBackend: TrainingBackend> + TrainingBackend,
 {
     /// Has samples pass the decoder together, which have equally many tokens and the same share of what is minimised, and goes back.
     fn pass(&self, samples: &[Sample<'_>], share: f64) -> Pass<B> {
         let tracked = Tensor::<B, 4>::from_inner;
-        let Inputs { embeddings, sparse, dense } = self.inputs(samples);
+        let Inputs { features, sparse, dense } = self.inputs(samples);
         let prompts = PromptEmbeddings { sparse: Some(Tensor::from_inner(sparse)), dense: tracked(dense) };
         let position = tracked(self.position.clone());
-        let logits = self.decoder.forward_single_mask(tracked(embeddings), position, &prompts);
+        let embeddings = self.model.embeddings(self.entry.0, tracked(features), samples.len());
+        let logits = self.model.decoder().forward_single_mask(embeddings, position, &prompts);
         let masks = self.masks(samples);
         let images: Vec<_> = samples.iter().map(|sample| sample.image).collect();
         let (loss, terms) = B::loss(self.objective, logits, tracked(masks), &images, share);
@@ -124,17 +132,19 @@ where
             Some(scale) => loss.clone() * Tensor::from_inner(scale.scale()),
             None => loss.clone(),
         };
-        let gradient = self.layout.gradients(&self.decoder, scaled.backward(), self.place.device());
-        Pass { terms: terms.inner(), loss: loss.inner(), gradient }
+        let (gradient, lacking) = self.layout.gradients(&self.model, scaled.backward(), self.place.device());
+        Pass { terms: terms.inner(), loss: loss.inner(), gradient, lacking }
     }
 
     fn inputs(&self, samples: &[Sample<'_>]) -> Inputs<Inner<B>> {
         let ([_, c, h, w], n) = (self.dense.dims(), samples.len());
         let tokens: Vec<f32> = samples.iter().flat_map(|sample| sample.tokens).copied().collect();
         let count = tokens.len() / (n * c);
-        let rows: Vec<_> = samples.iter().map(|sample| (sample.row, sample.embedding)).collect();
+        // An image that is encoded anew is encoded once for its samples, which pass alone.
+        let images = if self.model.encodes() { &samples[..1] } else { samples };
+        let rows: Vec<_> = images.iter().map(|sample| (sample.row, sample.embedding)).collect();
         Inputs {
-            embeddings: Inner::<B>::embeddings(&self.place, &rows, [c, h, w]),
+            features: Inner::<B>::embeddings(&self.place, &rows, self.entry.1),
             sparse: Tensor::from_data(TensorData::new(tokens, [n, count, c]), self.place.device()),
             dense: self.dense.clone().expand([n, c, h, w]),
         }
@@ -146,17 +156,31 @@ where
         Inner::<B>::mask_batch(self.place.device(), &masks, self.config.low_res())
     }
 
-    /// The places of a group's samples that pass the decoder together: those of batches of one size with equally many tokens. Beside
+    /// What samples that pass the model together have in common, besides the number of their tokens: the image, where it is encoded anew.
+    fn image(&self, sample: &Sample<'_>) -> Option<usize> {
+        self.model.encodes().then_some(sample.row)
+    }
+
+    /// The places of samples that pass the model together.
+    fn alike(&self, batch: &[Sample<'_>]) -> Vec<Vec<usize>> {
+        let mut alike: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (place, sample) in batch.iter().enumerate() {
+            alike.entry((sample.tokens.len(), self.image(sample))).or_default().push(place);
+        }
+        alike.into_values().collect()
+    }
+
+    /// The places of a group's samples that pass the model together: those of batches of one size with equally many tokens. Beside
     /// them, each sample's share in what is minimised.
     fn passes(&self, group: &[Sample<'_>]) -> Vec<(Vec<usize>, f64)> {
         let mut alike: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         let batches =
             group.chunks(self.batch_size).flat_map(|batch| batch.iter().map(|sample| (batch.len(), sample)));
         for (place, (size, sample)) in batches.enumerate() {
-            alike.entry((size, sample.tokens.len())).or_default().push(place);
+            alike.entry((size, sample.tokens.len(), self.image(sample))).or_default().push(place);
         }
         let share = |size: usize| 1.0 / (size as f64 * f64::from(self.accumulation));
-        let passes = alike.into_iter().flat_map(|((size, _), places)| {
+        let passes = alike.into_iter().flat_map(|((size, ..), places)| {
             let passes: Vec<_> = places
                 .chunks(self.place.together.min(Inner::<B>::SAMPLES_AT_ONCE))
                 .map(|places| (places.to_vec(), share(size)))
@@ -174,6 +198,7 @@ where
             let pass = self.pass(&samples, share);
             places.push(chosen);
             terms.push(pass.terms);
+            self.lacking = self.lacking.or(pass.lacking);
             sum = Some(match sum {
                 Some((loss, gradient)) => (pass.loss + loss, pass.gradient + gradient),
                 None => (pass.loss, pass.gradient),
@@ -217,7 +242,7 @@ where
 
     /// Gives the weights to what learns.
     fn prepare(&mut self) {
-        self.decoder = self.layout.spread_to_learn(self.weights.clone(), self.narrow, self.decoder.clone());
+        self.model = self.layout.spread_to_learn(self.weights.clone(), self.narrow, self.model.clone());
     }
 
     /// Waits for the numbers of the steps that are under way, in one transfer.
@@ -265,21 +290,21 @@ where
         self.average.as_ref().filter(|_| self.optimizer.steps() > 0).map(Average::average)
     }
 
-    /// The decoder of a vector, `[length]`, on the CPU, in one transfer.
-    fn on_cpu(&self, vector: &Tensor<Inner<B>, 1>) -> MaskDecoder<Cpu> {
+    /// The tuned tensors of a vector, `[length]`, in one transfer.
+    fn on_cpu(&self, vector: &Tensor<Inner<B>, 1>) -> Vec<NamedTensor> {
         let vector = Tensor::from_data(vector.to_data(), &Default::default());
-        self.layout.spread(vector, self.came.clone())
+        self.layout.spread(vector, self.came.clone()).tensors(&self.roles)
     }
 
-    /// Undoes [`DecoderTrainer::on_cpu`], of tensors by name.
+    /// Undoes [`ModelTrainer::on_cpu`], of tensors by name.
     fn brought(&self, tensors: Vec<NamedTensor>) -> Result<Tensor<Inner<B>, 1>, TrainError> {
         let cpu = Default::default();
-        let decoder = MaskDecoder::<Cpu>::from_tensors(&self.config, tensors, &cpu)?;
-        Ok(Tensor::from_data(self.layout.gathered(&decoder, &cpu).into_data(), self.place.device()))
+        let model = Model::<Cpu>::tuned(&self.config, &self.roles, &self.came, tensors)?;
+        Ok(Tensor::from_data(self.layout.gathered(&model, &cpu).into_data(), self.place.device()))
     }
 }
 
-impl<B> Trainer for DecoderTrainer<B>
+impl<B> Trainer for ModelTrainer<B>
 where
     B: AutodiffBackend<InnerBackend: TrainingBackend> + TrainingBackend,
 {
@@ -290,19 +315,20 @@ where
     const STEPS_AT_ONCE: usize = Inner::<B>::STEPS_AT_ONCE;
 
     fn new(
-        config: &SamConfig,
+        setup: &Setup<'_>,
         tensors: Vec<NamedTensor>,
-        prompts: &PromptEncoder<Cpu>,
-        params: &TrainParams,
         place: &OnDevice<Inner<B>>,
     ) -> Result<Self, TrainError> {
+        let Setup { config, roles, prompts, params, base } = *setup;
         let device = place.device();
         let frozen = |tensor: Tensor<Cpu, 4>| Tensor::from_data(tensor.into_data(), device);
-        let came = MaskDecoder::from_tensors(config, tensors.clone(), &Default::default())?;
-        let decoder =
-            MaskDecoder::<B>::from_tensors(config, tensors, device)?.with_precision(params.precision);
-        let predictor = decoder.valid().with_precision(Precision::F32);
-        let layout = Layout::new(&came);
+        let cpu = Default::default();
+        let came = Model::<Cpu>::load(config, roles, tensors.clone(), base, Needed::Tuned, &cpu)?;
+        // What is not tuned has no gradient.
+        let model = Model::<B>::load(config, roles, tensors, base, Needed::All, device)?.no_grad();
+        let predictor = model.valid();
+        let model = model.with_precision(params.precision).no_grad();
+        let layout = Layout::new(&came, roles);
         let zeros = layout.zeros(device);
         let mut trainer = Self {
             config: config.clone(),
@@ -316,13 +342,16 @@ where
             average: (params.ema > 0.0).then(|| Average::new(params.ema, zeros)),
             loss_scale: LossScale::new(params.precision, device),
             sound: Tensor::from_data([true], device),
+            lacking: None,
             under_way: Vec::new(),
             outcomes: Vec::new(),
             position: frozen(prompts.image_positional_encoding()),
             dense: frozen(prompts.forward(&[ModelPrompt::default()])?.dense),
+            entry: (roles.place(), features(config, roles.place())),
+            roles: roles.clone(),
             layout,
             came,
-            decoder,
+            model,
             predictor,
         };
         trainer.prepare();
@@ -334,7 +363,10 @@ where
             self.fetch()?;
         }
         Inner::<B>::within_step(|| self.take_step(group, learning_rate));
-        Ok(())
+        match self.lacking.and_then(|number| parameter_names(&self.came, "").into_iter().nth(number)) {
+            Some((name, _)) => Err(TrainError::NoGradient { name }),
+            None => Ok(()),
+        }
     }
 
     fn outcomes(&mut self) -> Result<Vec<Outcome>, TrainError> {
@@ -346,12 +378,15 @@ where
         let weights = self.averaged().unwrap_or(&self.weights).clone();
         self.predictor = self.layout.spread(weights, self.predictor.clone());
         let mut all = vec![Vec::new(); batch.len()];
-        for places in by_token_count(batch) {
+        for places in self.alike(batch) {
             let samples: Vec<Sample<'_>> = places.iter().map(|&place| batch[place]).collect();
-            let Inputs { embeddings, sparse, dense } = self.inputs(&samples);
+            let Inputs { features, sparse, dense } = self.inputs(&samples);
             let prompts = PromptEmbeddings { sparse: Some(sparse), dense };
             let (predictor, position) = (&self.predictor, self.position.clone());
-            let logits = Inner::<B>::within(|| predictor.forward_single_mask(embeddings, position, &prompts));
+            let logits = Inner::<B>::within(|| {
+                let embeddings = predictor.embeddings(self.entry.0, features, samples.len());
+                predictor.decoder().forward_single_mask(embeddings, position, &prompts)
+            });
             let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
             let each = logits.chunks_exact(logits.len() / places.len());
             each.zip(places).for_each(|(logits, place)| all[place] = logits.to_vec());
@@ -360,16 +395,16 @@ where
     }
 
     fn tensors(&self) -> Vec<NamedTensor> {
-        self.on_cpu(&self.weights).tensors()
+        self.on_cpu(&self.weights)
     }
 
     fn average(&self) -> Option<Vec<NamedTensor>> {
-        self.averaged().map(|average| self.on_cpu(average).tensors())
+        self.averaged().map(|average| self.on_cpu(average))
     }
 
     fn moments(&self) -> Vec<NamedTensor> {
         let named = ["first", "second"].iter().zip(self.optimizer.moments()).flat_map(|(kind, moment)| {
-            let learning = self.on_cpu(moment).tensors().into_iter().filter(|tensor| learns(&tensor.name));
+            let learning = self.on_cpu(moment).into_iter().filter(|tensor| self.roles.learns(&tensor.name));
             learning.map(move |tensor| NamedTensor { name: format!("{kind}.{}", tensor.name), ..tensor })
         });
         named.collect()
@@ -391,14 +426,16 @@ where
         let mut saved: HashMap<String, NamedTensor> =
             saved.into_iter().map(|t| (t.name.clone(), t)).collect();
         let mut moment = |kind: &str| {
-            let tensors = self.came.tensors().into_iter().map(|tensor| match learns(&tensor.name) {
-                true => {
-                    let saved = saved.remove(&format!("{kind}.{}", tensor.name));
-                    saved
-                        .filter(|saved| saved.shape == tensor.shape)
-                        .map(|saved| NamedTensor { name: tensor.name, ..saved })
+            let tensors = self.came.tensors(&self.roles).into_iter().map(|tensor| {
+                match self.roles.learns(&tensor.name) {
+                    true => {
+                        let saved = saved.remove(&format!("{kind}.{}", tensor.name));
+                        saved
+                            .filter(|saved| saved.shape == tensor.shape)
+                            .map(|saved| NamedTensor { name: tensor.name, ..saved })
+                    }
+                    false => Some(NamedTensor { data: vec![0.0; tensor.data.len()], ..tensor }),
                 }
-                false => Some(NamedTensor { data: vec![0.0; tensor.data.len()], ..tensor }),
             });
             let tensors = tensors.collect::<Option<Vec<_>>>().ok_or_else(|| {
                 failed("read", &path, format!("it lacks a {kind} moment, or has one of another shape"))
@@ -412,5 +449,15 @@ where
             self.average.iter_mut().for_each(|held| held.restore(average.clone()));
         }
         LossScale::restore(self.loss_scale.as_mut(), dir)
+    }
+}
+
+/// The shape of an image's features at a place.
+pub(crate) fn features(config: &SamConfig, place: Place) -> [usize; 3] {
+    let (side, grid) = (config.image_size(), config.grid());
+    match place {
+        Place::Pixels => [config.vision.num_channels, side, side],
+        Place::Block(_) => [grid, grid, config.vision.hidden_size],
+        Place::Neck => [config.embedding_channels(), grid, grid],
     }
 }
