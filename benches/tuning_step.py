@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from decoder_step import dice_ce
 from peft import LoraConfig, get_peft_model
-from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+from transformers import SamConfig, SamModel
 
 LORA = {
     "lora": (r"vision_encoder\.layers\.\d+\.attn\.qkv", 8),
@@ -27,9 +27,7 @@ LORA = {
 def model_of(name, attention):
     """ViT-B, the size that is compared."""
     assert name == "vit-b", "only vit-b"
-    config = SamConfig(SamVisionConfig(), SamPromptEncoderConfig(), SamMaskDecoderConfig())
-    config._attn_implementation = attention
-    return SamModel(config)
+    return SamModel._from_config(SamConfig(), attn_implementation=attention)
 
 
 def times(name, batch, steps, strategy, attention):

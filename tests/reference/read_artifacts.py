@@ -68,8 +68,8 @@ def main() -> int:
     assert len({(row["pixel_hash"], row["view"]) for row in index}) == len(index) == len(values)
     assert "identity" in views and len(index) % len(views) == 0, views
 
-    decoder = load_file(checkpoint / "decoder.safetensors")
-    assert all(name.startswith("mask_decoder.") for name in decoder)
+    tuned = load_file(checkpoint / "tuned.safetensors")
+    assert all(name.startswith("mask_decoder.") for name in tuned)
     history = pq.read_table(checkpoint / "history.parquet").to_pydict()
     assert history["step"] == list(range(1, len(history["step"]) + 1))
     epochs = pq.read_table(checkpoint / "epochs.parquet").to_pydict()
