@@ -22,7 +22,11 @@ const DECODER: &str = "mask_decoder.mask_tokens.weight";
 const CHOICES: [Choice; 8] = [
     (&[], &[DECODER], &[BLOCK_0, BLOCK_1, "vision_encoder.neck.conv1.weight"]),
     (&["strategy=lora"], &[DECODER, BLOCK_0, BLOCK_1], &["vision_encoder.layers.0.attn.qkv.weight"]),
-    (&["strategy=late-lora"], &[DECODER, BLOCK_1, "vision_encoder.layers.1.mlp.lin1.lora_B.weight"], &[BLOCK_0]),
+    (
+        &["strategy=late-lora"],
+        &[DECODER, BLOCK_1, "vision_encoder.layers.1.mlp.lin1.lora_B.weight"],
+        &[BLOCK_0],
+    ),
     (
         &["strategy=full"],
         &[DECODER, "vision_encoder.pos_embed", "vision_encoder.layers.0.attn.rel_pos_h"],
@@ -38,7 +42,12 @@ const CHOICES: [Choice; 8] = [
         &["vision_encoder.layers.0.attn.q.lora_A.weight", "vision_encoder.layers.0.attn.v.lora_B.weight"],
         &["vision_encoder.layers.0.attn.k.lora_A.weight", BLOCK_0],
     ),
-    (&["strategy=lora", "decoder.tune=none"], &[BLOCK_0], &[DECODER]),
+    (
+        // A higher rate, because the frozen decoder has random weights.
+        &["strategy=lora", "decoder.tune=none", "learning_rate=1e-2", "encoder.targets=[\"qkv\", \"mlp\"]"],
+        &[BLOCK_0],
+        &[DECODER],
+    ),
     (&["strategy=lora", "encoder.blocks=[0]"], &[BLOCK_0], &[BLOCK_1]),
 ];
 
@@ -96,7 +105,8 @@ fn what_is_frozen_is_the_bases_to_the_byte_and_lora_is_merged() {
         for spec in resect_checkpoint::tensors(base.config()) {
             let [before, after] = [&base, &merged].map(|model| model.tensor(&spec.name).unwrap().data);
             if before != after {
-                let decoder = spec.name.starts_with("mask_decoder.") && !settings.contains(&"decoder.tune=none");
+                let decoder =
+                    spec.name.starts_with("mask_decoder.") && !settings.contains(&"decoder.tune=none");
                 assert!(decoder || spec.name.contains(changed), "{settings:?}: {} changed", spec.name);
                 differ += usize::from(!decoder);
             }
@@ -129,8 +139,12 @@ fn the_table_of_parameters_stands_before_the_first_step() {
     let said = stderr(&output);
     assert!(output.status.success(), "{said}");
     let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text} is not in\n{said}"));
-    assert!(at("image encoder     2.99 M    2,988,672  tuned   24.6 K       24,576    0.8 %") < at("epoch 1/3"));
-    assert!(at("mask decoder     756.3 K      756,340  tuned  756.3 K      756,340  100.0 %") < at("epoch 1/3"));
+    assert!(
+        at("image encoder     2.99 M    2,988,672  tuned   24.6 K       24,576    0.8 %") < at("epoch 1/3")
+    );
+    assert!(
+        at("mask decoder     756.3 K      756,340  tuned  756.3 K      756,340  100.0 %") < at("epoch 1/3")
+    );
     // Nothing is embedded where the encoder is tuned from the pixels on.
     assert!(!said.contains("embed "), "{said}");
 }
@@ -139,13 +153,19 @@ fn the_table_of_parameters_stands_before_the_first_step() {
 fn what_cannot_be_tuned_is_told_before_anything_runs() {
     let project = Project::micro();
     for (set, expected) in [
-        ("train.strategy=magic", "train.strategy must be one of \"decoder\", \"lora\", \"late-lora\", \"full\", is \"magic\""),
+        (
+            "train.strategy=magic",
+            "train.strategy must be one of \"decoder\", \"lora\", \"late-lora\", \"full\", is \"magic\"",
+        ),
         ("train.encoder.tune=adaptor", "train.encoder.tune has a wrong value"),
         ("train.encoder.ranks=4", "train.encoder.ranks is not a setting; did you mean rank?"),
         ("train.encoder=lora", "train.encoder must be a table"),
         ("train.encoder.blocks=first", "expected \"all\", \"late\", \"6..\" or a list"),
         ("train.encoder.targets=[\"qkz\"]", "train.encoder.targets has a wrong value"),
-        ("train.decoder.tune=none", "train.decoder.tune must be \"full\" where train.encoder.tune = \"none\""),
+        (
+            "train.decoder.tune=none",
+            "train.decoder.tune must be \"full\" where train.encoder.tune = \"none\"",
+        ),
     ] {
         let output = project.output("run", &["--set", set]);
         let said = stderr(&output);
@@ -155,7 +175,10 @@ fn what_cannot_be_tuned_is_told_before_anything_runs() {
     for (set, expected) in [
         ("train.encoder.blocks=[2]", "train.encoder.blocks must be of the model's blocks 0 to 1, is [2]"),
         ("train.encoder.blocks=5..", "chooses no block: the model has the blocks 0 to 1"),
-        ("train.encoder.rank=5000", "train.encoder.rank must be from 1 to the encoder's 384 channels, is 5000"),
+        (
+            "train.encoder.rank=5000",
+            "train.encoder.rank must be from 1 to the encoder's 384 channels, is 5000",
+        ),
         ("train.encoder.alpha=-1.0", "train.encoder.alpha must be above 0"),
         ("train.encoder.targets=[]", "train.encoder.targets must name a layer"),
     ] {
@@ -165,6 +188,16 @@ fn what_cannot_be_tuned_is_told_before_anything_runs() {
         assert!(said.contains(expected), "{set}: {said}");
     }
     assert!(!project.store().join("checkpoint").exists());
+}
+
+#[test]
+fn nothing_is_embedded_where_nothing_reads_it() {
+    let project = Project::micro();
+    for args in [&["embed"][..], &["--shards", "2"], &["--shard", "1/2"], &["--force", "embed"]] {
+        let output = project.output("run", &[args, &["--set", "train.strategy=lora"]].concat());
+        assert!(!output.status.success(), "{args:?}");
+        assert!(stderr(&output).contains("there is nothing to embed"), "{args:?}: {}", stderr(&output));
+    }
 }
 
 #[test]

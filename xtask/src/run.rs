@@ -169,6 +169,7 @@ const FORMAT: &str = "resect-run/1.5";
 
 pub fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let plans = Plan::all(&args.pipeline)?;
+    args.check(&plans)?;
     let screen = Screen::new(args.pipeline.json);
     if args.dry_run {
         return crate::status::print(&plans, &args.pipeline, &args.force, args.stage, args.shards(), &screen);
@@ -286,6 +287,18 @@ fn status(stages: &[Outcome], error: Option<&anyhow::Error>) -> &'static str {
 impl RunArgs {
     fn shards(&self) -> Option<Shards> {
         self.shard.map(Shards::One).or_else(|| self.shards.map(Shards::All))
+    }
+
+    /// Refuses to embed where no run does: what is tuned from the pixels on reads the images themselves.
+    fn check(&self, plans: &[Plan]) -> anyhow::Result<()> {
+        let embeds =
+            self.shards().is_some() || self.stage == Some(Step::Embed) || self.force.contains(&Step::Embed);
+        ensure!(
+            !embeds || plans.iter().any(|plan| plan.place != resect_numeric::Place::Pixels),
+            "there is nothing to embed: [train.encoder] tunes the image encoder from its first block on, so train and evaluate read \
+             the images themselves"
+        );
+        Ok(())
     }
 
     fn options<'a>(&'a self, plan: &Plan, remote: Option<&'a Remote>) -> anyhow::Result<Options<'a>> {

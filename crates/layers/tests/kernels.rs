@@ -2,7 +2,7 @@
 //! and the same bits with any number of threads and beside any samples.
 
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use resect_layers::{Affine, Cpu, Layers, Rounding, Squares, reference};
 use resect_numeric::{Activation, Precision};
@@ -112,6 +112,25 @@ fn linear_layers() {
                     (outcome!(found; x, weight, bias), outcome!(expected; x, weight, bias));
                 assert_close(&what, precision, found, expected, 2e-6);
             }
+        }
+    }
+}
+
+#[test]
+fn activations() {
+    for activation in [None, Some(Activation::Relu), Some(Activation::Gelu)] {
+        for precision in PRECISIONS {
+            // More numbers than a thread takes at a time. The input is a result that nothing else holds, or a leaf.
+            let x = leaf([2, 700, 60], 1);
+            for scale in [1.0, 1.5] {
+                let given = || if scale == 1.0 { x.clone() } else { x.clone().mul_scalar(scale) };
+                let found = Graph::activation_layer(given(), activation, precision);
+                // The reference stores its result in the narrow format.
+                let expected = reference::activated(given(), activation, precision).cast(FloatDType::F32);
+                let what = format!("{activation:?} of x times {scale}");
+                assert_close(&what, precision, outcome!(found; x), outcome!(expected; x), 1e-5);
+            }
+            assert_eq!(values(x), numbers(2 * 700 * 60, 1), "the input is as it was");
         }
     }
 }

@@ -89,6 +89,13 @@ impl Encodings {
             (_, stored) => stored,
         };
         let features = Features { place, stored: stored.as_ref(), chosen: chosen(given), given };
+        let config = given.base.config();
+        let numbers = config.embedding_channels() * config.grid().pow(2) * features.chosen.len();
+        given.report.note(format!(
+            "encodes {} images with both encoders: {:.1} MB in the work folder meanwhile",
+            features.chosen.len(),
+            (2 * numbers * Dtype::F32.bytes()) as f64 / 1e6
+        ));
         let tuned = tuned(given.base, given.inputs.checkpoint)?;
         let untuned = &mut |name: &str| given.base.tensor(name);
         let tuned = &mut |name: &str| tuned.tensor(name);
