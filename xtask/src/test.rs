@@ -39,6 +39,7 @@ pub fn main(args: &TestArgs) -> anyhow::Result<ExitCode> {
             .args(&args.filter)
             .args(included);
         cargo.envs(python.iter().map(|python| ("RESECT_PYTHON", python)));
+        cargo.env("RUST_MIN_STACK", STACK);
         all_passed &= cargo.status().context("cannot start cargo")?.success();
     }
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -49,6 +50,9 @@ const INTEROP: [&[&str]; 2] = [
     &["--features", "resect-tests/interop", "--test", "interop", "--test", "remote"],
     &["--features", "resect-tests/gpu", "--test", "gpu"],
 ];
+
+/// Bytes of the stack of a test. Some tests are compiled without optimisation, and there building a model takes more than the usual 2 MiB.
+const STACK: &str = "16777216";
 
 /// Where tests look for the real images.
 fn real_data() -> PathBuf {
@@ -65,7 +69,7 @@ fn python() -> anyhow::Result<PathBuf> {
     let python = std::env::var_os("RESECT_PYTHON")
         .map_or_else(|| workspace::root().join(".venv/bin/python"), PathBuf::from);
     let modules = "torch, torchvision, transformers, segment_anything, monai, pyarrow, pycocotools, PIL, numpy, scipy, \
-                   tensorboard, playwright, pandas, polars, duckdb, jsonschema, moto.server, yaml";
+                   tensorboard, playwright, pandas, polars, duckdb, jsonschema, moto.server, yaml, peft";
     let works = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
     ensure!(
         works.as_ref().is_ok_and(|output| output.status.success()),
