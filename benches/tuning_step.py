@@ -4,8 +4,8 @@ stages/train/benches/step.rs with `--strategy`.
     python benches/tuning_step.py [--threads N] [--steps N] [--strategy lora|late-lora|full] vit-b:1    # model:batch
 
 Wants torch, transformers and peft; the loss is MONAI's DiceCELoss, written out. Random weights, one random image for all samples of a
-batch, float32, attention of `--attention` (sdpa, as `transformers` has it). The mask decoder is tuned whole, as there. `late-lora` runs the frozen
-blocks in each step: peft has no place for their tokens.
+batch, float32, and by default the attention that `transformers` uses (sdpa). The whole mask decoder is tuned. `late-lora` runs the
+frozen blocks in each step, because peft does not store their tokens.
 """
 
 import argparse

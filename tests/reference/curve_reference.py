@@ -151,15 +151,10 @@ def in_single_precision(model: SamModel, embeddings: torch.Tensor, boxes: torch.
     return model(image_embeddings=embeddings, input_boxes=boxes, multimask_output=False).pred_masks
 
 
-def train(s: dict, predict=in_single_precision, loss_scaling: bool = False) -> tuple[dict, dict]:
-    """The recipe's loop: the steps' losses, learning rates and gradient norms, and the weights at the end."""
-    model = SamModel.from_pretrained(FIXTURES / "sam-tiny", attn_implementation="eager", dtype=torch.float32)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("mask_decoder."))
-    data = Data(model)
-    decoder = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def optimise(s: dict, parameters: list, terms_of, loss_scaling: bool = False) -> dict:
+    """The recipe's loop: the steps' losses, learning rates and gradient norms. `terms_of` gives the loss and the two terms of a batch."""
     optimizer = torch.optim.AdamW(
-        decoder, lr=s["learning_rate"], weight_decay=s["weight_decay"], betas=(s["beta1"], s["beta2"]), eps=s["epsilon"],
+        parameters, lr=s["learning_rate"], weight_decay=s["weight_decay"], betas=(s["beta1"], s["beta2"]), eps=s["epsilon"],
     )
     batches = torch.tensor(samples_of(s)).split(s["batch_size"])
     steps = s["epochs"] * -(-len(batches) // s["accumulation"])
@@ -167,18 +162,16 @@ def train(s: dict, predict=in_single_precision, loss_scaling: bool = False) -> t
     # Without scaling it hands everything through.
     scaler = torch.amp.GradScaler("cpu", enabled=loss_scaling)
     history = {"loss": [], "dice_loss": [], "ce_loss": [], "learning_rate": [], "gradient_norm": []}
-    model.train()
     optimizer.zero_grad()
     for _ in range(s["epochs"]):
         group = []
         for number, batch in enumerate(batches, 1):
-            images = [data.images[i] for i in batch] if s["padding"] == "ignored" else None
-            terms = mean_terms(s, data.logits(model, batch, s["prompts"], predict), data.masks[batch], images)
+            terms = terms_of(batch)
             scaler.scale(terms[0] / s["accumulation"]).backward()
             group.append(terms.detach())
             if number % s["accumulation"] == 0 or number == len(batches):
                 scaler.unscale_(optimizer)
-                norm = torch.nn.utils.clip_grad_norm_(decoder, s["clip_norm"] or float("inf"))
+                norm = torch.nn.utils.clip_grad_norm_(parameters, s["clip_norm"] or float("inf"))
                 for column, mean in zip(["loss", "dice_loss", "ce_loss"], (sum(group) / len(group)).tolist()):
                     history[column].append(mean)
                 history["learning_rate"].append(optimizer.param_groups[0]["lr"])
@@ -191,6 +184,23 @@ def train(s: dict, predict=in_single_precision, loss_scaling: bool = False) -> t
                     scheduler.step()
         if s["schedule"] == "epoch":
             scheduler.step()
+    return history
+
+
+def train(s: dict, predict=in_single_precision, loss_scaling: bool = False) -> tuple[dict, dict]:
+    """Tunes the mask decoder: the result of `optimise`, and the weights at the end."""
+    model = SamModel.from_pretrained(FIXTURES / "sam-tiny", attn_implementation="eager", dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("mask_decoder."))
+    data = Data(model)
+    decoder = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.train()
+
+    def terms_of(batch: torch.Tensor) -> torch.Tensor:
+        images = [data.images[i] for i in batch] if s["padding"] == "ignored" else None
+        return mean_terms(s, data.logits(model, batch, s["prompts"], predict), data.masks[batch], images)
+
+    history = optimise(s, decoder, terms_of, loss_scaling)
     weights = {name: p.detach().contiguous().clone() for name, p in model.named_parameters() if p.requires_grad}
     return history, weights
 

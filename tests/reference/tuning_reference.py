@@ -15,11 +15,10 @@ import json
 from pathlib import Path
 
 import torch
-from curve_reference import FIXTURES, PUBLISHED, SAMPLES, Data, samples_of
+from curve_reference import FIXTURES, PUBLISHED, SAMPLES, Data, optimise, samples_of
 from loss_reference import mean_terms
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from torch.optim.lr_scheduler import CosineAnnealingLR
 from transformers import SamModel
 
 SEED = 5
@@ -103,32 +102,9 @@ def gradients_of(variant: dict, data: Data, pixels: torch.Tensor) -> dict:
 
 def train(variant: dict, data: Data, pixels: torch.Tensor) -> tuple[dict, dict]:
     """The steps' losses, learning rates and gradient norms, and the weights at the end."""
-    s = SETTINGS
     model, tuned = tuned_model(variant, None)
-    parameters = list(tuned.values())
-    optimizer = torch.optim.AdamW(
-        parameters, lr=s["learning_rate"], weight_decay=s["weight_decay"], betas=(s["beta1"], s["beta2"]), eps=s["epsilon"],
-    )
-    batches = torch.tensor(samples_of(s)).split(s["batch_size"])
-    scheduler = CosineAnnealingLR(optimizer, T_max=s["epochs"], eta_min=s["min_learning_rate"])
-    history = {"loss": [], "dice_loss": [], "ce_loss": [], "learning_rate": [], "gradient_norm": []}
     model.train()
-    for _ in range(s["epochs"]):
-        group = []
-        for number, batch in enumerate(batches, 1):
-            terms = mean_loss(model, data, pixels, batch)
-            (terms[0] / s["accumulation"]).backward()
-            group.append(terms.detach())
-            if number % s["accumulation"] == 0 or number == len(batches):
-                norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-                for column, mean in zip(["loss", "dice_loss", "ce_loss"], (sum(group) / len(group)).tolist()):
-                    history[column].append(mean)
-                history["learning_rate"].append(optimizer.param_groups[0]["lr"])
-                history["gradient_norm"].append(norm.item())
-                group = []
-                optimizer.step()
-                optimizer.zero_grad()
-        scheduler.step()
+    history = optimise(SETTINGS, list(tuned.values()), lambda batch: mean_loss(model, data, pixels, batch))
     weights = {name: p.detach().contiguous().clone() for name, p in tuned.items()}
     return history, weights
 

@@ -109,6 +109,10 @@ impl Card<'_> {
         out.push_str("---\n");
     }
 
+    fn is_tuned(&self, part: &str) -> bool {
+        self.manifest.tuned.iter().any(|tuned| tuned == part)
+    }
+
     fn introduction(&self) -> String {
         let counts = parameter_counts(self.config);
         let size = match self.size {
@@ -126,19 +130,18 @@ impl Card<'_> {
             };
             let decoder = format!("mask decoder ({:.2} M parameters)", counts.mask_decoder as f64 / 1e6);
             let encoder = format!("image encoder ({:.2} M)", counts.vision_encoder as f64 / 1e6);
-            let is_tuned = |part: &str| self.manifest.tuned.iter().any(|tuned| tuned == part);
             let how =
                 self.lineage.train.as_ref().map_or_else(String::new, |train| tuned_as(&train.params.encoder));
-            let _ = match [is_tuned("vision_encoder"), is_tuned("mask_decoder")] {
+            let _ = match [self.is_tuned("vision_encoder"), self.is_tuned("mask_decoder")] {
                 [true, true] => writeln!(
                     out,
-                    "\nIts {decoder} and its {encoder}{how} were tuned with [Resect](#lineage) on {images}; the prompt encoder is \
-                     the base's, unchanged."
+                    "\nIts {decoder} and its {encoder} were tuned with [Resect](#lineage) on {images}; the prompt encoder is the \
+                     base's, unchanged.{how}"
                 ),
                 [true, false] => writeln!(
                     out,
-                    "\nIts {encoder}{how} was tuned with [Resect](#lineage) on {images}; mask decoder and prompt encoder are the \
-                     base's, unchanged."
+                    "\nIts {encoder} was tuned with [Resect](#lineage) on {images}; mask decoder and prompt encoder are the \
+                     base's, unchanged.{how}"
                 ),
                 [false, _] => writeln!(
                     out,
@@ -311,26 +314,27 @@ impl Card<'_> {
     fn usage(&self) -> String {
         let mut out = String::new();
         match self.format {
-            Format::Transformers => out.push_str(
-                "```python\n\
+            Format::Transformers => {
+                let _ = write!(
+                    out,
+                    "```python\n\
                  import torch\n\
                  from PIL import Image\n\
                  from transformers import SamModel, SamProcessor\n\n\
                  folder = \".\"  # or OWNER/NAME on the Hub\n\
                  model = SamModel.from_pretrained(folder).eval()\n\
                  processor = SamProcessor.from_pretrained(folder)\n\
-                 image = Image.open(\"image.png\").convert(\"RGB\")\n\
-                 box = [10.0, 20.0, 200.0, 180.0]  # x0, y0, x1, y1 in pixels of the image\n\
-                 inputs = processor(images=image, input_boxes=[[box]], return_tensors=\"pt\")\n\
-                 with torch.no_grad():\n    \
-                 outputs = model(**inputs, multimask_output=False)\n\
+                 {ONE_BOX}\
                  masks = processor.image_processor.post_process_masks(\n    \
                  outputs.pred_masks, inputs[\"original_sizes\"], inputs[\"reshaped_input_sizes\"]\n\
                  )\n\
                  ```\n",
-            ),
-            Format::Peft => out.push_str(
-                "```python\n\
+                );
+            }
+            Format::Peft => {
+                let _ = write!(
+                    out,
+                    "```python\n\
                  import torch\n\
                  from peft import PeftModel\n\
                  from PIL import Image\n\
@@ -339,13 +343,10 @@ impl Card<'_> {
                  folder = \".\"  # this folder, or OWNER/NAME on the Hub\n\
                  model = PeftModel.from_pretrained(SamModel.from_pretrained(base), folder).eval()\n\
                  processor = SamProcessor.from_pretrained(base)\n\
-                 image = Image.open(\"image.png\").convert(\"RGB\")\n\
-                 box = [10.0, 20.0, 200.0, 180.0]  # x0, y0, x1, y1 in pixels of the image\n\
-                 inputs = processor(images=image, input_boxes=[[box]], return_tensors=\"pt\")\n\
-                 with torch.no_grad():\n    \
-                 outputs = model(**inputs, multimask_output=False)\n\
+                 {ONE_BOX}\
                  ```\n",
-            ),
+                );
+            }
             Format::Original => {
                 let find = |end: &str| {
                     self.weights.iter().find(|name| name.ends_with(end)).map_or("", String::as_str)
@@ -427,7 +428,10 @@ impl Card<'_> {
             );
         }
         if self.lineage.base_is_random {
-            out.push_str("- Its image encoder began with random weights.\n");
+            out.push_str(match self.is_tuned("vision_encoder") {
+                true => "- Its image encoder began with random weights.\n",
+                false => "- Its image encoder has random weights.\n",
+            });
         }
         out
     }
@@ -608,7 +612,13 @@ fn code(text: &str) -> String {
     format!("`{}`", if inner.trim().is_empty() { "\"\"" } else { &inner })
 }
 
-/// How the image encoder was tuned, in words that follow its name.
+/// Lines of Python that give `outputs` for one box, from a `model` and its `processor`.
+const ONE_BOX: &str = "image = Image.open(\"image.png\").convert(\"RGB\")\n\
+     box = [10.0, 20.0, 200.0, 180.0]  # x0, y0, x1, y1 in pixels of the image\n\
+     inputs = processor(images=image, input_boxes=[[box]], return_tensors=\"pt\")\n\
+     with torch.no_grad():\n    outputs = model(**inputs, multimask_output=False)\n";
+
+/// A sentence that says how the image encoder was tuned, with a space before it; empty where it was not.
 fn tuned_as(encoder: &EncoderTuning) -> String {
     let blocks = match &encoder.blocks {
         Blocks::All => "all blocks".into(),
@@ -620,11 +630,15 @@ fn tuned_as(encoder: &EncoderTuning) -> String {
     };
     match encoder.tune {
         EncoderTune::None => String::new(),
-        EncoderTune::Full => format!(", all parameters of {blocks}"),
+        EncoderTune::Full => format!(" All parameters of {blocks} of the image encoder were tuned."),
         EncoderTune::Lora => {
             let targets: Vec<String> =
                 encoder.targets.iter().map(|target| target.to_string().replace('"', "`")).collect();
-            format!(", by LoRA of rank {} on {} of {blocks}", encoder.rank, targets.join(", "))
+            format!(
+                " The image encoder was tuned by LoRA of rank {} on {} of {blocks}.",
+                encoder.rank,
+                targets.join(", ")
+            )
         }
     }
 }

@@ -551,7 +551,7 @@ impl<'a> Reader<'a> {
             (Some(preset), Some(train)) => strategy::complete(train, preset),
             _ => {
                 let given = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
-                let names = strategy::NAMES.join("\", \"");
+                let names = resect_tuning::STRATEGIES.join("\", \"");
                 self.problem("train.strategy", format!("must be one of \"{names}\", is \"{given}\""));
             }
         }

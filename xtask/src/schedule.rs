@@ -185,7 +185,9 @@ impl<'s> Schedule<'s> {
             needs: HashMap::new(),
             discarded: HashSet::new(),
             programs: None,
-            memory: options.memory.unwrap_or_else(|| free_memory().map_or(u64::MAX, |free| free / 4 * 3)),
+            memory: options
+                .memory
+                .unwrap_or_else(|| resect_device::free_host_memory().map_or(u64::MAX, |free| free / 4 * 3)),
             said: HashSet::new(),
             interrupted: false,
         }
@@ -624,11 +626,4 @@ fn like(step: Step, keyed: &Keyed) -> (Step, String) {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Memory that can be used without taking it from somebody; `None` where the system does not tell.
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }

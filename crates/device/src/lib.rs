@@ -16,6 +16,13 @@ pub use driver::{Gpu, gpus};
 pub use error::{CUDA_FEATURES, DeviceError};
 pub use name::{Choice, Device, Settings, UnknownDevice};
 
+/// Bytes of the host's memory that can be used without taking it from other programs; `None` where the system does not tell.
+pub fn free_host_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+}
+
 /// Checks that a GPU has the memory for some work before it is given any.
 ///
 /// `needed` estimates the bytes for so many units that pass together (images, prompts, samples); `setting` is the setting that

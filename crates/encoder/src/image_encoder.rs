@@ -87,10 +87,15 @@ impl<B: Backend> ImageEncoder<B> {
         };
         *place = Some(addition);
     }
+}
 
-    /// How many blocks there are.
-    pub fn blocks(&self) -> usize {
-        self.layers.len()
+/// The shape of an image's features at a place, as [`ImageEncoder::forward_to`] gives them.
+pub fn feature_shape(config: &SamConfig, place: Place) -> [usize; 3] {
+    let (side, grid) = (config.image_size(), config.grid());
+    match place {
+        Place::Pixels => [config.vision.num_channels, side, side],
+        Place::Block(_) => [grid, grid, config.vision.hidden_size],
+        Place::Neck => [config.embedding_channels(), grid, grid],
     }
 }
 

@@ -19,5 +19,5 @@ mod preprocess;
 
 pub use device::{Agreement, Encoder, compare_with_cpu, numbers};
 pub use error::EncoderError;
-pub use image_encoder::{ImageEncoder, VISION_ENCODER};
+pub use image_encoder::{ImageEncoder, VISION_ENCODER, feature_shape};
 pub use preprocess::{IMAGE_MEAN, IMAGE_STD, normalise};

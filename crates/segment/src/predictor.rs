@@ -33,8 +33,8 @@ pub struct Session<'a, B: Backend> {
 }
 
 impl<B: Layers> Predictor<B> {
-    /// Loads the prompt encoder of the base checkpoint and a mask decoder with `weights`. The image encoder has them, too. At most `batch` prompts, and at least
-    /// one, pass the decoder together; it bounds memory.
+    /// Loads the prompt encoder of the base checkpoint and a mask decoder with `weights`. The image encoder is loaded later, with the same
+    /// weights. At most `batch` prompts, and at least one, pass the decoder together; it bounds memory.
     ///
     /// # Errors
     /// Tensors that cannot be read or that do not fit the base checkpoint.

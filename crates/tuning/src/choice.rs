@@ -71,6 +71,29 @@ impl Default for EncoderTuning {
     }
 }
 
+impl EncoderTuning {
+    /// What a strategy tunes of the image encoder, by its name in `train.strategy` ([`STRATEGIES`]).
+    pub fn of_strategy(name: &str) -> Option<Self> {
+        let lora = Self { tune: EncoderTune::Lora, ..Self::default() };
+        Some(match name {
+            "decoder" => Self::default(),
+            "lora" => lora,
+            "late-lora" => Self {
+                blocks: Blocks::Late,
+                targets: vec![LoraTarget::Qkv, LoraTarget::Mlp],
+                rank: 16,
+                alpha: 16.0,
+                ..lora
+            },
+            "full" => Self { tune: EncoderTune::Full, ..Self::default() },
+            _ => return None,
+        })
+    }
+}
+
+/// The names of the strategies.
+pub const STRATEGIES: [&str; 4] = ["decoder", "lora", "late-lora", "full"];
+
 /// How the image encoder is tuned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -205,13 +228,38 @@ impl Tuning {
         if name.starts_with(DECODER) {
             return self.decoder.tune == DecoderTune::Full;
         }
-        let Some(name) = name.strip_prefix(ENCODER).filter(|_| self.encoder.tune == EncoderTune::Full) else {
+        if self.encoder.tune != EncoderTune::Full {
             return false;
-        };
-        match name.strip_prefix("layers.").and_then(|name| name.split('.').next()?.parse().ok()) {
-            Some(block) => blocks.contains(&block),
-            None => name.starts_with("neck.") || blocks.len() == config.vision.num_hidden_layers,
         }
+        match EncoderPart::of(name) {
+            Some(EncoderPart::Block(block)) => blocks.contains(&block),
+            Some(EncoderPart::Before) => blocks.len() == config.vision.num_hidden_layers,
+            Some(EncoderPart::Neck) => true,
+            None => false,
+        }
+    }
+}
+
+/// The part of the image encoder that a tensor belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncoderPart {
+    /// The patch embedding or the positions, before the first block.
+    Before,
+    /// A block, counted from 0.
+    Block(usize),
+    /// The neck.
+    Neck,
+}
+
+impl EncoderPart {
+    /// The part of a tensor by its name; none of a tensor that is not the image encoder's.
+    pub fn of(name: &str) -> Option<Self> {
+        let name = name.strip_prefix(ENCODER)?;
+        if name.starts_with("neck.") {
+            return Some(Self::Neck);
+        }
+        let block = name.strip_prefix("layers.").and_then(|name| name.split('.').next()?.parse().ok());
+        Some(block.map_or(Self::Before, Self::Block))
     }
 }
 

@@ -15,7 +15,9 @@ mod merge;
 mod peft;
 
 pub use blocks::Blocks;
-pub use choice::{DecoderTune, DecoderTuning, EncoderTune, EncoderTuning, Tuning, table};
+pub use choice::{
+    DecoderTune, DecoderTuning, EncoderPart, EncoderTune, EncoderTuning, STRATEGIES, Tuning, table,
+};
 pub use error::TuningError;
 pub use lora::{LoraLayer, LoraTarget};
 pub use merge::Tuned;

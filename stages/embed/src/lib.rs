@@ -27,7 +27,7 @@ use resect_checkpoint::{Checkpoint, SamConfig};
 use resect_device::Device;
 use resect_embed_params::EmbedParams;
 use resect_embeddings::{SHARD_ROWS, Writer};
-use resect_encoder::{Encoder, compare_with_cpu};
+use resect_encoder::{Encoder, compare_with_cpu, feature_shape};
 use resect_geometry::View;
 use resect_images::{ImageRef, Images};
 use resect_layers::{Cpu, Layers};
@@ -207,12 +207,13 @@ fn distinct(images: &Images) -> Vec<ImageRef<'_>> {
 
 /// The shape of an image's features at a place.
 fn shape(config: &SamConfig, place: Place) -> Result<[usize; 3], EmbedError> {
-    let (grid, blocks) = (config.grid(), config.vision.num_hidden_layers);
-    match place {
-        Place::Neck => Ok([config.embedding_channels(), grid, grid]),
-        Place::Block(block) if block < blocks => Ok([grid, grid, config.vision.hidden_size]),
-        Place::Block(_) | Place::Pixels => Err(EmbedError::Place { place, blocks }),
-    }
+    let blocks = config.vision.num_hidden_layers;
+    let is_stored = match place {
+        Place::Neck => true,
+        Place::Block(block) => block < blocks,
+        Place::Pixels => false,
+    };
+    if is_stored { Ok(feature_shape(config, place)) } else { Err(EmbedError::Place { place, blocks }) }
 }
 
 /// What will be done, and the disk it needs.

@@ -10,7 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use resect_checkpoint::{Checkpoint, NamedTensor};
 use resect_device::{DeviceError, SINGLE_TOLERANCE};
 use resect_embeddings::{Embeddings, SHARD_ROWS, Writer};
-use resect_encoder::{Encoder, normalise, numbers};
+use resect_encoder::{Encoder, feature_shape, normalise, numbers};
 use resect_geometry::View;
 use resect_images::{ImageRef, Images};
 use resect_layers::{Cpu, Layers};
@@ -90,7 +90,7 @@ impl Encodings {
         };
         let features = Features { place, stored: stored.as_ref(), chosen: chosen(given), given };
         let config = given.base.config();
-        let numbers = config.embedding_channels() * config.grid().pow(2) * features.chosen.len();
+        let numbers = feature_shape(config, Place::Neck).iter().product::<usize>() * features.chosen.len();
         given.report.note(format!(
             "encodes {} images with both encoders: {:.1} MB in the work folder meanwhile",
             features.chosen.len(),
@@ -136,7 +136,7 @@ impl Features<'_> {
     ) -> Result<Embeddings, EvaluateError> {
         let Given { base, work, runtime, report, .. } = self.given;
         let config = base.config();
-        let shape = [config.embedding_channels(), config.grid(), config.grid()];
+        let shape = feature_shape(config, Place::Neck);
         let dir = work.join(format!("encoded-{method}"));
         std::fs::create_dir_all(&dir).map_err(|source| EvaluateError::Work { path: dir.clone(), source })?;
         let writer = Writer::new(&dir, shape, Dtype::F32);
@@ -184,11 +184,7 @@ impl Features<'_> {
         device: &B::Device,
     ) -> Result<Tensor<B, 4>, EvaluateError> {
         let config = self.given.base.config();
-        let (side, channels) = (config.image_size(), config.vision.num_channels);
-        let [a, b, c] = match self.stored {
-            Some(stored) => stored.shape(),
-            None => [channels, side, side],
-        };
+        let (side, [a, b, c]) = (config.image_size(), feature_shape(config, self.place));
         let mut numbers = Vec::with_capacity(images.len() * a * b * c);
         for image in images {
             match self.stored {

@@ -13,14 +13,15 @@
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, SamConfig, write_random};
 use resect_embeddings::Embedding;
+use resect_encoder::feature_shape;
 use resect_geometry::Size;
 use resect_layers::{Cpu, Reference};
-use resect_numeric::{Place, Precision};
+use resect_numeric::Precision;
 use resect_prompt::ModelPrompt;
 use resect_sam::PromptEncoder;
 use resect_train::{ModelTrainer, Outcome, Roles, Sample, Setup, Trainer};
 use resect_train_params::TrainParams;
-use resect_tuning::{Blocks, EncoderTune, EncoderTuning, LoraTarget};
+use resect_tuning::EncoderTuning;
 use std::error::Error;
 use std::time::Instant;
 
@@ -38,7 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--tensors" => on = Backend::Tensors,
             #[cfg(feature = "cuda")]
             "--cuda" => on = Backend::Cuda,
-            "--strategy" => encoder = strategy(&args.next().ok_or("--strategy needs a name")?)?,
+            "--strategy" => {
+                let name = args.next().ok_or("--strategy needs a name")?;
+                encoder = EncoderTuning::of_strategy(&name).ok_or("no strategy of this name")?;
+            }
             "--bf16" => precision = Precision::Bf16,
             "--f16" => precision = Precision::F16,
             "--steps" => steps = args.next().ok_or("--steps wants a number")?.parse()?,
@@ -81,24 +85,6 @@ enum Backend {
     Cuda,
 }
 
-/// What a strategy tunes of the encoder, as `train.strategy` names it.
-fn strategy(name: &str) -> Result<EncoderTuning, Box<dyn Error>> {
-    let lora = EncoderTuning { tune: EncoderTune::Lora, ..EncoderTuning::default() };
-    Ok(match name {
-        "decoder" => EncoderTuning::default(),
-        "lora" => lora,
-        "late-lora" => EncoderTuning {
-            blocks: Blocks::Late,
-            targets: vec![LoraTarget::Qkv, LoraTarget::Mlp],
-            rank: 16,
-            alpha: 16.0,
-            ..lora
-        },
-        "full" => EncoderTuning { tune: EncoderTune::Full, ..EncoderTuning::default() },
-        _ => return Err("no strategy of this name".into()),
-    })
-}
-
 /// The largest resident memory of the process so far, in megabytes.
 fn peak_memory() -> Result<u64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
@@ -134,12 +120,7 @@ fn times<T: Trainer>(
     let side = config.image_size() as f32;
     let bounds = [0.2 * side, 0.3 * side, 0.7 * side, 0.8 * side];
     let tokens = prompts.forward(&[ModelPrompt::of_box(bounds)])?.tokens();
-    let (grid, side) = (config.grid(), config.image_size());
-    let places = match roles.place() {
-        Place::Pixels => config.vision.num_channels * side * side,
-        Place::Block(_) => grid * grid * config.vision.hidden_size,
-        Place::Neck => config.embedding_channels() * grid * grid,
-    };
+    let places = feature_shape(&config, roles.place()).iter().product::<usize>();
     let embedding: Vec<f32> = (0..places).map(|i| ((i * i % 1009) as f32 / 504.5) - 1.0).collect();
     let low_res = config.low_res();
     let mask: Vec<u8> = (0..low_res * low_res).map(|i| u8::from(i % low_res > i / low_res)).collect();

@@ -6,7 +6,7 @@
 mod problem;
 
 use crate::batch::Sample;
-use crate::trainer::{OnPlace, Outcome, Setup, Stepped, Trainer};
+use crate::trainer::{Outcome, Setup, Stepped, Trainer, TrainingDevice};
 use crate::{OnCpu, TrainError};
 use problem::Problem;
 use resect_checkpoint::NamedTensor;

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use resect_checkpoint::SamConfig;
 use resect_embeddings::{Embedding, Embeddings};
-use resect_encoder::{EncoderError, normalise};
+use resect_encoder::{EncoderError, feature_shape, normalise};
 use resect_geometry::{View, Views};
 use resect_images::{ImageRef, Images};
 use resect_numeric::Place;
 
 use crate::augment::Seen;
-use crate::model_trainer::features;
 use crate::{Inputs, TrainError};
 
 /// Of each image under each view, the features at the place where the tuned part of a model begins.
@@ -59,7 +58,7 @@ impl Features {
                 "features were taken at {found}, the tuned part of the model begins at {place}"
             )));
         }
-        let (found, expected) = (stored.shape(), features(config, place));
+        let (found, expected) = (stored.shape(), feature_shape(config, place));
         match found == expected {
             true => Ok(Self::Stored(stored)),
             false => {

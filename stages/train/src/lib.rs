@@ -52,7 +52,7 @@ pub use model::{Role, Roles};
 pub use model_trainer::ModelTrainer;
 pub use resident::OnDevice;
 pub use sample_loss::SampleLoss;
-pub use trainer::{OnPlace, Outcome, Setup, Stepped, Trainer};
+pub use trainer::{Outcome, Setup, Stepped, Trainer, TrainingDevice};
 
 use burn_autodiff::Autodiff;
 use resect_checkpoint::{Checkpoint, write_safetensors};
@@ -284,7 +284,7 @@ pub fn run(
                 params.tuning(),
                 (params.batch_size as usize).min(<Cpu as TrainingBackend>::SAMPLES_AT_ONCE),
             );
-            let available = memory::available().unwrap_or(u64::MAX);
+            let available = resect_device::free_host_memory().unwrap_or(u64::MAX);
             let needed = memory::check(base.config(), &tuning, samples, available)?;
             if tuning.encoder.tune != EncoderTune::None {
                 report.note(format!("takes about {} of memory", memory::gigabytes(needed)));
@@ -371,7 +371,6 @@ pub fn run_with<T: Trainer>(
     }
     let setting = Setting {
         setup,
-        params,
         runtime,
         samples: &samples,
         train: &train,

@@ -1,13 +1,12 @@
 //! How much memory training takes on the CPU, roughly: enough to refuse at once what cannot fit, and to name what would.
 
 use resect_checkpoint::{SamConfig, parameter_counts};
+use resect_layers::memory::bytes;
 use resect_numeric::Place;
-use resect_tuning::{Blocks, EncoderTune, EncoderTuning, LoraTarget, Tuning};
+use resect_tuning::{EncoderTuning, STRATEGIES, Tuning};
 
 use crate::TrainError;
 
-/// Bytes of a single-precision number.
-const NUMBER: u64 = 4;
 /// What the process takes in any case: the program, tables, masks.
 const PROCESS: u64 = 150 << 20;
 
@@ -41,20 +40,7 @@ pub fn on_cpu(config: &SamConfig, tuning: &Tuning, samples: usize) -> Result<u64
     let decoder = parameter_counts(config).mask_decoder + 36 * places * samples.max(1);
     // Weights, gradient, its sum over passes and both moments; the weights that a step makes, and those that it was made from.
     let numbers = frozen + activations + decoder + 7 * tuned;
-    Ok(PROCESS + NUMBER * numbers as u64)
-}
-
-/// Strategies that take less, by their names in `train.strategy`, from the one that tunes most.
-fn smaller() -> [(&'static str, EncoderTuning); 3] {
-    let lora = EncoderTuning { tune: EncoderTune::Lora, ..EncoderTuning::default() };
-    let late = EncoderTuning {
-        blocks: Blocks::Late,
-        targets: vec![LoraTarget::Qkv, LoraTarget::Mlp],
-        rank: 16,
-        alpha: 16.0,
-        ..lora.clone()
-    };
-    [("lora", lora), ("late-lora", late), ("decoder", EncoderTuning::default())]
+    Ok(PROCESS + bytes(numbers))
 }
 
 /// Checks that training fits into `available` bytes; says what it takes, about.
@@ -67,25 +53,22 @@ pub fn check(config: &SamConfig, tuning: &Tuning, samples: usize, available: u64
         return Ok(needed);
     }
     let mut fitting = Vec::new();
-    for (name, encoder) in smaller() {
+    for name in STRATEGIES {
+        let Some(encoder) = EncoderTuning::of_strategy(name) else { continue };
         let less = on_cpu(config, &Tuning { encoder, decoder: tuning.decoder }, samples)?;
         if less <= available && less < needed {
-            fitting.push(format!("train.strategy = \"{name}\" takes {}", gigabytes(less)));
+            fitting.push((less, format!("train.strategy = \"{name}\" takes {}", gigabytes(less))));
         }
     }
+    // The strategy that tunes most comes first.
+    fitting.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    let fitting = fitting.into_iter().map(|(_, line)| line).collect();
     Err(TrainError::Memory { needed, available, fitting })
 }
 
 /// `1.9 GB`
 pub fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
-}
-
-/// The memory that is free, as Linux tells; none elsewhere.
-pub fn available() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use resect_encoder::ImageEncoder;
 use resect_layers::{Layers, LoadError, LowRank, chosen_tensors, load_parameters};
 use resect_numeric::{Place, Precision};
 use resect_sam::{MaskDecoder, is_idle, is_operand, repeat_per_prompt};
-use resect_tuning::{Adapter, Tuning};
+use resect_tuning::{Adapter, EncoderPart, Tuning};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -159,11 +159,11 @@ impl<B: Backend> Model<B> {
             Place::Pixels | Place::Neck => 0,
         };
         let is_skipped = |name: &str| {
-            let Some(name) = name.strip_prefix("vision_encoder.") else { return false };
-            match name.strip_prefix("layers.").and_then(|name| name.split('.').next()?.parse::<usize>().ok())
-            {
-                Some(block) => block < skipped,
-                None => skipped > 0 && !name.starts_with("neck."),
+            let Some(part) = EncoderPart::of(name) else { return false };
+            match part {
+                EncoderPart::Block(block) => block < skipped,
+                EncoderPart::Before => skipped > 0,
+                EncoderPart::Neck => false,
             }
         };
         let wanted = |name: &str| match needed {
@@ -177,24 +177,6 @@ impl<B: Backend> Model<B> {
         };
         let model = Self::unloaded(config, &roles.tuning, roles.place, device)?;
         Ok(load_parameters(model, "", wanted, source, device).map_err(resect_sam::Error::from)?)
-    }
-
-    /// A model like `like` with other tuned tensors.
-    ///
-    /// # Errors
-    /// Tensors that are not those that are tuned.
-    pub fn tuned(
-        config: &SamConfig,
-        roles: &Roles,
-        like: &Self,
-        tensors: Vec<NamedTensor>,
-    ) -> Result<Self, TrainError> {
-        let mut tensors = roles.tuning.matched(config, tensors)?;
-        let tuned: HashSet<String> = tensors.keys().cloned().collect();
-        let source = &mut |name: &str| tensors.remove(name).ok_or_else(|| LoadError::unknown(name));
-        let loaded =
-            load_parameters(like.clone(), "", |name| tuned.contains(name), source, &Default::default());
-        Ok(loaded.map_err(resect_sam::Error::from)?)
     }
 
     /// The tensors of a checkpoint.

@@ -19,6 +19,7 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Bool, FloatDType, Tensor, TensorData};
 use resect_checkpoint::{NamedTensor, SamConfig, TensorFile, write_safetensors};
+use resect_encoder::feature_shape;
 use resect_layers::{Cpu, Layers, parameter_names};
 use resect_numeric::Place;
 use resect_prompt::ModelPrompt;
@@ -299,7 +300,7 @@ where
     /// Undoes [`ModelTrainer::on_cpu`], of tensors by name.
     fn brought(&self, tensors: Vec<NamedTensor>) -> Result<Tensor<Inner<B>, 1>, TrainError> {
         let cpu = Default::default();
-        let model = Model::<Cpu>::tuned(&self.config, &self.roles, &self.came, tensors)?;
+        let model = Model::<Cpu>::load(&self.config, &self.roles, tensors, None, Needed::Tuned, &cpu)?;
         Ok(Tensor::from_data(self.layout.gathered(&model, &cpu).into_data(), self.place.device()))
     }
 }
@@ -347,7 +348,7 @@ where
             outcomes: Vec::new(),
             position: frozen(prompts.image_positional_encoding()),
             dense: frozen(prompts.forward(&[ModelPrompt::default()])?.dense),
-            entry: (roles.place(), features(config, roles.place())),
+            entry: (roles.place(), feature_shape(config, roles.place())),
             roles: roles.clone(),
             layout,
             came,
@@ -449,15 +450,5 @@ where
             self.average.iter_mut().for_each(|held| held.restore(average.clone()));
         }
         LossScale::restore(self.loss_scale.as_mut(), dir)
-    }
-}
-
-/// The shape of an image's features at a place.
-pub(crate) fn features(config: &SamConfig, place: Place) -> [usize; 3] {
-    let (side, grid) = (config.image_size(), config.grid());
-    match place {
-        Place::Pixels => [config.vision.num_channels, side, side],
-        Place::Block(_) => [grid, grid, config.vision.hidden_size],
-        Place::Neck => [config.embedding_channels(), grid, grid],
     }
 }

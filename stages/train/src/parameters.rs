@@ -23,9 +23,9 @@ pub fn table(config: &SamConfig, roles: &Roles) -> Vec<String> {
         row("positions", counts.shared, "shared_image_embedding."),
         row("mask decoder", counts.mask_decoder, "mask_decoder."),
     ];
-    let all = parts.iter().fold((String::from("in all"), 0, 0, 0), |all, part| {
-        (all.0, all.1 + part.1, all.2 + part.2, all.3 + part.3)
-    });
+    let all = parts
+        .iter()
+        .fold((String::from("in all"), 0, 0, 0), |all, part| (all.0, all.1 + part.1, all.2 + part.2, 0));
     let line = |(part, number, tuned, untaught): (String, usize, usize, usize)| {
         let share = 100.0 * tuned as f64 / number as f64;
         let mut line = format!("{part:<15} {:>8} {:>12}", count(number), grouped(number));
@@ -35,7 +35,7 @@ pub fn table(config: &SamConfig, roles: &Roles) -> Vec<String> {
                 line.push_str(&format!("  tuned {:>8} {:>12}  {share:>5.1} %", count(tuned), grouped(tuned)))
             }
         }
-        if untaught > 0 && part != "in all" {
+        if untaught > 0 {
             line.push_str(&format!(
                 "; {} of them (IoU head, hypernetworks 1 to {}) get no gradient from a single-mask loss",
                 count(untaught),

@@ -5,7 +5,7 @@ use burn::tensor::{FloatDType, Tensor, TensorData};
 use resect_embeddings::Embedding;
 use resect_layers::Resident;
 
-use crate::trainer::OnPlace;
+use crate::trainer::TrainingDevice;
 
 /// How a device's memory is divided.
 #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
@@ -44,7 +44,7 @@ impl<B: Backend> Default for OnDevice<B> {
     }
 }
 
-impl<B: Backend> OnPlace for OnDevice<B> {
+impl<B: Backend> TrainingDevice for OnDevice<B> {
     fn apart(&self) -> Self {
         Self::new(self.device().clone(), self.together, 0)
     }

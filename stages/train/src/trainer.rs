@@ -58,7 +58,7 @@ pub struct Setup<'a> {
 }
 
 /// Where a model learns.
-pub trait OnPlace: Default {
+pub trait TrainingDevice: Default {
     /// The same device, with no embeddings held and none of those that others hold.
     fn apart(&self) -> Self;
 }
@@ -70,7 +70,7 @@ pub trait OnPlace: Default {
 /// does any step after it.
 pub trait Trainer: Sized {
     /// What names a device; by default the first.
-    type Device: OnPlace;
+    type Device: TrainingDevice;
 
     /// Whether it is what others are compared with when training starts ([`crate::run`]).
     const IS_REFERENCE: bool;

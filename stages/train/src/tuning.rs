@@ -16,7 +16,6 @@ use resect_checkpoint_records::{Epoch, Step};
 use resect_params::Runtime;
 use resect_stage::{Plain, Reporter};
 use resect_tables::table;
-use resect_train_params::TrainParams;
 use std::path::Path;
 use std::time::Instant;
 
@@ -24,7 +23,6 @@ use std::time::Instant;
 pub struct Setting<'a, T: Trainer> {
     /// What the trainer is made from.
     pub setup: Setup<'a>,
-    pub params: &'a TrainParams,
     pub runtime: &'a Runtime,
     pub samples: &'a Samples<'a>,
     /// Indices of the targets to learn from.
@@ -42,12 +40,12 @@ pub struct Setting<'a, T: Trainer> {
 impl<T: Trainer> Setting<'_, T> {
     /// Batches of an epoch.
     fn batches(&self) -> usize {
-        self.train.len().div_ceil(self.params.batch_size as usize)
+        self.train.len().div_ceil(self.setup.params.batch_size as usize)
     }
 
     /// Optimiser steps of an epoch.
     fn steps(&self) -> usize {
-        self.batches().div_ceil(self.params.accumulation as usize)
+        self.batches().div_ceil(self.setup.params.accumulation as usize)
     }
 
     /// The score of some decoder on the validation part.
@@ -107,7 +105,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
     /// Trains to the end.
     pub fn finish(mut self) -> Result<Progress, TrainError> {
         self.tell(Plain::Never);
-        while !self.progress.is_over(self.setting.params) {
+        while !self.progress.is_over(self.setting.setup.params) {
             let began = Instant::now();
             self.epoch()?;
             self.clock.epochs.push(began.elapsed().as_secs_f64());
@@ -120,7 +118,8 @@ impl<'a, T: Trainer> Tuning<'a, T> {
 
     /// Trains an epoch, or what is left of it.
     fn epoch(&mut self) -> Result<(), TrainError> {
-        let Setting { setup, params, runtime, samples, train, .. } = self.setting;
+        let Setting { setup, runtime, samples, train, .. } = self.setting;
+        let params = setup.params;
         let epoch = self.progress.next_epoch();
         let order = batch::order(train, samples.targets(), params, epoch);
         let drawn = prompt::drawn(samples.targets(), &order, params, epoch)?;
@@ -225,7 +224,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
             learning_rate: progress.steps.last().map(|step| step.learning_rate),
         };
         setting.report.row("epochs", table::cells(&row)?);
-        progress.end_epoch(row, setting.params.keep, || trainer.average().unwrap_or(weights));
+        progress.end_epoch(row, setting.setup.params.keep, || trainer.average().unwrap_or(weights));
         Ok(())
     }
 
@@ -263,7 +262,7 @@ impl<'a, T: Trainer> Tuning<'a, T> {
 
     /// Says how far training is.
     fn tell(&self, plain: Plain) {
-        let (params, progress) = (self.setting.params, &self.progress);
+        let (params, progress) = (self.setting.setup.params, &self.progress);
         let steps = self.setting.steps();
         let epochs_done = (progress.next_epoch() - 1) as usize;
         let done = epochs_done * steps + progress.groups;

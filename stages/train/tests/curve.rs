@@ -7,24 +7,24 @@
 mod support;
 
 use burn_autodiff::Autodiff;
+use resect_checkpoint::Checkpoint;
 use resect_checkpoint::NamedTensor;
-use resect_checkpoint::{Checkpoint, TensorFile};
 use resect_checkpoint_records::{Epoch, Step, TUNED_FILE};
 use resect_embeddings as embeddings;
-use resect_geometry::{Mask, Size, View};
+use resect_geometry::View;
 use resect_layers::{Cpu, Reference};
 use resect_numeric::Dtype;
 use resect_params::Runtime;
 use resect_sam::is_idle;
 use resect_stage::Reporter;
 use resect_tables::table;
-use resect_target_records::{Split, Target};
 use resect_targets as targets;
 use resect_train::{Inputs, ModelTrainer, Outcome, Sample, Setup, TrainError, Trainer, run_with};
 use resect_train_params::{JitterUnit, Loss, Padding, Prompts, TrainParams};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use support::{Row, fixtures, tensors};
 
 /// The trainer of the CPU.
 type Kernels = ModelTrainer<Autodiff<Cpu>>;
@@ -48,22 +48,9 @@ const DECAY_TOLERANCE: f32 = 2e-7;
 
 #[derive(Deserialize)]
 struct Fixture {
+    /// Their embeddings stand beside them in a file.
     samples: Vec<Row>,
     variants: Vec<Variant>,
-}
-
-/// A sample; its embedding stands beside it in a file of its own.
-#[derive(Deserialize)]
-struct Row {
-    /// Height and width of the original image.
-    size: [u32; 2],
-    /// Height and width within the model input.
-    resized: [u32; 2],
-    /// Left, top, right, bottom; inclusive.
-    #[serde(rename = "box")]
-    bounds: [u32; 4],
-    /// Lengths of the runs of equal pixels, zeros first.
-    mask: Vec<usize>,
 }
 
 #[derive(Deserialize)]
@@ -85,14 +72,6 @@ struct Curve {
     ce_loss: Vec<f64>,
     learning_rate: Vec<f64>,
     gradient_norm: Vec<f64>,
-}
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
-}
-
-fn tensors(path: &Path) -> Vec<NamedTensor> {
-    TensorFile::open(path).unwrap().read_all().unwrap()
 }
 
 impl Fixture {
@@ -134,21 +113,6 @@ impl Fixture {
         writer.write_shard(0, &samples.iter().map(|&i| embedded[i]).collect::<Vec<_>>().concat()).unwrap();
         writer.finish(&names.iter().map(|name| (name.as_str(), View::Identity)).collect::<Vec<_>>()).unwrap();
         artifacts
-    }
-}
-
-impl Row {
-    fn target(&self, name: &str) -> (Target, Mask) {
-        let ([height, width], [resized_height, resized_width]) = (self.size, self.resized);
-        let runs = self.mask.iter().enumerate();
-        let pixels: Vec<bool> =
-            runs.flat_map(|(i, &length)| std::iter::repeat_n(i % 2 == 1, length)).collect();
-        let mask = Mask::new(Size::new(height, width), pixels);
-        if let Some(tight) = mask.bounding_box() {
-            assert_eq!([tight.x0, tight.y0, tight.x1, tight.y1], self.bounds);
-        }
-        let resized = Size::new(resized_height, resized_width);
-        (support::target(name, Split::Train, resized, &mask, self.bounds), mask)
     }
 }
 

@@ -8,11 +8,11 @@ mod support;
 
 use burn::tensor::Tensor;
 use burn_autodiff::Autodiff;
-use resect_checkpoint::{Checkpoint, NamedTensor, TensorFile};
+use resect_checkpoint::{Checkpoint, NamedTensor};
 use resect_checkpoint_records::{Epoch, Step, TUNED_FILE};
 use resect_embeddings::{self as embeddings, Embedding};
 use resect_encoder::ImageEncoder;
-use resect_geometry::{Mask, Size, View};
+use resect_geometry::{Size, View};
 use resect_images as images;
 use resect_layers::{Cpu, Reference};
 use resect_numeric::{Dtype, Place};
@@ -21,13 +21,13 @@ use resect_prompt::ModelPrompt;
 use resect_sam::PromptEncoder;
 use resect_stage::Reporter;
 use resect_tables::table;
-use resect_target_records::Split;
 use resect_targets as targets;
 use resect_train::{Inputs, ModelTrainer, Roles, Sample, Setup, TrainError, Trainer, run_with};
 use resect_train_params::TrainParams;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use support::{Row, fixtures};
 
 /// The trainer of the CPU.
 type Kernels = ModelTrainer<Autodiff<Cpu>>;
@@ -48,16 +48,6 @@ struct Samples {
     samples: Vec<Row>,
 }
 
-/// A sample of `curve_reference.py`.
-#[derive(Deserialize)]
-struct Row {
-    size: [u32; 2],
-    resized: [u32; 2],
-    #[serde(rename = "box")]
-    bounds: [u32; 4],
-    mask: Vec<usize>,
-}
-
 #[derive(Deserialize)]
 struct Variant {
     name: String,
@@ -74,13 +64,8 @@ struct Curve {
     gradient_norm: Vec<f64>,
 }
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
-}
-
 fn tensors(path: &Path) -> BTreeMap<String, NamedTensor> {
-    let tensors = TensorFile::open(path).unwrap().read_all().unwrap();
-    tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
+    support::tensors(path).into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
 }
 
 fn variants() -> Vec<Variant> {
@@ -127,23 +112,19 @@ impl Artifacts {
         let mut to_targets = targets::Writer::create(&artifacts.path("targets"), low_res).unwrap();
         let mut to_images = images::Writer::new(&artifacts.path("images"), side as u32);
         for &i in chosen {
-            let row = &all.samples[i];
-            let [[height, width], [resized_height, resized_width]] = [row.size, row.resized];
-            let runs = row.mask.iter().enumerate();
-            let mask = runs.flat_map(|(i, &length)| std::iter::repeat_n(i % 2 == 1, length)).collect();
-            let mask = Mask::new(Size::new(height, width), mask);
-            let resized = Size::new(resized_height, resized_width);
-            let planes = pixels.data[i * 3 * side * side..].chunks(side * side).take(3);
-            let rows = planes.flat_map(|plane| plane.chunks(side).take(resized_height as usize));
-            let pixels: Vec<u8> =
-                rows.flat_map(|row| row[..resized_width as usize].iter().map(|x| *x as u8)).collect();
-            let hash = images::pixel_hash(resized, &pixels);
             let name = format!("sample-{i}");
-            let mut target = support::target(&name, Split::Train, resized, &mask, row.bounds);
-            target.pixel_hash.clone_from(&hash);
+            let (mut target, mask) = all.samples[i].target(&name);
+            let resized = target.resized();
+            let planes = pixels.data[i * 3 * side * side..].chunks(side * side).take(3);
+            let rows = planes.flat_map(|plane| plane.chunks(side).take(resized.height as usize));
+            let pixels: Vec<u8> =
+                rows.flat_map(|row| row[..resized.width as usize].iter().map(|x| *x as u8)).collect();
+            target.pixel_hash = images::pixel_hash(resized, &pixels);
+            let pixel_hash = target.pixel_hash.clone();
             to_targets.push(target, &mask).unwrap();
-            let original = Size::new(height, width);
-            to_images.push(images::Image { id: name, pixel_hash: hash, original, resized, pixels }).unwrap();
+            to_images
+                .push(images::Image { id: name, pixel_hash, original: mask.size(), resized, pixels })
+                .unwrap();
         }
         to_targets.finish(&serde_json::json!({}), &[]).unwrap();
         to_images.finish().unwrap();

@@ -1,27 +1,15 @@
 //! `train.strategy`: names for settings that go together. Each stands for the settings below, and any of them can be given beside it.
 
+use resect_tuning::EncoderTuning;
 use serde_json::{Value, json};
-
-/// The strategies.
-pub const NAMES: [&str; 4] = ["decoder", "lora", "late-lora", "full"];
 
 /// The settings of `[train]` that a strategy stands for.
 pub fn settings(name: &str) -> Option<Value> {
+    let encoder = EncoderTuning::of_strategy(name)?;
     Some(match name {
-        "decoder" => json!({}),
-        "lora" => json!({
-            "learning_rate": 1e-4,
-            "encoder": { "tune": "lora", "blocks": "all", "targets": ["qkv"], "rank": 8, "alpha": 8.0 },
-        }),
-        "late-lora" => json!({
-            "learning_rate": 1e-4,
-            "encoder": { "tune": "lora", "blocks": "late", "targets": ["qkv", "mlp"], "rank": 16, "alpha": 16.0 },
-        }),
-        "full" => json!({
-            "learning_rate": 1e-5,
-            "encoder": { "tune": "full", "blocks": "all" },
-        }),
-        _ => return None,
+        "decoder" => json!({ "encoder": encoder }),
+        "full" => json!({ "encoder": encoder, "learning_rate": 1e-5 }),
+        _ => json!({ "encoder": encoder, "learning_rate": 1e-4 }),
     })
 }
 

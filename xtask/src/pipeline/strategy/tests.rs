@@ -1,11 +1,12 @@
 use super::*;
 use resect_train_params::TrainParams;
+use resect_tuning::STRATEGIES;
 use serde_json::Map;
 
 #[test]
 fn every_strategy_is_a_set_of_settings() {
     let defaults = serde_json::to_value(TrainParams::default()).unwrap();
-    for name in NAMES {
+    for name in STRATEGIES {
         let mut given = Value::Object(Map::new());
         complete(&mut given, settings(name).unwrap());
         // What is named exists, and can have the value.
